@@ -1,0 +1,106 @@
+"""What the user said, as values: defaults applied, addresses and paths parsed, nothing allocated and nothing merged yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+Role = Literal["ingress", "egress"]
+RaModel = Literal["background_check", "passport"]
+Ipv6Mode = Literal["capture", "reject", "bypass"]
+Network = IPv4Network | IPv6Network
+
+DEFAULT_SO_MARK = 565
+
+
+@dataclass(frozen=True, slots=True)
+class PortRange:
+    """Inclusive TCP ports, 1 to 65535."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureDst:
+    """One item of ``capture_dst``: ``network`` and ``ipset`` exclude each other, ``ports`` None is every port."""
+
+    pointer: str
+    network: Network | None
+    ipset: str | None
+    ports: PortRange | None
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupPath:
+    """Relative to the cgroup2 root, no leading or trailing slash; ``level`` is its depth, from 1."""
+
+    pointer: str
+    path: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Netfilter:
+    """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: the user wrote ``[]``, all TCP."""
+
+    pointer: str
+    capture_dst: tuple[CaptureDst, ...] | None
+    capture_cgroup: tuple[CgroupPath, ...]
+    nocapture_cgroup: tuple[CgroupPath, ...]
+    capture_local_traffic: bool
+    listen_port: int | None
+    so_mark: int
+    ipv6: Ipv6Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An attestation service that speaks restful-as."""
+
+    as_addr: str
+    as_headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """How this side proves itself; ``service`` and ``policy_ids`` only in passport."""
+
+    model: RaModel
+    aa_path: str
+    refresh_interval: int
+    service: Service | None
+    policy_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """What is demanded of the peer; ``service`` None only in passport."""
+
+    model: RaModel
+    service: Service | None
+    policy_ids: tuple[str, ...]
+    trusted_certs_paths: tuple[str, ...]
+    skip_as_token_cert_verify: bool
+    issuer: str | None
+    max_session_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of ``add_ingress`` or ``add_egress``. ``attest`` and ``verify`` both None: the user wrote ``no_ra``."""
+
+    role: Role
+    index: int
+    pointer: str
+    netfilter: Netfilter
+    attest: Attest | None
+    verify: Verify | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One document, entries in its order: ingress before egress."""
+
+    entries: tuple[Entry, ...]

@@ -1,0 +1,318 @@
+"""The manifest, read with typed getters into frozen values.
+
+The runtime parses instead of validating: no JSON Schema library belongs to the trusted base of a TEE. Unknown members and
+versions are refused, because a member that is not understood may be a restriction that would be dropped.
+The format is ``tng_schema/manifest.schema.json``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast
+
+from tng_runtime.errors import HostError
+
+T = TypeVar("T")
+Model = Literal["background_check", "passport"]
+Role = Literal["ingress", "egress"]
+Family = Literal["ipv4", "ipv6"]
+
+MANIFEST_VERSION = 1
+MAX_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An attestation service (restful-as) and the headers sent with every call."""
+
+    as_addr: str
+    as_headers: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attest:
+    """How this side proves itself: the agent's unix socket, seconds between refreshes, and for passport the issuer."""
+
+    model: Model
+    aa_path: str
+    refresh_interval: int
+    service: Service | None
+    policy_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """What this side demands of its peer. ``trusted_certs_paths`` not empty is an exclusive pin."""
+
+    model: Model
+    service: Service | None
+    policy_ids: tuple[str, ...]
+    trusted_certs_paths: tuple[str, ...]
+    skip_as_token_cert_verify: bool
+    issuer: str | None
+    max_session_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``)."""
+
+    pointer: str
+    role: Role
+    listen_port: int
+    so_mark: int
+    families: tuple[Family, ...]
+    attest: Attest | None
+    verify: Verify | None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The whole document; ``ruleset_sha256`` names the one ruleset that it belongs to."""
+
+    compiler_version: str
+    config_sha256: str
+    ruleset_sha256: str
+    table: str
+    kept_sets: tuple[str, ...]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A manifest with the text of its ruleset, the digest already checked."""
+
+    manifest: Manifest
+    ruleset: str
+
+
+def load_bundle(directory: Path) -> Bundle:
+    """Read ``manifest.json`` and ``ruleset.nft`` of ``directory``.
+
+    Raises ``HostError`` (exit 1) if one is missing, is malformed, or if they do not belong together.
+    """
+    manifest = parse_manifest(_read(directory / "manifest.json"))
+    ruleset = _read(directory / "ruleset.nft")
+    digest = hashlib.sha256(ruleset).hexdigest()
+    if digest != manifest.ruleset_sha256:
+        raise HostError(
+            f"{directory / 'ruleset.nft'}: its SHA-256 is {digest}, the manifest belongs to {manifest.ruleset_sha256}",
+            hint="compile both again with `tng compile CONFIG -o DIR`; neither is edited by hand",
+            exit_code=1,
+        )
+    return Bundle(manifest, ruleset.decode("utf-8"))
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    """Parse the bytes of a manifest; raises ``HostError`` (exit 1) with the path of the member at fault."""
+    try:
+        document = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise _bad("", f"not a JSON document: {error}") from None
+    root = _Object(document, "")
+    if (version := root.get("manifest_version", _integer)) != MANIFEST_VERSION:
+        raise _bad("/manifest_version", f"expected {MANIFEST_VERSION}, got {version}")
+    manifest = Manifest(
+        compiler_version=root.get("compiler_version", _text),
+        config_sha256=root.get("config_sha256", _sha256),
+        ruleset_sha256=root.get("ruleset_sha256", _sha256),
+        table=root.get("table", _matching(r"tng(_[a-z0-9_]{1,32})?")),
+        kept_sets=root.get("kept_sets", _tuple(_matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"))),
+        entries=root.get("entries", _tuple(_entry)),
+    )
+    root.close()
+    if not manifest.entries:
+        raise _bad("/entries", "expected at least one entry")
+    ports = [entry.listen_port for entry in manifest.entries]
+    if len(set(ports)) != len(ports):
+        raise _bad("/entries", "expected a listen_port of its own for each entry")
+    return manifest
+
+
+def _entry(value: object, path: str) -> Entry:
+    obj = _Object(value, path)
+    entry = Entry(
+        pointer=obj.get("pointer", _matching(r"/add_(ingress|egress)/[0-9]+")),
+        role=cast(Role, obj.get("role", _one_of("ingress", "egress"))),
+        listen_port=obj.get("listen_port", _between(1, 0xFFFF)),
+        so_mark=obj.get("so_mark", _between(1, 0xFFFFFFFF)),
+        families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
+        attest=obj.get("attest", _nullable(_attest)),
+        verify=obj.get("verify", _nullable(_verify)),
+    )
+    obj.close()
+    if not entry.families or len(set(entry.families)) != len(entry.families):
+        raise _bad(f"{path}/families", "expected one or two different families")
+    return entry
+
+
+def _attest(value: object, path: str) -> Attest:
+    obj = _Object(value, path)
+    attest = Attest(
+        model=cast(Model, obj.get("model", _one_of("background_check", "passport"))),
+        aa_path=obj.get("aa_path", _absolute),
+        refresh_interval=obj.get("refresh_interval", _between(0, 0xFFFFFFFF)),
+        service=obj.get("service", _nullable(_service)),
+        policy_ids=obj.get("policy_ids", _tuple(_text)),
+    )
+    obj.close()
+    if (attest.model == "passport") != (attest.service is not None):
+        raise _bad(f"{path}/service", "expected a service in passport and none in background_check")
+    return attest
+
+
+def _verify(value: object, path: str) -> Verify:
+    obj = _Object(value, path)
+    verify = Verify(
+        model=cast(Model, obj.get("model", _one_of("background_check", "passport"))),
+        service=obj.get("service", _nullable(_service)),
+        policy_ids=obj.get("policy_ids", _tuple(_text)),
+        trusted_certs_paths=obj.get("trusted_certs_paths", _tuple(_absolute)),
+        skip_as_token_cert_verify=obj.get("skip_as_token_cert_verify", _boolean),
+        issuer=obj.get("issuer", _nullable(_text)),
+        max_session_age=obj.get("max_session_age", _nullable(_between(1, 0xFFFFFFFF))),
+    )
+    obj.close()
+    if not verify.policy_ids:
+        raise _bad(f"{path}/policy_ids", "expected at least one policy id")
+    if verify.model == "background_check" and verify.service is None:
+        raise _bad(f"{path}/service", "expected a service in background_check")
+    if verify.service is None and not verify.trusted_certs_paths and not verify.skip_as_token_cert_verify:
+        raise _bad(path, "expected a service or trusted_certs_paths: nothing could anchor a token")
+    return verify
+
+
+def _service(value: object, path: str) -> Service:
+    obj = _Object(value, path)
+    headers = obj.get("as_headers", _string_map)
+    service = Service(as_addr=obj.get("as_addr", _matching(r"https?://.+")), as_headers=headers)
+    obj.close()
+    return service
+
+
+class _Object:
+    """A JSON object whose members are taken one by one; ``close`` refuses what nobody took."""
+
+    def __init__(self, value: object, path: str) -> None:
+        if not isinstance(value, dict):
+            raise _bad(path, f"expected an object, got {_kind(value)}")
+        self._members = cast("dict[str, object]", value)
+        self._left = set(self._members)
+        self._path = path
+
+    def get(self, name: str, parse: Callable[[object, str], T]) -> T:
+        if name not in self._members:
+            raise _bad(f"{self._path}/{name}", "is missing")
+        self._left.discard(name)
+        return parse(self._members[name], f"{self._path}/{name}")
+
+    def close(self) -> None:
+        if self._left:
+            raise _bad(f"{self._path}/{min(self._left)}", "is not known to this version; it may restrict something")
+
+
+def _matching(pattern: str) -> Callable[[object, str], str]:
+    def parse(value: object, path: str) -> str:
+        text = _text(value, path)
+        if not re.fullmatch(pattern, text):
+            raise _bad(path, f"expected text like {pattern}, got {text!r}")
+        return text
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[object, str], str]:
+    return _matching("|".join(choices))
+
+
+def _between(low: int, high: int) -> Callable[[object, str], int]:
+    def parse(value: object, path: str) -> int:
+        number = _integer(value, path)
+        if not low <= number <= high:
+            raise _bad(path, f"expected {low} to {high}, got {number}")
+        return number
+
+    return parse
+
+
+def _tuple(parse: Callable[[object, str], T]) -> Callable[[object, str], tuple[T, ...]]:
+    def parse_all(value: object, path: str) -> tuple[T, ...]:
+        if not isinstance(value, list):
+            raise _bad(path, f"expected an array, got {_kind(value)}")
+        return tuple(parse(item, f"{path}/{index}") for index, item in enumerate(value))
+
+    return parse_all
+
+
+def _nullable(parse: Callable[[object, str], T]) -> Callable[[object, str], T | None]:
+    return lambda value, path: None if value is None else parse(value, path)
+
+
+def _string_map(value: object, path: str) -> tuple[tuple[str, str], ...]:
+    if not isinstance(value, dict):
+        raise _bad(path, f"expected an object, got {_kind(value)}")
+    return tuple((name, _text(item, f"{path}/{name}")) for name, item in value.items())
+
+
+def _text(value: object, path: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise _bad(path, f"expected text, got {_kind(value)}")
+    return value
+
+
+def _integer(value: object, path: str) -> int:
+    # bool is a subclass of int, and true is not a port.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _bad(path, f"expected an integer, got {_kind(value)}")
+    return value
+
+
+def _boolean(value: object, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise _bad(path, f"expected true or false, got {_kind(value)}")
+    return value
+
+
+_sha256 = _matching(r"[0-9a-f]{64}")
+_absolute = _matching(r"/.*")
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value in ("", None) else json.dumps(value)[:40]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has the same member twice")
+    return members
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise HostError(
+            f"{path}: {error.strerror}", hint="make it with `tng compile CONFIG -o DIR`", exit_code=1
+        ) from None
+    if len(data) > MAX_BYTES:
+        raise HostError(f"{path}: larger than {MAX_BYTES} bytes", hint="compile it again", exit_code=1)
+    return data
+
+
+def _bad(path: str, problem: str) -> HostError:
+    return HostError(
+        f"manifest.json: {path or 'the document'}: {problem}",
+        hint="compile it again with the tng of this version; a manifest is not edited by hand",
+        exit_code=1,
+    )
