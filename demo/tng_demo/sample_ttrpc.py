@@ -1,7 +1,8 @@
 """ttrpc as the sample agent needs it: frames, and the two protobuf wire types that its messages use.
 
 Written apart from the runtime's client on purpose: two readings of one wire check each other.
-Frame (containerd/ttrpc, PROTOCOL.md), big endian: u32 data length, u32 stream id, u8 type (1 request, 2 response), u8 flags.
+Frame (containerd/ttrpc, PROTOCOL.md), big endian: u32 data length, u32 stream id, u8 type (1 request, 2 response),
+u8 flags.
 Protobuf: wire type 0 is a varint, 2 a length with bytes (protobuf.dev, "Encoding").
 """
 
