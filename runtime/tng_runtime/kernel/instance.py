@@ -1,0 +1,103 @@
+"""One run per table and network namespace.
+
+The lock is a flock(2) on a file in a directory that only the owner of the run may enter: another local user can
+neither hold it nor prevent it. The kernel drops it when the run dies, however it dies. The name of the file
+carries the inode of the network namespace, because rules belong to namespaces and not to file systems.
+
+A killed run leaves its table behind on purpose: the rules keep refusing what they captured. The next start
+replaces the table, and ``down`` removes it. A live run is not ``down``'s business: it removes its own table
+when it is asked to stop, after it has drained; taking the rules from under it would let captured traffic pass
+in plaintext.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from tng_runtime.errors import HostError
+from tng_runtime.kernel import nftables
+
+LOCKS = Path("/run/tng")
+
+
+@contextlib.contextmanager
+def hold(table: str, locks: Path = LOCKS) -> Iterator[None]:
+    """Be the only run of ``table`` in this network namespace.
+
+    Raises ``HostError`` with the process id of the one that runs already, or if ``locks`` is not ours alone.
+    """
+    # thread-self: a thread can be in another network namespace than its process (setns(2)).
+    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+    path = locks / f"{table}.{namespace}.lock"
+    descriptor = _acquire(path, table)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            locks.rmdir()
+
+
+def down(table: str, locks: Path = LOCKS) -> bool:
+    """Remove the table that a killed run left; False if there is none. Raises ``HostError`` while a run is alive."""
+    nftables.require_privileges()
+    with hold(table, locks):
+        return nftables.remove(table)
+
+
+def _acquire(path: Path, table: str) -> int:
+    while True:
+        _private(path.parent)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except FileNotFoundError:  # another run has just removed the empty directory
+            continue
+        except OSError as error:
+            raise HostError(f"{path}: {error.strerror}", hint=f"rm -r {path.parent}, if no run is alive") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise _taken(table, holder) from None
+        # The file that was opened may have been unlinked by its last holder in between; then it locks nothing.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                return descriptor
+        os.close(descriptor)
+
+
+def _private(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+    except FileNotFoundError as error:
+        if not directory.parent.is_dir():
+            raise HostError(f"{directory}: {error.strerror}", hint=f"make {directory.parent} first") from None
+        return
+    except OSError as error:
+        raise HostError(
+            f"{directory}: {error.strerror}", hint=f"make {directory} for this user, mode 0700, or run as root"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise HostError(
+            f"{directory} is not a directory of this user alone: others could hold the lock of this run",
+            hint=f"make it owned by user {os.geteuid()} with mode 0700, or remove it",
+        )
+
+
+def _taken(table: str, holder: str) -> HostError:
+    who = f"process {holder}" if holder.isdecimal() else "another process"
+    stop = f"`kill -TERM {holder}`" if holder.isdecimal() else "stop it"
+    return HostError(
+        f"table inet {table} of this network namespace is already run by {who}",
+        hint=f"{stop} lets it drain and remove its rules; a second instance needs a table name of its own",
+    )

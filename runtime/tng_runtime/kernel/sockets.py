@@ -1,0 +1,145 @@
+"""Sockets of a redirected connection: who listens, where the connection was going, and how to dial on.
+
+Netfilter's redirect changes the destination to this host: on an output hook to the loopback address, on
+prerouting to the first address of the incoming interface (kernel: net/netfilter/nf_nat_redirect.c). So an
+ingress, whose captures come from this host alone, listens on loopback only, and an egress on the wildcard
+address. Connection tracking remembers the destination that the client meant.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+
+from tng_runtime.errors import HostError, Refused
+from tng_runtime.manifest import Entry, Family, Role
+
+# SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
+# asked at SOL_IP, the second at SOL_IPV6.
+_SO_ORIGINAL_DST = 80
+
+# The kernel caps it at net.core.somaxconn.
+_BACKLOG = 65535
+
+_FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
+_LOOPBACK = {"ipv4": "127.0.0.1", "ipv6": "::1"}
+_WILDCARD = {"ipv4": "0.0.0.0", "ipv6": "::"}  # noqa: S104 - an egress takes what arrives; its guard chain takes the rest
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """An address and TCP port; ``scope_id`` is the interface of a link-local IPv6 address, else 0."""
+
+    family: Family
+    host: str
+    port: int
+    scope_id: int = 0
+
+    @property
+    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
+        """In the form that ``connect`` takes."""
+        return (self.host, self.port) if self.family == "ipv4" else (self.host, self.port, 0, self.scope_id)
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}" if self.family == "ipv4" else f"[{self.host}]:{self.port}"
+
+
+def original_destination(connection: socket.socket) -> Destination:
+    """Where the client of an accepted connection was going before the redirect.
+
+    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop.
+    """
+    try:
+        if connection.family == socket.AF_INET6:
+            # struct sockaddr_in6: family, port, flow label, address, scope
+            raw = connection.getsockopt(socket.IPPROTO_IPV6, _SO_ORIGINAL_DST, 28)
+            _, port, _, packed, scope = struct.unpack("=H2sI16sI", raw)
+            found = Destination("ipv6", socket.inet_ntop(socket.AF_INET6, packed), int.from_bytes(port), scope)
+        else:
+            # struct sockaddr_in: family, port, address, padding
+            raw = connection.getsockopt(socket.IPPROTO_IP, _SO_ORIGINAL_DST, 16)
+            _, port, packed = struct.unpack("=H2s4s8x", raw)
+            found = Destination("ipv4", socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port))
+        own_host, own_port = connection.getsockname()[:2]
+    except OSError as error:
+        raise Refused("NET-DIRECT", f"connection tracking knows no destination: {error.strerror}") from None
+    # Python writes a link-local address with its interface: fe80::1%eth0.
+    if (found.host, found.port) == (own_host.partition("%")[0], own_port):
+        raise Refused("NET-DIRECT", f"the connection was made straight to the listen port {found.port}")
+    return found
+
+
+def listener(role: Role, family: Family, port: int) -> socket.socket:
+    """A non-blocking listening socket; raises ``HostError`` if the port cannot be had."""
+    host = (_LOOPBACK if role == "ingress" else _WILDCARD)[family]
+    try:
+        sock = socket.socket(_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == "ipv6":
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise _cannot_listen(host, port, error) from None
+    return sock
+
+
+def listeners(entry: Entry) -> list[socket.socket]:
+    """One listening socket per family of ``entry``.
+
+    A family that the host does not have is left out: nothing can be captured in it. Raises ``HostError`` if
+    none remains.
+    """
+    found: list[socket.socket] = []
+    missing: HostError | None = None
+    for family in entry.families:
+        try:
+            found.append(listener(entry.role, family, entry.listen_port))
+        except FamilyMissingError as error:
+            missing = error
+        except HostError:
+            for sock in found:
+                sock.close()
+            raise
+    if not found and missing:
+        raise missing
+    return found
+
+
+def dial_socket(family: Family, mark: int) -> socket.socket:
+    """A non-blocking TCP socket that carries ``mark`` (SO_MARK, socket(7)), so that the rules let its packets pass.
+
+    Raises ``HostError`` without CAP_NET_ADMIN.
+    """
+    try:
+        sock = socket.socket(_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError as error:
+        raise HostError(f"no socket can be made: {error.strerror}", hint="raise the limit of open files") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        sock.close()
+        raise HostError(f"SO_MARK was not set: {error.strerror}", hint="run it as root or with NET_ADMIN") from None
+    return sock
+
+
+class FamilyMissingError(HostError):
+    """The host has no such address family, or no loopback address in it."""
+
+
+def _cannot_listen(host: str, port: int, error: OSError) -> HostError:
+    what = f"cannot listen on {f'[{host}]' if ':' in host else host}:{port}: {error.strerror}"
+    if error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+        return FamilyMissingError(what, hint="give the loopback interface its addresses: `ip link set lo up`")
+    if error.errno == errno.EADDRINUSE:
+        return HostError(what, hint=f"`ss -ltnp sport = :{port}` says who has it; `listen_port` chooses another")
+    return HostError(what, hint="run it as root")
