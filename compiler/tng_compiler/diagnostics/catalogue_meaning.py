@@ -1,0 +1,8 @@
+"""``TNG3xx``."""
+
+from __future__ import annotations
+
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.explanation import Explanation
+
+MEANING: dict[Code, Explanation] = {}

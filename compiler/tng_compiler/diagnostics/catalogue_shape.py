@@ -1,0 +1,8 @@
+"""``TNG2xx``."""
+
+from __future__ import annotations
+
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.explanation import Explanation
+
+SHAPE: dict[Code, Explanation] = {}
