@@ -1,0 +1,247 @@
+"""Real hosts on one machine: network namespaces joined by veth pairs, each with an IPv4 and an IPv6 address.
+
+Two hosts are joined by one cable; more hang on a bridge in a namespace of its own. Nothing is added to the
+machine's own network. Every program on a host sees that host's private ``/run``, so that sockets and locks have
+their usual paths and leave nothing on the machine.
+
+A lab lives in ``/run/tng-lab/<lab>`` and holds a lock there. The next lab removes those whose owner is dead,
+with all that still runs in them; a lab that was kept on purpose is left alone until ``remove`` is called for
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tng_demo import kernel
+from tng_demo.process import Process
+
+STATE = Path("/run/tng-lab")
+INTERFACE = "eth0"
+
+_numbers = itertools.count()
+_KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One host; every other host of the lab reaches it at ``ipv4`` and at ``ipv6``."""
+
+    name: str
+    namespace: str
+    ipv4: str
+    ipv6: str
+    state: Path
+    processes: list[Process] = field(default_factory=list, compare=False, repr=False)
+
+    def command(self, *argv: str) -> list[str]:
+        """The command line, for any shell of the machine, that runs ``argv`` on this host."""
+        return [*_enter(self.namespace, self.state / "run"), *argv]
+
+    def run(
+        self,
+        *argv: str,
+        check: bool = True,
+        timeout: float = 60,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end and capture its output; with ``check`` a non-zero exit raises ``LabError``."""
+        done = subprocess.run(
+            self.command(*argv),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=None if env is None else {**os.environ, **env},
+            input=stdin if stdin is not None else "",
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise LabError(f"{self.name}: {' '.join(argv)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def start(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
+        """Start a program; it is terminated with the lab. Its output goes to a file, see ``Process``."""
+        log = self.state / f"{len(self.processes)}-{Path(argv[0]).name}.log"
+        process = Process.start(self.command(*argv), log, env=env)
+        self.processes.append(process)
+        return process
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Put the calling thread into the network of this host: the sockets that it makes belong there."""
+        with kernel.network_of(Path("/run/netns") / self.namespace):
+            yield
+
+    def wait_for_port(self, port: int, host: str | None = None, deadline: float = 15) -> None:
+        """Return once a TCP connection from this host to ``host`` (its own IPv4 address if None) is accepted."""
+        end = time.monotonic() + deadline
+        with self.inside():
+            while True:
+                try:
+                    socket.create_connection((host or self.ipv4, port), timeout=1).close()
+                except OSError as error:
+                    if time.monotonic() > end:
+                        logs = "".join(process.output()[-2000:] for process in self.processes)
+                        raise LabError(f"{self.name}: nothing listens on port {port}: {error}\n{logs}") from None
+                    time.sleep(0.02)  # a listening socket is not announced by any event
+                else:
+                    return
+
+
+class LabError(Exception):
+    """The lab could not be built, or a program in it failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Hosts by name."""
+
+    name: str
+    hosts: Mapping[str, Host]
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    def keep(self) -> None:
+        """Leave hosts and programs in place when the lab's context ends; ``remove(lab.name)`` removes them."""
+        (STATE / self.name / _KEPT).touch()
+
+
+@contextlib.contextmanager
+def lab(*hosts: str, name: str | None = None) -> Iterator[Lab]:
+    """A lab of at least two ``hosts``, removed at the end, also on failure. Needs root.
+
+    Addresses: 10.77.0.N and fd77::N, N counting from 1.
+    """
+    sweep()
+    name = name or f"{os.getpid()}-{next(_numbers)}"
+    state = STATE / name
+    owner = _own(state)
+    built = Lab(name, {host: _host(name, state, host, number) for number, host in enumerate(hosts, 1)})
+    try:
+        _build(built)
+        yield built
+    finally:
+        for process in (process for host in built.hosts.values() for process in reversed(host.processes)):
+            if not (state / _KEPT).exists():
+                process.stop()
+        if not (state / _KEPT).exists():
+            remove(name)
+        os.close(owner)
+
+
+def remove(name: str) -> None:
+    """Remove the lab ``name``, with every process in its namespaces; nothing happens if there is none."""
+    for namespace in _namespaces(name):
+        for pid in _output("ip", "netns", "pids", namespace).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        _output("ip", "netns", "del", namespace)
+    shutil.rmtree(STATE / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        STATE.rmdir()
+
+
+def sweep() -> None:
+    """Remove the labs whose owner died before it could."""
+    for state in list(STATE.glob("[!.]*")):
+        if (state / _KEPT).exists():
+            continue
+        try:
+            os.close(_lock(state))
+        except OSError:  # alive, or gone in this moment
+            continue
+        remove(state.name)
+
+
+def _own(state: Path) -> int:
+    # It gets its name only once it is locked: a sweep never sees it without its owner.
+    unnamed = STATE / f".{state.name}"
+    unnamed.mkdir(parents=True)
+    owner = _lock(unnamed)
+    (unnamed / "owner").write_text(f"{os.getpid()}\n", encoding="ascii")
+    try:
+        unnamed.rename(state)
+    except OSError:
+        os.close(owner)
+        shutil.rmtree(unnamed)
+        raise LabError(f"a lab named {state.name} is there already; remove it first") from None
+    return owner
+
+
+def _lock(state: Path) -> int:
+    descriptor = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _host(lab_name: str, state: Path, name: str, number: int) -> Host:
+    (state / name / "run").mkdir(parents=True)
+    return Host(name, f"tng-{lab_name}-{name}", f"10.77.0.{number}", f"fd77::{number}", state / name)
+
+
+def _build(built: Lab) -> None:
+    hosts = list(built.hosts.values())
+    for host in hosts:
+        _ip("netns", "add", host.namespace)
+        _ip("-n", host.namespace, "link", "set", "lo", "up")
+    if len(hosts) == 2:
+        left, right = (host.namespace for host in hosts)
+        _ip("link", "add", INTERFACE, "netns", left, "type", "veth", "peer", "name", INTERFACE, "netns", right)
+    else:
+        switch = f"tng-{built.name}-switch"
+        _ip("netns", "add", switch)
+        _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
+        _ip("-n", switch, "link", "set", "bridge", "up")
+        for number, host in enumerate(hosts, 1):
+            port = f"port{number}"
+            _ip(
+                "link", "add", INTERFACE, "netns", host.namespace, "type", "veth", "peer", "name", port, "netns", switch
+            )
+            _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
+    for host in hosts:
+        _ip("-n", host.namespace, "addr", "add", f"{host.ipv4}/24", "dev", INTERFACE)
+        # nodad: without it the address is not usable for about a second.
+        _ip("-n", host.namespace, "addr", "add", f"{host.ipv6}/64", "dev", INTERFACE, "nodad")
+        _ip("-n", host.namespace, "link", "set", INTERFACE, "up")
+
+
+def _enter(namespace: str, run: Path) -> list[str]:
+    # `ip netns exec` would also mount a new /sys, without the cgroups in it.
+    script = 'mount --bind "$0" /run && exec "$@"'
+    return [
+        *("nsenter", f"--net=/run/netns/{namespace}", "unshare", "--mount", "--propagation", "slave"),
+        *("sh", "-c", script, str(run)),
+    ]
+
+
+def _namespaces(name: str) -> Sequence[str]:
+    there = Path("/run/netns")
+    return sorted(path.name for path in there.glob(f"tng-{name}-*")) if there.is_dir() else ()
+
+
+def _ip(*argv: str) -> None:
+    done = subprocess.run(["ip", *argv], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise LabError(f"ip {' '.join(argv)}: {done.stderr.strip()}")
+
+
+def _output(*argv: str) -> str:
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
