@@ -21,6 +21,9 @@ from tng_runtime.errors import HostError
 
 BINDING = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
 
+# Where nft looks for the paths of `socket cgroupv2` (nftables: src/datatype.c).
+CGROUPS = Path("/sys/fs/cgroup")
+
 # capabilities(7), linux/capability.h
 _CAP_NET_ADMIN = 12
 
@@ -50,6 +53,8 @@ def load(ruleset: str, table: str, kept_sets: Iterable[str] = ()) -> None:
     kept = "".join(_kept(context, table, name) for name in kept_sets) if _exists(context, table) else ""
     code, _, problem = context.cmd(ruleset.rstrip("\n") + "\n" + kept)
     if code != 0:
+        if "cgroupv2 path fails" in problem:
+            raise _no_cgroup(ruleset, table)
         raise _refused(f"table inet {table} was not loaded", problem)
 
 
@@ -119,16 +124,23 @@ def _refused(what: str, problem: str) -> HostError:
     said = " | ".join(lines[:4])[:600] or "libnftables gave no reason"
     if "Operation not permitted" in problem:
         return _not_permitted()
-    if "cgroupv2 path fails" in problem:
-        name = re.search(r'"([^"]+)"', problem)
-        hint = f"cgroup {name.group(1) if name else 'of the ruleset'} is not below /sys/fs/cgroup: start its unit first"
-    elif "interval overlaps" in problem or "datatype mismatch" in problem:
+    if "interval overlaps" in problem or "datatype mismatch" in problem:
         hint = "elements of a kept set do not fit the new rules: `nft list table` shows them, `tng down` drops them"
     elif "syntax error" in problem:
         hint = "this nft does not understand the ruleset: nftables 1.0.6 or newer is needed"
     else:
         hint = "nothing was changed; `nft -c -f ruleset.nft` repeats the check"
     return HostError(f"{what}: {said}", hint=hint)
+
+
+def _no_cgroup(ruleset: str, table: str) -> HostError:
+    # nft 1.0.6 says that a path failed, but of a ruleset of several lines it shows the wrong one.
+    paths = sorted(set(re.findall(r'(?<!comment )"([^"\n]+)"', ruleset)))
+    missing = [path for path in paths if not (CGROUPS / path).is_dir()] or paths
+    return HostError(
+        f"table inet {table} was not loaded: no such cgroup below {CGROUPS}: {', '.join(missing)}",
+        hint="start what runs in it first, or take it out of the configuration",
+    )
 
 
 def _not_permitted() -> HostError:

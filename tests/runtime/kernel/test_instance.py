@@ -1,0 +1,141 @@
+"""One run per table and network namespace, whatever a local user or a SIGKILL does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tng_demo.lab import Lab
+from tng_runtime.errors import HostError
+from tng_runtime.kernel import instance, nftables
+
+HOLDER = """
+import sys
+from pathlib import Path
+from tng_runtime.kernel.instance import hold
+with hold(sys.argv[1], Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_run(table: str, locks: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock until its standard input ends."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    argv = [sys.executable, "-c", HOLDER, table, str(locks)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Path:
+    return tmp_path / "tng"
+
+
+def test_75_a_second_run_is_told_who_holds_the_table(locks: Path) -> None:
+    with another_run("tng", locks) as holder, pytest.raises(HostError) as caught, instance.hold("tng", locks):
+        pass
+    assert f"process {holder.pid}" in caught.value.message
+    assert f"kill -TERM {holder.pid}" in caught.value.hint
+    assert caught.value.exit_code == 3
+
+
+def test_another_table_is_another_instance(locks: Path) -> None:
+    with another_run("tng", locks), instance.hold("tng_second", locks):
+        assert len(list(locks.iterdir())) == 2
+
+
+def test_the_lock_ends_with_the_run_and_leaves_nothing(locks: Path) -> None:
+    with instance.hold("tng", locks):
+        assert locks.is_dir()
+    assert not locks.exists()
+
+
+def test_the_lock_of_a_killed_run_is_free(locks: Path) -> None:
+    with another_run("tng", locks) as holder:
+        holder.kill()
+        holder.wait()
+    assert len(list(locks.iterdir())) == 1
+    with instance.hold("tng", locks):
+        pass
+    assert not locks.exists()
+
+
+def test_the_lock_is_not_inherited_by_a_program_that_the_run_starts(locks: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as child:
+        with instance.hold("tng", locks):
+            late = subprocess.Popen(["cat"], stdin=subprocess.PIPE, close_fds=False)
+        with instance.hold("tng", locks), late:
+            late.kill()
+        child.kill()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o755, 0o1777, 0o770])
+def test_75_a_directory_that_others_may_enter_is_refused(locks: Path, mode: int) -> None:
+    locks.mkdir()
+    locks.chmod(mode)
+    with pytest.raises(HostError, match="others could hold the lock"), instance.hold("tng", locks):
+        pass
+    assert list(locks.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_75_a_directory_of_another_user_is_refused(locks: Path) -> None:
+    locks.mkdir(mode=0o700)
+    os.chown(locks, 65534, 65534)
+    with pytest.raises(HostError, match="others could hold the lock"), instance.hold("tng", locks):
+        pass
+
+
+def test_75_a_link_in_the_place_of_the_directory_is_refused(locks: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir(mode=0o700)
+    locks.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HostError, match="not a directory of this user alone"), instance.hold("tng", locks):
+        pass
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(locks: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    locks.mkdir(mode=0o700)
+    (locks / f"tng.{Path('/proc/self/ns/net').stat().st_ino}.lock").symlink_to(victim)
+    with pytest.raises(HostError), instance.hold("tng", locks):
+        pass
+    assert victim.read_text() == "precious"
+
+
+@pytest.mark.netns
+def test_each_network_namespace_has_an_instance_of_its_own(hosts: Lab, locks: Path) -> None:
+    with instance.hold("tng", locks), hosts["client"].inside(), instance.hold("tng", locks):
+        assert len(list(locks.iterdir())) == 2
+
+
+@pytest.mark.netns
+def test_down_removes_what_a_killed_run_left(hosts: Lab, locks: Path) -> None:
+    with hosts["client"].inside():
+        nftables.load("table inet tng { }", "tng")
+        assert instance.down("tng", locks)
+        assert not nftables.exists("tng")
+        assert not instance.down("tng", locks)
+
+
+@pytest.mark.netns
+def test_down_leaves_a_live_run_and_its_rules_alone(hosts: Lab, locks: Path) -> None:
+    with hosts["client"].inside():
+        nftables.load("table inet tng { }", "tng")
+        with another_run("tng", locks) as holder:
+            with pytest.raises(HostError, match=f"process {holder.pid}"):
+                instance.down("tng", locks)
+            assert nftables.exists("tng")
