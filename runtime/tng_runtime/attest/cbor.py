@@ -1,8 +1,9 @@
 """CBOR (RFC 8949), the little of it that evidence needs, read strictly.
 
-The reader is pulled by whoever knows the grammar: it is asked for a tag, an array, a byte string, and refuses anything else.
-It therefore never recurses, never builds a value that was not asked for, and slices only what is there, so that a length
-prefix of 2^40 costs nothing. Section 4.2.1's core deterministic rules hold: shortest heads, definite lengths only.
+The reader is pulled by whoever knows the grammar: it is asked for a tag, an array, a byte string, and refuses
+anything else. It therefore never recurses, never builds a value that was not asked for, and slices only what is
+there, so that a length prefix of 2^40 costs nothing. Section 4.2.1's core deterministic rules hold: shortest heads,
+definite lengths only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ _NAMES = {
 
 
 class Reader:
-    """A cursor over one CBOR item. Every method raises ``Refused`` (RA-EVIDENCE-FORM) unless the next item is what is asked for."""
+    """A cursor over one CBOR item. Every method raises ``Refused`` (RA-EVIDENCE-FORM) unless the next item is
+    what is asked for.
+    """
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -69,7 +72,9 @@ class Reader:
             raise self._refused(f"{len(self._data) - self._at} bytes follow the item")
 
     def _head(self, major: int) -> int:
-        """The argument of a head (RFC 8949, section 3): in the first byte's low five bits, or in the 1, 2, 4 or 8 bytes after it."""
+        """The argument of a head (RFC 8949, section 3): in the first byte's low five bits, or in the 1, 2, 4
+        or 8 bytes after it.
+        """
         first = self._take(1)[0]
         if first >> 5 != major:
             raise self._refused(f"expected {_NAMES[major]} at byte {self._at - 1}")

@@ -1,8 +1,8 @@
 """The refusal codes: what each one means and what the operator does about it.
 
-The codes are an interface: logs, counters and alerts are built on them, so a code never changes its meaning and a retired one
-is not used again. ``docs/security.md`` lists them from here. The groups follow the order of the checks: certificate,
-evidence, service, token, trust anchors, and the agent of the attesting side.
+The codes are an interface: logs, counters and alerts are built on them, so a code never changes its meaning and a
+retired one is not used again. ``docs/security.md`` lists them from here. The groups follow the order of the checks:
+certificate, evidence, service, token, trust anchors, and the agent of the attesting side.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Code(StrEnum):
     )
     TOKEN_CHAIN = (
         "RA-TOKEN-CHAIN",
-        "The token's certificate chain is missing, malformed, out of order, ended, or its certificates may not do this.",
+        "The token's certificate chain is missing, malformed, out of order, ended, or its issuers are no CAs.",
         "Repair the service's signing configuration: `x5c`, leaf first, every certificate within its dates.",
     )
     TOKEN_UNTRUSTED = (

@@ -1,9 +1,9 @@
 """The evidence extension's value: two kinds, each CBOR, each bound to the certificate's key.
 
-The value of extension 2.23.133.5.4.9 is ``tag([bytes(evidence), bytes("")])``. The tag says what ``evidence`` is: a CBOR map
-with what the TEE's agent answered (background check), or a token as ASCII (passport). The binding to the key goes through
-the runtime data: canonical JSON (RFC 8785) of the one claim ``pubkey-hash``, whose hash the TEE signed as report data.
-Because exactly one text is right for a given key, it is compared whole.
+The value of extension 2.23.133.5.4.9 is ``tag([bytes(evidence), bytes("")])``. The tag says what ``evidence`` is: a
+CBOR map with what the TEE's agent answered (background check), or a token as ASCII (passport). The binding to the key
+goes through the runtime data: canonical JSON (RFC 8785) of the one claim ``pubkey-hash``, whose hash the TEE signed
+as report data. Because exactly one text is right for a given key, it is compared whole.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ Evidence = CocoEvidence | CocoToken
 
 
 def runtime_claims(spki_sha256: bytes) -> dict[str, str]:
-    """The claims that bind evidence to a key: ``pubkey-hash`` = base64(CBOR([1, SHA-256 of the SubjectPublicKeyInfo]))."""
+    """The claims that bind evidence to a key: ``pubkey-hash`` = base64(CBOR([1, SHA-256 of the
+    SubjectPublicKeyInfo])).
+    """
     digest = cbor.array(cbor.uint(_SHA256_OF_CBOR_HASH), cbor.byte_string(spki_sha256))
     return {_PUBKEY_HASH: base64.b64encode(digest).decode("ascii")}
 
@@ -127,7 +129,9 @@ def decode(value: bytes, spki_sha256: bytes) -> Evidence:
 
 
 def check_runtime_data(text: str, spki_sha256: bytes) -> None:
-    """The runtime data must be, byte for byte, the one of this key. What differs decides the code of the ``Refused``."""
+    """The runtime data must be, byte for byte, the one of this key. What differs decides the code of the
+    ``Refused``.
+    """
     expected = runtime_data(spki_sha256)
     if text == expected:
         return

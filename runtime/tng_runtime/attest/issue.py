@@ -1,7 +1,7 @@
 """The certificates that this side shows: with its evidence, or, under ``no_ra``, a throw-away one.
 
-The form is what peers on the wire expect: X.509 v3, ECDSA P-256 with SHA-256, one fixed name, six hours. The evidence extension's value is
-directly the CBOR. The second extension (2.23.133.5.4.2) is present and empty.
+The form is what peers on the wire expect: X.509 v3, ECDSA P-256 with SHA-256, one fixed name, six hours. The evidence
+extension's value is directly the CBOR. The second extension (2.23.133.5.4.2) is present and empty.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from cryptography.x509.oid import NameOID
 
 from tng_runtime.attest import evidence as evidence_module
 from tng_runtime.attest.evidence import Evidence
+from tng_runtime.attest.oids import EVIDENCE, MANIFEST
 
 VALIDITY = timedelta(hours=6)
-OID_EVIDENCE = x509.ObjectIdentifier("2.23.133.5.4.9")
-OID_MANIFEST = x509.ObjectIdentifier("2.23.133.5.4.2")
 
 _NAME = x509.Name(
     [
@@ -53,7 +52,9 @@ def spki_sha256(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def issue_certificate(key: ec.EllipticCurvePrivateKey, evidence: Evidence | None, now: datetime) -> bytes:
-    """DER of a self-signed certificate valid for six hours from ``now`` (aware UTC); without evidence, a throw-away one."""
+    """DER of a self-signed certificate valid for six hours from ``now`` (aware UTC); without evidence, a
+    throw-away one.
+    """
     start = now.replace(microsecond=0)
     builder = (
         x509.CertificateBuilder()
@@ -68,6 +69,6 @@ def issue_certificate(key: ec.EllipticCurvePrivateKey, evidence: Evidence | None
     )
     if evidence is not None:
         value = evidence_module.encode(evidence)
-        builder = builder.add_extension(x509.UnrecognizedExtension(OID_EVIDENCE, value), critical=False)
-        builder = builder.add_extension(x509.UnrecognizedExtension(OID_MANIFEST, b""), critical=False)
+        builder = builder.add_extension(x509.UnrecognizedExtension(EVIDENCE, value), critical=False)
+        builder = builder.add_extension(x509.UnrecognizedExtension(MANIFEST, b""), critical=False)
     return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)

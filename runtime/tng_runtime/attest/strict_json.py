@@ -1,7 +1,9 @@
-"""JSON from foreigners (RFC 8259, with RFC 7493's strictness): no duplicate members, no NaN, bounded depth, whole characters.
+"""JSON from foreigners (RFC 8259, with RFC 7493's strictness): no duplicate members, no NaN, bounded depth, whole
+characters.
 
-``json`` alone takes the last of two equal members, ``NaN``, and halves of surrogate pairs, and what it accepts may be nested so deep that
-later code runs out of stack. Two readers that disagree about one document are an attack, hence only one reading is left here.
+``json`` alone takes the last of two equal members, ``NaN``, and halves of surrogate pairs, and what it accepts may be
+nested so deep that later code runs out of stack. Two readers that disagree about one document are an attack, hence
+only one reading is left here.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ def parse_object(text: bytes | str, code: Code, what: str) -> dict[str, Any]:
 
 
 def canonical(value: object) -> str:
-    """RFC 8785 for what occurs here: sorted members, no spaces, characters unescaped. Numbers other than integers are not canonicalised."""
+    """RFC 8785 for what occurs here: sorted members, no spaces, characters unescaped. Numbers other than integers
+    are not canonicalised.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

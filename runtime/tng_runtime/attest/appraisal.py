@@ -1,0 +1,14 @@
+"""What both forms of a token come down to once every rule of their own has been satisfied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Appraisal:
+    """An affirmed peer: the policies that appraised it, the runtime data claims still to be compared, and its TEE."""
+
+    policy_ids: frozenset[str]
+    runtime_claims: object
+    tee: str | None
