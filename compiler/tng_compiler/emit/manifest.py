@@ -1,0 +1,66 @@
+"""The plan as the manifest that the runtime reads: canonical JSON, bound to its ruleset by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from tng_compiler.model.types import Attest, Service, Verify
+from tng_compiler.plan.types import Interception, Plan
+
+MANIFEST_VERSION = 1
+
+
+def render(plan: Plan, ruleset: str) -> str:
+    """Return the manifest of ``plan`` for exactly this ``ruleset`` (``tng_schema/manifest.schema.json``).
+
+    Canonical in the manner of RFC 8785: sorted members, no white space, UTF-8; one newline at the end.
+    """
+    document = {
+        "manifest_version": MANIFEST_VERSION,
+        "compiler_version": plan.compiler_version,
+        "config_sha256": plan.config_sha256,
+        "ruleset_sha256": hashlib.sha256(ruleset.encode()).hexdigest(),
+        "table": plan.instance,
+        "kept_sets": [group.name for group in plan.operator_sets],
+        "entries": [_entry(entry) for entry in plan.entries],
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _entry(entry: Interception) -> dict[str, object]:
+    return {
+        "pointer": entry.pointer,
+        "role": entry.role,
+        "listen_port": entry.listen_port,
+        "so_mark": entry.so_mark,
+        "families": list(entry.families),
+        "attest": _attest(entry.attest) if entry.attest else None,
+        "verify": _verify(entry.verify) if entry.verify else None,
+    }
+
+
+def _attest(attest: Attest) -> dict[str, object]:
+    return {
+        "model": attest.model,
+        "aa_path": attest.aa_path,
+        "refresh_interval": attest.refresh_interval,
+        "service": _service(attest.service),
+        "policy_ids": list(attest.policy_ids),
+    }
+
+
+def _verify(verify: Verify) -> dict[str, object]:
+    return {
+        "model": verify.model,
+        "service": _service(verify.service),
+        "policy_ids": list(verify.policy_ids),
+        "trusted_certs_paths": list(verify.trusted_certs_paths),
+        "skip_as_token_cert_verify": verify.skip_as_token_cert_verify,
+        "issuer": verify.issuer,
+        "max_session_age": verify.max_session_age,
+    }
+
+
+def _service(service: Service | None) -> dict[str, object] | None:
+    return {"as_addr": service.as_addr, "as_headers": dict(service.as_headers)} if service else None

@@ -1,0 +1,94 @@
+"""The plan for people: what a review reads first, and what a diff of two plans is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+
+from tng_compiler.model.types import Attest, Verify
+from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, Ports, Region
+
+_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
+
+
+def render(plan: Plan) -> str:
+    """Return the plan as lines ``name: value``, one destination a line, in the order of precedence."""
+    marks = ", ".join(str(mark) for mark in plan.marks)
+    lines = [
+        f"instance {plan.instance}: table inet {plan.instance}, marks {marks}, tng {plan.compiler_version}",
+        f"configuration {plan.config_sha256}",
+    ]
+    for entry in plan.entries:
+        lines += ["", *_entry(entry)]
+    return "\n".join(lines) + "\n"
+
+
+def _entry(entry: Interception) -> Iterator[str]:
+    yield f"{entry.role} {entry.pointer}"
+    yield f"  listens on port {entry.listen_port}, dials with mark {entry.so_mark}"
+    yield f"  captures {_senders(entry)}"
+    for which, levels in (("only if in", entry.inside), ("but not in", entry.outside)):
+        for level in levels:
+            yield from (f"    {which} cgroup {path} (level {level.level})" for path in level.paths)
+    for verb, regions, sets in (
+        ("to", entry.captured, entry.captured_sets),
+        ("resets", entry.rejected, entry.rejected_sets),
+    ):
+        for region in regions:
+            yield from (f"    {verb} {region.family} {line}" for line in _region(region))
+        yield from (f"    {verb} {group.family} {_operator_set(group)}" for group in sets)
+    if entry.ipv6 == "bypass":
+        yield "    leaves IPv6 alone: it passes in plaintext"
+    yield f"  proves itself: {_attest(entry.attest)}"
+    yield f"  demands: {_verify(entry.verify)}"
+
+
+def _senders(entry: Interception) -> str:
+    if entry.role == "ingress":
+        return "what this host sends to others"
+    return "what arrives for this host" + (" and what it sends to itself" if entry.local_traffic else "")
+
+
+def _region(region: Region) -> Iterator[str]:
+    address = _ADDRESS[region.family]
+    for ports in region.ports:
+        yield f"any address, {_ports(ports)}"
+    for box in region.boxes:
+        span = str(address(box.first)) if box.first == box.last else f"{address(box.first)}-{address(box.last)}"
+        yield f"{span}, {_ports(box.ports)}"
+
+
+def _operator_set(group: OperatorSet) -> str:
+    return f"addresses in set {group.name}, {'; '.join(_ports(ports) for ports in group.ports)}"
+
+
+def _ports(ports: Ports) -> str:
+    if ports == EVERY_PORT:
+        return "every port"
+    return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
+
+
+def _attest(attest: Attest | None) -> str:
+    if attest is None:
+        return "no"
+    issuer = f", token from {attest.service.as_addr}" if attest.service else ""
+    refresh = f"every {attest.refresh_interval} s" if attest.refresh_interval else "for every handshake"
+    policies = f", policies {', '.join(attest.policy_ids)}" if attest.policy_ids else ""
+    return f"{attest.model} through the agent at {attest.aa_path}, {refresh}{issuer}{policies}"
+
+
+def _verify(verify: Verify | None) -> str:
+    if verify is None:
+        return "nothing of its peer"
+    parts = [f"{verify.model}, policies {', '.join(verify.policy_ids)}"]
+    if verify.service:
+        parts.append(f"service {verify.service.as_addr}")
+    if verify.trusted_certs_paths:
+        parts.append(f"pinned to {', '.join(verify.trusted_certs_paths)}")
+    if verify.skip_as_token_cert_verify:
+        parts.append("TOKEN SIGNER NOT VERIFIED")
+    if verify.issuer is not None:
+        parts.append(f"issuer {verify.issuer}")
+    if verify.max_session_age is not None:
+        parts.append(f"sessions end {verify.max_session_age} s after the verdict")
+    return ", ".join(parts)

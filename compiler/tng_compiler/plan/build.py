@@ -1,0 +1,104 @@
+"""Config to plan: allocation, exact collapse of destinations, and what a reviewer would have found.
+
+The order of the document is the order of precedence. A condition becomes a match or a diagnostic; it is never dropped.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from tng_compiler import __version__
+from tng_compiler.diagnostics.diagnostic import Diagnostic
+from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
+from tng_compiler.plan.allocate import listen_ports
+from tng_compiler.plan.intervals import Interval, union
+from tng_compiler.plan.regions import Item, collapse
+from tng_compiler.plan.types import (
+    EVERY_PORT,
+    FAMILIES,
+    CgroupLevel,
+    Family,
+    Interception,
+    OperatorSet,
+    Plan,
+    Ports,
+    Region,
+)
+
+INSTANCE = "tng"
+ALL: Interval = (EVERY_PORT.first, EVERY_PORT.last)
+
+
+def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnostic, ...]]:
+    """Return the plan of ``config`` and what is wrong or surprising about it (codes ``TNG4xx``).
+
+    ``source_digest`` is the SHA-256 of the text as it was read, 64 hexadecimal digits. With an error among the diagnostics the
+    plan is not to be written down.
+    """
+    ports = listen_ports(config)
+    entries = tuple(_interception(entry, port) for entry, port in zip(config.entries, ports, strict=True))
+    return Plan(INSTANCE, __version__, source_digest, entries), ()
+
+
+def _interception(entry: Entry, listen_port: int) -> Interception:
+    netfilter = entry.netfilter
+    regions = {family: collapse(family, destinations(netfilter, family)) for family in FAMILIES}
+    sets = {family: _operator_sets(netfilter, family) for family in FAMILIES}
+    taken = FAMILIES if netfilter.ipv6 == "capture" else FAMILIES[:1]
+    refused = FAMILIES[1:] if netfilter.ipv6 == "reject" else ()
+    return Interception(
+        name=f"{entry.role}_{entry.index}",
+        pointer=entry.pointer,
+        role=entry.role,
+        listen_port=listen_port,
+        so_mark=netfilter.so_mark,
+        ipv6=netfilter.ipv6,
+        local_traffic=entry.role == "egress" and netfilter.capture_local_traffic,
+        inside=_levels(netfilter.capture_cgroup),
+        outside=_levels(netfilter.nocapture_cgroup),
+        captured=tuple(regions[family] for family in taken if not regions[family].empty),
+        rejected=tuple(regions[family] for family in refused if not regions[family].empty),
+        captured_sets=tuple(group for family in taken for group in sets[family]),
+        rejected_sets=tuple(group for family in refused for group in sets[family]),
+        attest=entry.attest,
+        verify=entry.verify,
+    )
+
+
+def destinations(netfilter: Netfilter, family: Family) -> Iterable[Item]:
+    """Yield the items of one family; no ``capture_dst``, absent or empty, is every destination."""
+    if not netfilter.capture_dst:
+        yield 0, 0, ALL
+    version = 4 if family == "ipv4" else 6
+    for item in netfilter.capture_dst or ():
+        if item.ipset is not None:
+            continue
+        ports = (item.ports.first, item.ports.last) if item.ports else ALL
+        if item.network is None:
+            yield 0, 0, ports
+        elif item.network.version == version:
+            yield int(item.network.network_address), item.network.prefixlen, ports
+
+
+def set_name(ipset: str, family: Family) -> str:
+    """Return the name of an operator's set: an nft set holds one family, so IPv6 has one of its own."""
+    return ipset if family == "ipv4" else f"{ipset}6"
+
+
+def _operator_sets(netfilter: Netfilter, family: Family) -> tuple[OperatorSet, ...]:
+    ports: defaultdict[str, list[Interval]] = defaultdict(list)
+    for item in netfilter.capture_dst or ():
+        if item.ipset is not None:
+            ports[item.ipset].append((item.ports.first, item.ports.last) if item.ports else ALL)
+    return tuple(
+        OperatorSet(set_name(name, family), family, tuple(Ports(*pair) for pair in union(ports[name])))
+        for name in sorted(ports)
+    )
+
+
+def _levels(paths: Iterable[CgroupPath]) -> tuple[CgroupLevel, ...]:
+    levels: defaultdict[int, set[str]] = defaultdict(set)
+    for path in paths:
+        levels[path.level].add(path.path)
+    return tuple(CgroupLevel(level, tuple(sorted(levels[level]))) for level in sorted(levels))

@@ -1,0 +1,130 @@
+"""The plan: what will be done, as values, with nothing left to decide and nothing of nft or iptables in it.
+
+Every emitter reads this and only this, so two outputs cannot disagree about what is captured. Addresses are integers, because
+a sweep over 100,000 of them with ``ipaddress`` objects costs more than the kernel needs to load the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tng_compiler.model.types import Attest, Ipv6Mode, Role, Verify
+
+Family = Literal["ipv4", "ipv6"]
+
+BITS: dict[Family, int] = {"ipv4": 32, "ipv6": 128}
+FAMILIES: tuple[Family, Family] = ("ipv4", "ipv6")
+FIRST_PORT, LAST_PORT = 0, 0xFFFF
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Ports:
+    """Inclusive TCP ports. 0 belongs to "every port": a segment to port 0 is legal TCP, and must not slip through."""
+
+    first: int
+    last: int
+
+
+EVERY_PORT = Ports(FIRST_PORT, LAST_PORT)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Box:
+    """A rectangle of destinations: inclusive address interval times inclusive port interval."""
+
+    first: int
+    last: int
+    ports: Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Destinations of one family, disjoint: ``ports`` at every address, ``boxes`` at some. Both sorted; both empty is nothing."""
+
+    family: Family
+    ports: tuple[Ports, ...]
+    boxes: tuple[Box, ...]
+
+    @property
+    def empty(self) -> bool:
+        """Whether no packet at all is inside."""
+        return not self.ports and not self.boxes
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorSet:
+    """Destinations whose address is in a set that the operator fills at run time, at ``ports`` (disjoint, sorted)."""
+
+    name: str
+    family: Family
+    ports: tuple[Ports, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupLevel:
+    """Cgroup paths of one depth, sorted: nft compares a socket's ancestor at exactly one depth at a time."""
+
+    level: int
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Interception:
+    """One entry of the configuration, ready to be written down.
+
+    ``captured`` goes to ``listen_port``; ``rejected`` (IPv6 in mode ``reject``) is answered with a reset. ``local_traffic``:
+    an egress that also captures what this host sends to itself. ``attest`` and ``verify`` both None is ``no_ra``.
+    """
+
+    name: str
+    pointer: str
+    role: Role
+    listen_port: int
+    so_mark: int
+    ipv6: Ipv6Mode
+    local_traffic: bool
+    inside: tuple[CgroupLevel, ...]
+    outside: tuple[CgroupLevel, ...]
+    captured: tuple[Region, ...]
+    rejected: tuple[Region, ...]
+    captured_sets: tuple[OperatorSet, ...]
+    rejected_sets: tuple[OperatorSet, ...]
+    attest: Attest | None
+    verify: Verify | None
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Families that the listener has to serve."""
+        found = {region.family for region in self.captured if not region.empty}
+        found |= {group.family for group in self.captured_sets}
+        return tuple(family for family in FAMILIES if family in found)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One instance: its table, the digest of the configuration as it was read, and the entries in the order of precedence."""
+
+    instance: str
+    compiler_version: str
+    config_sha256: str
+    entries: tuple[Interception, ...]
+
+    @property
+    def marks(self) -> tuple[int, ...]:
+        """Marks of our own sockets, ascending: whatever carries one is never captured, by any entry."""
+        return tuple(sorted({entry.so_mark for entry in self.entries}))
+
+    @property
+    def operator_sets(self) -> tuple[OperatorSet, ...]:
+        """Each operator's set once, by name; ``ports`` are not meaningful here."""
+        named = {
+            group.name: OperatorSet(group.name, group.family, ())
+            for entry in self.entries
+            for group in (*entry.captured_sets, *entry.rejected_sets)
+        }
+        return tuple(named[name] for name in sorted(named))
+
+    def of(self, role: Role) -> tuple[Interception, ...]:
+        """The entries of one role, in the order of precedence."""
+        return tuple(entry for entry in self.entries if entry.role == role)
