@@ -243,3 +243,8 @@ class Code(StrEnum):
         "The attestation agent answered with an error; its word is in the detail.",
         "Look at the agent's log: no TEE device, or the attester failed.",
     )
+    SELF_EXPIRED = (
+        "RA-SELF-EXPIRED",
+        "This side has no valid certificate of its own to show.",
+        "Look at the earlier lines about its renewal: the attestation agent or, in passport, the service is away.",
+    )

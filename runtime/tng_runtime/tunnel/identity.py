@@ -1,0 +1,161 @@
+"""Who we are to a peer: the current certificate, and the task that always has the next one ready.
+
+A certificate is shown while it lasts and never afterwards. It is renewed after ``refresh_interval`` seconds, and in any
+case when two thirds of its life are over: an agent or service that is away has the last third to come back, asked again
+with growing, jittered pauses. The new certificate takes the place of the old one in a single assignment. With
+``refresh_interval`` 0 every handshake gets one of its own. The clock may jump (suspended machines): sleeps are short
+and look at it again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import anyio
+
+from tng_runtime import log
+from tng_runtime.attest.codes import Code
+from tng_runtime.errors import HostError, Refused
+from tng_runtime.manifest import Attest
+from tng_runtime.tunnel import credentials
+from tng_runtime.tunnel.credentials import Credentials, Source
+from tng_runtime.tunnel.service import ServiceClient
+
+FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
+LONGEST_SLEEP = 30.0
+# Evidence for every handshake: hardware quotes queue behind each other, so no more than this many ask at once.
+MAX_COLLECTING = 8
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """For status and log lines: times are aware UTC, ``refusal`` is the code of the last attempt if it failed."""
+
+    not_after: datetime | None = None
+    renew_at: datetime | None = None
+    failures: int = 0
+    refusal: str | None = None
+    detail: str | None = None
+
+
+class Identity:
+    """Certificates from ``source``; ``start`` once, spawn ``run``, then ask ``current`` or ``for_handshake``.
+
+    ``refresh_interval`` in seconds: 0 for each handshake, None only by the certificate's life.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        refresh_interval: int | None,
+        *,
+        name: str = "-",
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._source = source
+        self._interval = refresh_interval
+        self._name = name
+        self._now = now
+        self._sleep = sleep
+        self._current: Credentials | None = None
+        self._state = State()
+        self._collecting = anyio.Semaphore(MAX_COLLECTING)
+
+    @property
+    def state(self) -> State:
+        """How renewal stands."""
+        return self._state
+
+    async def start(self) -> None:
+        """Get the first certificate; raises ``HostError`` (exit 3) with what to do if agent or service give none."""
+        try:
+            await self._renew()
+        except Refused as refused:
+            hint = refused.code.action if isinstance(refused.code, Code) else "look at the agent and the service"
+            raise HostError(f"no certificate for {self._name}: {refused.detail} ({refused.code})", hint=hint) from None
+
+    async def run(self) -> None:
+        """Renew until cancelled."""
+        while True:
+            await self._sleep_until(self._state.renew_at or self._now())
+            try:
+                await self._renew()
+            except Refused as refused:
+                self._failed(refused)
+
+    def current(self) -> Credentials:
+        """The certificate to show now; raises ``Refused`` (RA-SELF-EXPIRED) when there is none that still holds."""
+        now = self._now()
+        found = self._current
+        if found is None or found.not_after <= now:
+            raise Refused(Code.SELF_EXPIRED, f"no valid certificate of our own; last failure: {self._state.refusal}")
+        return found
+
+    async def for_handshake(self) -> Credentials:
+        """``current``, or with ``refresh_interval`` 0 a certificate made for this handshake; raises ``Refused``."""
+        if self._interval != 0:
+            return self.current()
+        async with self._collecting:
+            made = await self._source(self._now())
+        if made.not_after <= self._now():
+            raise Refused(Code.SELF_EXPIRED, "the certificate made for this handshake has ended already")
+        return made
+
+    async def _renew(self) -> None:
+        started = self._now()
+        made = await self._source(started)
+        now = self._now()
+        if made.not_after <= now:
+            raise Refused(Code.SELF_EXPIRED, "the new certificate or its token has ended already")
+        self._current = made
+        self._state = State(not_after=made.not_after, renew_at=self._renewal(started, made.not_after))
+        log.info("certificate_ready", entry=self._name, not_after=made.not_after.isoformat())
+
+    def _renewal(self, issued: datetime, not_after: datetime) -> datetime:
+        by_life = issued + (not_after - issued) * 2 / 3
+        return by_life if not self._interval else min(by_life, issued + timedelta(seconds=self._interval))
+
+    def _failed(self, refused: Refused) -> None:
+        failures = self._state.failures + 1
+        pause = min(LAST_PAUSE, FIRST_PAUSE * 2.0 ** min(failures - 1, 16))
+        # Many hosts lose one service at the same moment: they do not all come back to it at the same moment.
+        pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
+        self._state = replace(
+            self._state,
+            renew_at=self._now() + timedelta(seconds=pause),
+            failures=failures,
+            refusal=str(refused.code),
+            detail=refused.detail,
+        )
+        expired = self._current is None or self._current.not_after <= self._now()
+        report = log.error if expired else log.warning
+        report(
+            "certificate_expired" if expired else "certificate_refresh_failed",
+            entry=self._name,
+            code=refused.code,
+            detail=refused.detail,
+            failures=failures,
+            retry_seconds=round(pause, 1),
+            not_after=self._current.not_after.isoformat() if self._current else None,
+        )
+
+    async def _sleep_until(self, when: datetime) -> None:
+        while (left := (when - self._now()).total_seconds()) > 0:
+            await self._sleep(min(left, LONGEST_SLEEP))
+
+
+def attested_identity(attest: Attest, so_mark: int | None, *, name: str = "-") -> Identity:
+    """The identity of an entry with ``attest``; ``name`` (its pointer) is for messages."""
+    if attest.service is None:
+        return Identity(credentials.background_check(attest), attest.refresh_interval, name=name)
+    service = ServiceClient(attest.service, so_mark)
+    return Identity(credentials.passport(attest, service), attest.refresh_interval, name=name)
+
+
+def throwaway_identity(*, name: str = "-") -> Identity:
+    """The identity of an entry without ``attest``: nobody verifies it, and still it never ends while shown."""
+    return Identity(credentials.throwaway, None, name=name)
