@@ -41,7 +41,7 @@ class Trust:
         self._fetching = anyio.Lock()
 
     async def start(self) -> None:
-        """Read the pin; raises ``HostError`` for a file that is unreadable, not PEM, or has ended. Logs what is risky."""
+        """Read the pin; raises ``HostError`` for a file unreadable, not PEM, or ended. Logs what is risky."""
         paths = self._verify.trusted_certs_paths
         if paths:
             self._pinned = TrustAnchors(tuple([c for path in paths for c in (await self._read(path)).certificates]))
