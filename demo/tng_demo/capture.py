@@ -20,6 +20,9 @@ from tng_demo.lab import INTERFACE, Host, LabError
 
 SYN, FIN, RST, ACK = 0x02, 0x01, 0x04, 0x10  # RFC 9293, 3.1
 
+# Source and destination with their ports.
+Flow = tuple[str, int, str, int]
+
 _MARKER_PORT = 9  # discard
 _RECORD = struct.Struct("=IIII")  # pcap-savefile(5): seconds, microseconds, captured length, length
 _FILE_HEADER = 24
@@ -36,6 +39,7 @@ class Segment:
     source_port: int
     destination: str
     destination_port: int
+    sequence: int
     flags: int
     payload: bytes
 
@@ -111,9 +115,36 @@ def segments(pcap: bytes) -> list[Segment]:
     return found
 
 
-def payload(seen: Sequence[Segment]) -> bytes:
-    """All payload bytes of ``seen``, one segment after the other."""
-    return b"".join(segment.payload for segment in seen)
+def streams(seen: Sequence[Segment]) -> dict[Flow, bytes]:
+    """The bytes of each direction of each connection that has any, in the order of the stream, repetitions left out."""
+    found: dict[Flow, bytearray] = {}
+    starts: dict[Flow, int] = {}
+    for segment in seen:
+        flow = (segment.source, segment.source_port, segment.destination, segment.destination_port)
+        if segment.flags & SYN:
+            starts[flow], found[flow] = segment.sequence + 1, bytearray()
+        elif segment.payload:
+            stream = found.setdefault(flow, bytearray())
+            offset = (segment.sequence - starts.setdefault(flow, segment.sequence)) % (1 << 32)
+            stream.extend(bytes(max(0, offset + len(segment.payload) - len(stream))))
+            stream[offset : offset + len(segment.payload)] = segment.payload
+    return {flow: bytes(stream) for flow, stream in found.items() if stream}
+
+
+def tls_records(stream: bytes) -> list[tuple[int, int]]:
+    """Content type and length of each TLS record that ``stream`` consists of; raises ``ValueError`` if it is not TLS.
+
+    RFC 8446, 5.1: type 20 to 23, legacy version 3.1 or 3.3, at most 2^14 + 256 bytes.
+    """
+    records = []
+    offset = 0
+    while offset < len(stream):
+        kind, major, minor, length = struct.unpack_from("!BBBH", stream.ljust(offset + 5, b"\0"), offset)
+        if not (20 <= kind <= 23 and major == 3 and minor in (1, 3) and length <= (1 << 14) + 256):
+            raise ValueError(f"not a TLS record at byte {offset}: {stream[offset : offset + 20]!r}")
+        records.append((kind, length))
+        offset += 5 + length
+    return records
 
 
 def _segment(when: float, frame: bytes) -> Segment | None:
@@ -129,7 +160,7 @@ def _segment(when: float, frame: bytes) -> Segment | None:
         return None
     # Offloaded segments above 64 KiB say a length of 0 (BIG TCP); then the frame's own length counts.
     tcp = packet[header : total if total > header else None]
-    source_port, destination_port = struct.unpack_from("!HH", tcp)
+    source_port, destination_port, sequence = struct.unpack_from("!HHI", tcp)
     return Segment(
         when,
         "ipv4" if family == socket.AF_INET else "ipv6",
@@ -137,6 +168,7 @@ def _segment(when: float, frame: bytes) -> Segment | None:
         source_port,
         socket.inet_ntop(family, addresses[length : 2 * length]),
         destination_port,
+        sequence,
         tcp[13],
         tcp[(tcp[12] >> 4) * 4 :],
     )

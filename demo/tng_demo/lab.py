@@ -4,7 +4,7 @@ Two hosts are joined by one cable; more hang on a bridge in a namespace of its o
 machine's own network. Every program on a host sees that host's private ``/run``, so that sockets and locks have
 their usual paths and leave nothing on the machine.
 
-A lab lives in ``/run/tng-lab/<lab>`` and holds a lock there. The next lab removes those whose owner is dead,
+A lab lives in ``/var/lib/tng-lab/<lab>`` and holds a lock there. The next lab removes those whose owner is dead,
 with all that still runs in them; a lab that was kept on purpose is left alone until ``remove`` is called for
 it.
 """
@@ -27,7 +27,7 @@ from pathlib import Path
 from tng_demo import kernel
 from tng_demo.process import Process
 
-STATE = Path("/run/tng-lab")
+STATE = Path("/var/lib/tng-lab")
 INTERFACE = "eth0"
 
 _numbers = itertools.count()
@@ -153,6 +153,14 @@ def remove(name: str) -> None:
     shutil.rmtree(STATE / name, ignore_errors=True)
     with contextlib.suppress(OSError):
         STATE.rmdir()
+
+
+def command_on(name: str, host: str, *argv: str) -> list[str]:
+    """The command line that runs ``argv`` on a host of the lab ``name``, which another process has built."""
+    state = STATE / name / host
+    if not state.is_dir():
+        raise LabError(f"there is no lab {name} with a host {host}")
+    return [*_enter(f"tng-{name}-{host}", state / "run"), *argv]
 
 
 def sweep() -> None:
