@@ -1,0 +1,295 @@
+"""The service's client against the sample service, and against servers that misbehave, over real TCP sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from tng_demo.lab import Lab
+from tng_demo.sample_agent import evidence as sample_evidence
+from tng_demo.sample_service import SampleService
+from tng_runtime.attest.codes import Code
+from tng_runtime.attest.evidence import CocoEvidence, report_data, runtime_data
+from tng_runtime.errors import HostError, Refused
+from tng_runtime.manifest import Service
+from tng_runtime.tunnel.service import ServiceClient
+
+pytestmark = pytest.mark.anyio
+RUNTIME_DATA = runtime_data(b"\x11" * 32)
+EVIDENCE = CocoEvidence("sample", sample_evidence(report_data(RUNTIME_DATA)), None, RUNTIME_DATA)
+TOKEN = b"aGVhZGVy.cGF5bG9hZA.c2lnbmF0dXJl"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+class HostileServer:
+    """Answers each connection with ``script``; ``hits`` counts connections, ``sent`` the bytes that went out."""
+
+    def __init__(self, script: Callable[[HostileServer, socket.socket], None]) -> None:
+        self.hits = 0
+        self.sent = 0
+        self.stopped = threading.Event()
+        self._script = script
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening.settimeout(0.05)
+        self._thread = threading.Thread(target=self._serve)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def send(self, client: socket.socket, data: bytes) -> None:
+        client.sendall(data)
+        self.sent += len(data)
+
+    def __enter__(self) -> HostileServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self._thread.join()
+        self._listening.close()
+
+    def _serve(self) -> None:
+        while not self.stopped.is_set():
+            with contextlib.suppress(OSError):
+                client, _ = self._listening.accept()
+                self.hits += 1
+                with client:
+                    client.settimeout(5)
+                    client.recv(1 << 20)
+                    self._script(self, client)
+
+
+def says(data: bytes) -> Callable[[HostileServer, socket.socket], None]:
+    return lambda server, client: server.send(client, data)
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def drips(server: HostileServer, client: socket.socket) -> None:
+    server.send(client, OK + b"Content-Length: 1000\r\n\r\n")
+    while not server.stopped.wait(0.05):
+        server.send(client, b"x")
+
+
+def gigabyte(framing: bytes) -> Callable[[HostileServer, socket.socket], None]:
+    def script(server: HostileServer, client: socket.socket) -> None:
+        server.send(client, OK + framing + b"\r\n")
+        chunk = b"x" * (1 << 20)
+        for _ in range(1 << 10):
+            server.send(client, b"100000\r\n" + chunk + b"\r\n" if b"chunked" in framing else chunk)
+
+    return script
+
+
+def silent(server: HostileServer, _: socket.socket) -> None:
+    server.stopped.wait()
+
+
+@contextlib.asynccontextmanager
+async def client_of(url: str, *headers: tuple[str, str], deadline: float = 5) -> AsyncIterator[ServiceClient]:
+    client = ServiceClient(Service(url, headers), None, deadline=deadline)
+    yield client
+    await client.aclose()
+
+
+async def refusal(url: str, deadline: float = 5) -> Refused:
+    """How the service at ``url`` is refused; it must take no longer than its deadline."""
+    started = time.monotonic()
+    async with client_of(url, deadline=deadline) as client:
+        with pytest.raises(Refused) as caught:
+            await client.attest(EVIDENCE, ["default"])
+    assert time.monotonic() - started < deadline + 1
+    return caught.value
+
+
+async def test_evidence_becomes_a_token(service: SampleService) -> None:
+    async with client_of(service.url + "/") as client:
+        token = await client.attest(EVIDENCE, ["default"])
+        assert token.count(".") == 2
+        assert await client.certificates() == service.authority.chain_pem
+    assert service.calls == {"/attestation": 1, "/certificate": 1}
+
+
+async def test_an_ipv6_service_is_addressed_in_brackets() -> None:
+    with SampleService(("::1", 0)) as service:
+        async with client_of(service.url) as client:
+            await client.certificates()
+        assert service.headers["Host"] == service.url.removeprefix("http://")
+
+
+async def test_configured_headers_are_sent_with_every_call(service: SampleService) -> None:
+    async with client_of(service.url, ("Authorization", "Bearer x"), ("host", "as.example")) as client:
+        await client.certificates()
+        assert (service.headers["Authorization"], service.headers["host"]) == ("Bearer x", "as.example")
+        await client.attest(EVIDENCE, ["default"])
+        assert service.headers["Authorization"] == "Bearer x"
+        assert service.headers["Content-Type"] == "application/json"
+
+
+async def test_an_older_service_is_asked_in_its_form_and_then_known(service: SampleService) -> None:
+    service.change(dialect="flat")
+    async with client_of(service.url) as client:
+        for calls in (2, 3):
+            assert await client.attest(EVIDENCE, ["default"])
+            assert service.calls["/attestation"] == calls
+
+
+async def test_a_service_that_was_updated_is_asked_in_the_newer_form_again(service: SampleService) -> None:
+    service.change(dialect="flat")
+    async with client_of(service.url) as client:
+        await client.attest(EVIDENCE, ["default"])
+        service.change(dialect="list")
+        with pytest.raises(Refused):
+            await client.attest(EVIDENCE, ["default"])
+        assert await client.attest(EVIDENCE, ["default"])
+
+
+async def test_the_words_of_a_service_that_refuses_are_told(service: SampleService) -> None:
+    foreign = CocoEvidence("sample", sample_evidence(bytes(48)), None, RUNTIME_DATA)
+    async with client_of(service.url) as client:
+        with pytest.raises(Refused, match="not the hash of the runtime data") as caught:
+            await client.attest(foreign, ["default"])
+        assert caught.value.code == Code.SERVICE_STATUS
+
+
+@pytest.mark.parametrize(
+    ("script", "code"),
+    [
+        pytest.param(says(with_body(OK, b"<html><body>Log in</body></html>")), Code.SERVICE_ANSWER, id="h58_html"),
+        pytest.param(says(with_body(OK, b"")), Code.SERVICE_ANSWER, id="h58_empty"),
+        pytest.param(says(b""), Code.SERVICE_ANSWER, id="h58_hangs_up"),
+        pytest.param(says(b"\x16\x03\x01 not HTTP\r\n\r\n"), Code.SERVICE_ANSWER, id="h58_not_http"),
+        pytest.param(says(OK + b"X: " + b"y" * (1 << 20)), Code.SERVICE_ANSWER, id="h58_header_of_a_megabyte"),
+        pytest.param(says(OK + b"Content-Length: 99\r\n\r\n" + TOKEN), Code.SERVICE_ANSWER, id="h58_cut_short"),
+        pytest.param(says(with_body(b"HTTP/1.1 500 No\r\n", TOKEN)), Code.SERVICE_STATUS, id="h58_500"),
+        pytest.param(says(with_body(b"HTTP/1.1 204 No\r\n", b"")), Code.SERVICE_STATUS, id="h58_204"),
+        pytest.param(drips, Code.SERVICE_DEADLINE, id="h58_a_byte_at_a_time"),
+        pytest.param(silent, Code.SERVICE_DEADLINE, id="h58_nothing"),
+        pytest.param(gigabyte(b"Content-Length: 1073741824\r\n"), Code.SERVICE_SIZE, id="h58_1_gb"),
+        pytest.param(gigabyte(b"Transfer-Encoding: chunked\r\n"), Code.SERVICE_SIZE, id="h58_1_gb_in_chunks"),
+        pytest.param(gigabyte(b"Connection: close\r\n"), Code.SERVICE_SIZE, id="h58_1_gb_without_length"),
+    ],
+)
+async def test_an_answer_that_is_no_token_is_refused(
+    script: Callable[[HostileServer, socket.socket], None], code: Code
+) -> None:
+    """Within the deadline, and with no more of it read than the bound and what the kernel's buffers hold."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with HostileServer(script) as server:
+        assert (await refusal(server.url, deadline=0.5)).code == code
+    assert server.sent < 32 << 20
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10, "KiB"
+
+
+async def test_h58_a_redirect_is_not_followed() -> None:
+    with HostileServer(says(with_body(OK, TOKEN))) as target:
+        head = b"HTTP/1.1 307 Over there\r\nLocation: %s/attestation\r\n" % target.url.encode()
+        with HostileServer(says(with_body(head, b""))) as server:
+            assert (await refusal(server.url)).code == Code.SERVICE_STATUS
+            async with client_of(server.url) as client:
+                with pytest.raises(Refused) as caught:
+                    await client.certificates()
+                assert caught.value.code == Code.SERVICE_STATUS
+        assert target.hits == 0
+
+
+async def test_a_compressed_answer_is_not_unpacked() -> None:
+    """A token is small; a few kilobytes that become gigabytes are not."""
+    bomb = gzip.compress(TOKEN * 100_000)
+    with HostileServer(says(with_body(OK + b"Content-Encoding: gzip\r\n", bomb))) as server:
+        assert (await refusal(server.url)).code == Code.SERVICE_ANSWER
+
+
+async def test_h59_a_service_that_is_down_is_unreachable(service: SampleService) -> None:
+    service.close()
+    refused = await refusal(service.url)
+    assert refused.code == Code.SERVICE_UNREACHABLE
+    assert "Connection refused" in refused.detail
+
+
+async def test_a_name_without_an_address_is_unreachable() -> None:
+    assert (await refusal("http://nowhere.invalid:8081")).code == Code.SERVICE_UNREACHABLE
+
+
+async def test_h61_proxies_of_the_environment_are_not_used(
+    service: SampleService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HostileServer(says(with_body(OK, TOKEN))) as proxy:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy.url)
+        async with client_of(service.url) as client:
+            await client.attest(EVIDENCE, ["default"])
+        assert (proxy.hits, service.calls["/attestation"]) == (0, 1)
+
+
+async def test_no_descriptor_stays_behind_a_call(service: SampleService) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    async with client_of(service.url) as client:
+        for _ in range(20):
+            await client.attest(EVIDENCE, ["default"])
+    assert len(os.listdir("/proc/self/fd")) <= before + 1, "the server's last connection may still be closing"
+
+
+@pytest.mark.parametrize(
+    ("address", "headers"),
+    [
+        pytest.param("http://", (), id="no-host"),
+        pytest.param("http://user:secret@as/", (), id="user"),
+        pytest.param("http://as/?x", (), id="query"),
+        pytest.param("http://as/", (("a b", "c"),), id="name-with-space"),
+        pytest.param("http://as/", (("A", "b\r\nEvil: 1"),), id="value-with-line"),
+        pytest.param("http://as/", (("content-Length", "1"),), id="framing"),
+    ],
+)
+async def test_an_address_or_a_header_that_cannot_be_used_is_told(
+    address: str, headers: tuple[tuple[str, str], ...]
+) -> None:
+    with pytest.raises(HostError) as caught:
+        ServiceClient(Service(address, headers), None)
+    assert caught.value.exit_code == 1
+
+
+COUNT_MARKS = """
+table inet count {
+    chain out {
+        type filter hook output priority 0;
+        tcp dport 8081 tcp flags & (syn | ack) == syn meta mark 565 counter comment "marked"
+        tcp dport 8081 meta mark != 565 counter comment "unmarked"
+    }
+}
+"""
+CALL = """
+import anyio
+from tng_runtime.manifest import Service
+from tng_runtime.tunnel.service import ServiceClient
+async def main():
+    for url in ("http://127.0.0.1:8081", "http://[::1]:8081"):
+        assert b"BEGIN CERTIFICATE" in await ServiceClient(Service(url, ()), 565).certificates()
+anyio.run(main)
+"""
+
+
+@pytest.mark.netns
+async def test_h74_every_packet_to_the_service_carries_the_mark(hosts: Lab) -> None:
+    """The first one above all: redirect looks at no other."""
+    host = hosts["client"]
+    host.run("nft", "-f", "-", stdin=COUNT_MARKS)
+    listen = ("--listen", "127.0.0.1:8081", "--listen", "[::1]:8081")
+    host.start(sys.executable, "-m", "tng_demo.sample_service", *listen).wait_for("listening on")
+    host.run(sys.executable, "-c", CALL)
+    rules = host.run("nft", "list", "table", "inet", "count").stdout
+    assert "counter packets 2 " in rules.split('"marked"')[0].splitlines()[-1]
+    assert "counter packets 0 " in rules.split('"unmarked"')[0].splitlines()[-1]
