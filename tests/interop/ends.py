@@ -33,6 +33,12 @@ _AGENT = "/run/aa.sock"
 NO_RA: Trust = {"no_ra": True}
 VERIFY: Trust = {"verify": {"as_addr": _SERVICE, "policy_ids": ["default"]}}
 ATTEST: Trust = {"attest": {"aa_addr": f"unix://{_AGENT}"}}
+MUTUAL: Trust = {**VERIFY, **ATTEST}
+PASSPORT_VERIFY: Trust = {"verify": {"model": "passport", "as_addr": _SERVICE, "policy_ids": ["default"]}}
+PASSPORT_ATTEST: Trust = {
+    "attest": {"model": "passport", "aa_addr": f"unix://{_AGENT}", "as_addr": _SERVICE, "policy_ids": ["default"]}
+}
+PASSPORT_MUTUAL: Trust = {**PASSPORT_VERIFY, **PASSPORT_ATTEST}
 
 
 @dataclass(frozen=True, slots=True)

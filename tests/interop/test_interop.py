@@ -14,7 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from interop.ends import ATTEST, ECHO_PORT, FIRST_PORT, NO_RA, VERIFY, Ends, Program, Row, connected
+from interop.ends import (
+    ATTEST,
+    ECHO_PORT,
+    FIRST_PORT,
+    MUTUAL,
+    NO_RA,
+    PASSPORT_ATTEST,
+    PASSPORT_MUTUAL,
+    PASSPORT_VERIFY,
+    VERIFY,
+    Ends,
+    Program,
+    Row,
+    connected,
+)
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns]
 
@@ -24,10 +38,17 @@ PAIRS: list[tuple[Program, Program]] = [("ours", "rust"), ("rust", "ours")]
 ROWS = [
     Row("no_ra", NO_RA, NO_RA),
     Row("background_check", VERIFY, ATTEST),
+    Row("background_check_mutual", MUTUAL, MUTUAL),
+    Row("background_check_reverse", ATTEST, VERIFY),
+    Row("passport", PASSPORT_VERIFY, PASSPORT_ATTEST),
+    Row("passport_mutual", PASSPORT_MUTUAL, PASSPORT_MUTUAL),
+    Row("passport_reverse", PASSPORT_ATTEST, PASSPORT_VERIFY),
 ]
 REFUSED = [
     Row("no_ra_to_verifier", VERIFY, NO_RA, refused_by="ingress"),
     Row("not_affirming", VERIFY, ATTEST, affirming=False, refused_by="ingress"),
+    Row("client_without_evidence", NO_RA, VERIFY, refused_by="egress"),
+    Row("client_not_affirmed", ATTEST, VERIFY, affirming=False, refused_by="egress"),
 ]
 
 
