@@ -135,11 +135,8 @@ def lab(*hosts: str, name: str | None = None) -> Iterator[Lab]:
         _build(built)
         yield built
     finally:
-        for process in (process for host in built.hosts.values() for process in reversed(host.processes)):
-            if not (state / _KEPT).exists():
-                process.stop()
         if not (state / _KEPT).exists():
-            remove(name)
+            _take_down(built)
         os.close(owner)
 
 
@@ -173,6 +170,14 @@ def sweep() -> None:
         except OSError:  # alive, or gone in this moment
             continue
         remove(state.name)
+
+
+def _take_down(built: Lab) -> None:
+    try:
+        for process in (process for host in built.hosts.values() for process in reversed(host.processes)):
+            process.stop()
+    finally:
+        remove(built.name)
 
 
 def _own(state: Path) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -278,10 +279,14 @@ def main() -> None:
         if arguments.remove:
             labs.remove(KEPT)
             return
+        # A signal becomes an exception, so that the hosts are taken away.
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         with lab("client", "server", name=KEPT if arguments.keep else None) as built:
             sys.exit(_tour(built, keep=arguments.keep))
     except (LabError, ProcessError, subprocess.SubprocessError) as error:
         sys.exit(f"the tour cannot go on: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def _tour(built: Lab, *, keep: bool) -> int:
