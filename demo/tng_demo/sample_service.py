@@ -114,7 +114,8 @@ class SampleService:
         """Replace the settings named; raises ``TypeError`` for an unknown name or a value of another type."""
         for name, value in members.items():
             current = getattr(self.settings, name, None)
-            if current is not None and not isinstance(value, type(current)):
+            wanted = (int, float) if isinstance(current, float) else type(current)
+            if current is not None and not isinstance(value, wanted):
                 raise TypeError(f"{name}: expected {type(current).__name__}, got {value!r}")
         self.settings = dataclasses.replace(self.settings, **members)
 

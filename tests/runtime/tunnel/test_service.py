@@ -68,6 +68,10 @@ class HostileServer:
                     client.settimeout(5)
                     client.recv(1 << 20)
                     self._script(self, client)
+                    # To close with a part of the request unread would be a reset, which may overtake the answer.
+                    client.shutdown(socket.SHUT_WR)
+                    while client.recv(1 << 16):
+                        pass
 
 
 def says(data: bytes) -> Callable[[HostileServer, socket.socket], None]:
