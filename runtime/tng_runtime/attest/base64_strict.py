@@ -14,6 +14,8 @@ from tng_runtime.errors import Refused
 
 def decode_url(text: str, code: Code, what: str) -> bytes:
     """base64url without padding (RFC 7515, section 2); raises ``Refused(code)``."""
+    if "=" in text:
+        raise Refused(code, f"{what} is padded")
     return _decode(text + "=" * (-len(text) % 4), b"-_", code, what)
 
 
