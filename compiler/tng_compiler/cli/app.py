@@ -1,0 +1,128 @@
+"""The typer application: options only. Each command imports what it needs when it runs, so that each starts fast."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+from tng_compiler.cli.report import Format
+
+app = typer.Typer(
+    name="tng",
+    help="Compile a TNG configuration into a ruleset and a manifest that people can review.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Emit(str, Enum):
+    """What ``compile`` writes to standard output."""
+
+    NFT = "nft"
+    MANIFEST = "manifest"
+    PLAN = "plan"
+    IPTABLES = "iptables"
+    DIAGRAM = "diagram"
+
+
+Documents = Annotated[
+    list[str], typer.Argument(metavar="CFG...", help="Files, directories of *.json, or - for standard input.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Turn warnings into errors.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How diagnostics are written.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tng_compiler import __version__
+
+        print(f"tng {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Compile a TNG configuration into a ruleset and a manifest that people can review."""
+
+
+@app.command()
+def check(documents: Documents, format_: FormatOption = Format.TEXT, strict: Strict = False) -> None:
+    """Say everything that is wrong with documents, and write nothing."""
+    from tng_compiler.cli.commands import run_check
+
+    raise typer.Exit(run_check(documents, format_, strict=strict))
+
+
+@app.command(name="compile")
+def compile_(
+    documents: Documents,
+    emit: Annotated[
+        Emit | None, typer.Option("--emit", help="What to write to standard output. [default: nft]")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="DIR", help="Write ruleset.nft and manifest.json into DIR.")
+    ] = None,
+    check_only: Annotated[bool, typer.Option("--check-only", help="Compile, and write nothing.")] = False,
+    format_: FormatOption = Format.TEXT,
+    strict: Strict = False,
+) -> None:
+    """Compile documents; diagnostics go to standard error."""
+    from tng_compiler.cli.commands import run_check, run_compile
+
+    if check_only:
+        raise typer.Exit(run_check(documents, format_, strict=strict))
+    if emit and output:
+        raise typer.BadParameter("--emit writes to standard output and -o to a directory: give one of them")
+    raise typer.Exit(run_compile(documents, (emit or Emit.NFT).value, output, format_, strict=strict))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the language, for editors."""
+    from tng_compiler.cli.commands import run_schema
+
+    raise typer.Exit(run_schema())
+
+
+@app.command(name="explain-code")
+def explain_code(
+    code: Annotated[
+        str | None, typer.Argument(metavar="[CODE]", help="Such as TNG202; all of them when left out.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/diagnostics.md.")] = False,
+) -> None:
+    """Explain a diagnostic code: what it means, an example, and what to write instead."""
+    from tng_compiler.cli.explain_code import run_explain_code
+
+    raise typer.Exit(run_explain_code(code, markdown=markdown))
+
+
+@app.command()
+def apply(
+    document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
+    state_dir: Annotated[
+        str | None, typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE]")
+    ] = None,
+    strict: Strict = False,
+) -> None:
+    """Compile a document and become the runtime that executes it."""
+    from tng_compiler.cli.apply import run_apply
+
+    raise typer.Exit(run_apply(document, state_dir, strict=strict))
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def down(context: typer.Context) -> None:
+    """Remove what a killed run left behind; arguments go to `tng-runtime down`."""
+    from tng_compiler.cli.apply import run_down
+
+    run_down(context.args)

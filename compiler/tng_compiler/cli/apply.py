@@ -1,0 +1,79 @@
+"""``apply`` and ``down``: become the runtime. It is executed as a program of its own and never imported."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.outputs import write_directory
+from tng_compiler.cli.report import Format, report
+from tng_compiler.pipeline import compile_bytes
+
+RUNTIME = "tng-runtime"
+STATE_ROOT = Path("/run/tng")
+
+
+def run_apply(argument: str, state_dir: str | None, *, strict: bool) -> Exit:
+    """Compile into a private directory and execute ``tng-runtime run`` on it; return only when the document has faults."""
+    if Path(argument).is_dir():
+        fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
+    (name, data), *_ = documents([argument])
+    outcome = compile_bytes(name, data, strict=strict)
+    report(outcome.found, Format.TEXT, sys.stderr)
+    if outcome.plan is None:
+        return Exit.FINDINGS
+    program = find_runtime()
+    directory = Path(state_dir) if state_dir else STATE_ROOT / outcome.plan.instance
+    _make_private(directory)
+    write_directory(outcome.plan, directory)
+    _become(program, ["run", str(directory)])
+
+
+def run_down(arguments: Sequence[str]) -> None:
+    """Execute ``tng-runtime down``."""
+    _become(find_runtime(), ["down", *arguments])
+
+
+def find_runtime() -> Path:
+    """Return the runtime that was installed together with this program, else the one on PATH."""
+    for neighbour in (sys.argv[0], sys.executable):
+        beside = Path(neighbour).parent / RUNTIME
+        if os.sep in neighbour and os.access(beside, os.X_OK):
+            return beside.absolute()
+    found = shutil.which(RUNTIME)
+    if found is None:
+        fail(
+            Exit.HOST_NOT_READY,
+            f"{RUNTIME} was not found beside this program, nor on PATH",
+            "the base package `tng` brings it; the extra `compiler` alone does not",
+        )
+    return Path(found)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory that nobody else can write to: what lies in it is executed with our privileges."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.lstat()
+    except OSError as error:
+        help_ = "apply needs root; --state-dir names another directory" if os.geteuid() else None
+        fail(Exit.HOST_NOT_READY, f"cannot make {directory}: {error.strerror or error}", help_)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        help_ = f"chown and chmod 700 it, or remove it: {directory}"
+        fail(Exit.HOST_NOT_READY, f"{directory} is not ours alone to write to", help_)
+
+
+def _become(program: Path, arguments: Sequence[str]) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(program, [RUNTIME, *arguments])  # noqa: S606 - no shell is the point
+    except OSError as error:
+        fail(Exit.HOST_NOT_READY, f"cannot execute {program}: {error.strerror or error}")

@@ -1,0 +1,72 @@
+"""``check``, ``compile`` and ``schema``: the pipeline over documents, all or nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.outputs import texts, write_directory
+from tng_compiler.cli.report import Format, report
+from tng_compiler.pipeline import Outcome, compile_bytes
+
+
+def run_check(arguments: Sequence[str], format_: Format, *, strict: bool) -> Exit:
+    """Report on standard output, which is this command's result."""
+    outcomes = _compile(arguments, strict=strict)
+    report([item for outcome in outcomes for item in outcome.found], format_, sys.stdout)
+    if all(outcome.plan for outcome in outcomes):
+        if format_ is Format.TEXT:
+            print(f"ok: {len(outcomes)} document{'s' * (len(outcomes) != 1)}")
+        return Exit.CLEAN
+    return Exit.FINDINGS
+
+
+def run_compile(arguments: Sequence[str], emit: str, output: str | None, format_: Format, *, strict: bool) -> Exit:
+    """Write every document's output, or none when one has an error."""
+    outcomes = _compile(arguments, strict=strict)
+    found = [item for outcome in outcomes for item in outcome.found]
+    if found or format_ is not Format.TEXT:
+        report(found, format_, sys.stderr)
+    if not all(outcome.plan for outcome in outcomes):
+        return Exit.FINDINGS
+    if output is None:
+        return _print(outcomes, emit)
+    alone = len(outcomes) == 1 and not any(Path(argument).is_dir() for argument in arguments)
+    directories = [Path(output)] if alone else _directories(Path(output), outcomes)
+    for outcome, directory in zip(outcomes, directories, strict=True):
+        assert outcome.plan
+        write_directory(outcome.plan, directory)
+    return Exit.CLEAN
+
+
+def run_schema() -> Exit:
+    """Print the schema file as it is shipped."""
+    from importlib.resources import files
+
+    sys.stdout.write(files("tng_schema").joinpath("config.schema.json").read_text("utf-8"))
+    return Exit.CLEAN
+
+
+def _compile(arguments: Sequence[str], *, strict: bool) -> list[Outcome]:
+    return [compile_bytes(name, data, strict=strict) for name, data in documents(arguments)]
+
+
+def _print(outcomes: Sequence[Outcome], emit: str) -> Exit:
+    for outcome in outcomes:
+        assert outcome.plan
+        if len(outcomes) > 1:
+            print(f"==> {outcome.name} <==")
+        sys.stdout.write(texts(outcome.plan, emit))
+    return Exit.CLEAN
+
+
+def _directories(output: Path, outcomes: Sequence[Outcome]) -> list[Path]:
+    stems = ["stdin" if outcome.name == "<stdin>" else Path(outcome.name).stem for outcome in outcomes]
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        fail(Exit.USAGE, f"several documents would be written to {output / twice[0]}", "compile them one at a time")
+    return [output / stem for stem in stems]

@@ -1,0 +1,24 @@
+"""Exit codes, and the error that carries one out of a command."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import NoReturn
+
+
+class Exit(IntEnum):
+    """A stable part of the interface: scripts and CI branch on it."""
+
+    CLEAN = 0
+    FINDINGS = 1
+    USAGE = 2
+    HOST_NOT_READY = 3
+
+
+def fail(code: Exit, message: str, help_: str | None = None) -> NoReturn:
+    """Say why on standard error, and end."""
+    print(f"tng: {message}", file=sys.stderr)
+    if help_:
+        print(f"  help: {help_}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,34 @@
+"""``explain-code``: the catalogue, one code or all of them, for terminals and for docs/diagnostics.md."""
+
+from __future__ import annotations
+
+import sys
+
+from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.diagnostics.catalogue import CATALOGUE
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.document import document
+
+
+def run_explain_code(wanted: str | None, *, markdown: bool) -> Exit:
+    """Print one explanation, the list of all codes, or the document."""
+    if markdown:
+        sys.stdout.write(document())
+        return Exit.CLEAN
+    if wanted is None:
+        for code in sorted(CATALOGUE, key=lambda code: code.value):
+            print(f"{code.value}  {CATALOGUE[code].title}")
+        return Exit.CLEAN
+    try:
+        code = Code(wanted.upper())
+    except ValueError:
+        fail(
+            Exit.USAGE, f"expected a code such as TNG202, found {wanted[:40]!r}", "`tng explain-code` lists all of them"
+        )
+    explanation = CATALOGUE[code]
+    print(f"{code.value}: {explanation.title}\n\n{explanation.why}")
+    for label, text in (("Such as", explanation.example), ("Instead", explanation.instead)):
+        if text:
+            print(f"\n{label}:\n")
+            print("\n".join(f"    {line}" for line in text.splitlines()))
+    return Exit.CLEAN

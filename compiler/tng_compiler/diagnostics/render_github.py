@@ -1,0 +1,33 @@
+"""Diagnostics as workflow commands of GitHub Actions, which shows them at their lines.
+
+https://docs.github.com/actions/reference/workflow-commands-for-github-actions: data escapes ``%``, CR and LF;
+properties escape ``:`` and ``,`` as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tng_compiler.diagnostics.located import Located
+
+
+def render(found: Iterable[Located]) -> str:
+    """Return one line a diagnostic."""
+    return "".join(f"{_line(item)}\n" for item in found)
+
+
+def _line(item: Located) -> str:
+    diagnostic, span = item.diagnostic, item.at.span
+    on_one_line = span.end - span.start <= len(item.at.line) - span.column + 1
+    end = f",endColumn={span.column + span.end - span.start}" if on_one_line else ""
+    message = f"{diagnostic.message}\nhelp: {diagnostic.help}" if diagnostic.help else diagnostic.message
+    place = f"file={_property(item.file)},line={span.line},col={span.column}{end}"
+    return f"::{diagnostic.severity.value} {place},title={diagnostic.code.value}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

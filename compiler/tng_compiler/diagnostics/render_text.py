@@ -1,0 +1,80 @@
+"""Diagnostics for people: the line, a caret under the fault, the other places, and what to do.
+
+Foreign text is shown with controls and invisibles escaped, so that a document cannot drive the terminal.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+
+from tng_compiler.diagnostics.located import Excerpt, Located
+from tng_compiler.diagnostics.quoting import visible
+
+_WIDTH = 96
+_BOLD, _RED, _YELLOW, _BLUE, _RESET = "\x1b[1m", "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[0m"
+
+
+def render(found: Iterable[Located], *, colour: bool = False) -> str:
+    """Return one paragraph a diagnostic, and nothing at all for none."""
+    return "\n".join("\n".join(_paragraph(item, colour)) + "\n" for item in found)
+
+
+def _paragraph(item: Located, colour: bool) -> Iterator[str]:
+    def paint(text: str, code: str) -> str:
+        return f"{code}{text}{_RESET}" if colour else text
+
+    diagnostic = item.diagnostic
+    tone = _RED if item.is_error else _YELLOW
+    label = paint(f"{diagnostic.severity.value}[{diagnostic.code.value}]", tone)
+    yield f"{label}: {paint(diagnostic.message, _BOLD)}"
+    margin = max(len(str(excerpt.span.line)) for excerpt in (item.at, *item.notes))
+    bar = paint(f"{' ' * margin} |", _BLUE)
+    file = visible(item.file, 200)
+    yield f"{paint(' ' * margin + '-->', _BLUE)} {file}:{item.at.span.line}:{item.at.span.column}"
+    yield bar
+    yield from _excerpt(item.at, margin, "", lambda text: paint(text, tone), lambda text: paint(text, _BLUE))
+    for note, excerpt in zip(diagnostic.notes, item.notes, strict=True):
+        yield from _excerpt(excerpt, margin, note.message, *[lambda text: paint(text, _BLUE)] * 2)
+    if diagnostic.help:
+        yield bar
+        yield f"{paint(' ' * margin + ' =', _BLUE)} {paint('help:', _BOLD)} {diagnostic.help}"
+
+
+def _excerpt(excerpt: Excerpt, margin: int, message: str, paint_mark: object, paint_bar: object) -> Iterator[str]:
+    assert callable(paint_mark)
+    assert callable(paint_bar)
+    shown, before, marked = _window(excerpt)
+    number = str(excerpt.span.line).rjust(margin)
+    yield f"{paint_bar(f'{number} |')} {shown}".rstrip()
+    sign = "-" if message else "^"
+    mark = sign * max(1, marked)
+    yield f"{paint_bar(' ' * margin + ' |')} {' ' * before}{paint_mark(f'{mark} {message}'.rstrip())}"
+
+
+def _window(excerpt: Excerpt) -> tuple[str, int, int]:
+    """Return the shown part of the line, the width before the mark, and the width of the mark, in terminal cells."""
+    line = excerpt.line
+    column = min(excerpt.span.column - 1, len(line))
+    length = max(1, min(excerpt.span.end - excerpt.span.start, len(line) - column))
+    first = 0 if len(line) <= _WIDTH or column < _WIDTH // 2 else column - _WIDTH // 3
+    last = min(len(line), first + _WIDTH)
+    head = "…" if first else ""
+    tail = "…" if last < len(line) else ""
+    shown = head + _clean(line[first:last]) + tail
+    before = len(head) + _cells(line[first:column])
+    return shown, before, _cells(line[column : min(column + length, last)])
+
+
+def _clean(text: str) -> str:
+    return "".join(
+        " " if char == "\t" else char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
+    )
+
+
+def _cells(text: str) -> int:
+    """Return how many terminal cells a text takes: two for wide characters (UAX 11), none for combining marks."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in _clean(text)
+    )

@@ -1,0 +1,58 @@
+"""The third stage as a whole: a ``Shape`` to a ``Config``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
+from tng_compiler.model.block import Block, Findings
+from tng_compiler.model.netfilter import netfilter
+from tng_compiler.model.trust import attest, check_trust, verify
+from tng_compiler.model.types import Config, Entry, Role
+from tng_compiler.shape.check import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """``config`` is None unless ``shape`` and this stage found no error.
+
+    ``partial`` has whatever could be built, for a later stage that looks for further faults and makes no output of it.
+    """
+
+    config: Config | None
+    partial: Config
+    faults: tuple[Diagnostic, ...]
+
+
+def build(shape: Shape) -> Model:
+    """Build what the user said; every fault of meaning is reported in one run."""
+    findings = Findings(shape)
+    entries: list[Entry] = []
+    if isinstance(shape.value, dict):
+        document = Block(shape.value, "", findings)
+        entries += _entries(document, "add_ingress", "ingress")
+        entries += _entries(document, "add_egress", "egress")
+    partial = Config(tuple(entries))
+    clean = not any(fault.severity is Severity.ERROR for fault in (*shape.faults, *findings.faults))
+    return Model(partial if clean else None, partial, tuple(findings.faults))
+
+
+def _entries(document: Block, name: str, role: Role) -> list[Entry]:
+    value = document.members.get(name)
+    if not isinstance(value, list) or not document.usable(name):
+        return []
+    built = (_entry(document, item, f"/{name}/{index}", role, index) for index, item in enumerate(value))
+    return [entry for entry in built if entry]
+
+
+def _entry(document: Block, item: object, pointer: str, role: Role, index: int) -> Entry | None:
+    if not isinstance(item, dict):
+        return None
+    entry = Block(item, pointer, document.findings)
+    check_trust(entry)
+    attesting, verifying, capture = entry.block("attest"), entry.block("verify"), entry.block("netfilter")
+    proof = attest(attesting) if attesting else None
+    demand = verify(verifying) if verifying else None
+    if capture is None:
+        return None
+    return Entry(role, index, pointer, netfilter(capture, role), proof, demand)

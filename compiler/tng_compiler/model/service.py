@@ -1,0 +1,103 @@
+"""The attestation service: its URL and headers."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Place
+from tng_compiler.diagnostics.pointer import child
+from tng_compiler.diagnostics.quoting import json_text
+from tng_compiler.model.block import Block
+from tng_compiler.model.types import Service
+
+_URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
+_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+"""A field name, RFC 9110 section 5.1."""
+_FIELD_VALUE = re.compile(r"[\t -~]*", re.ASCII)
+
+
+def service(block: Block, *, pinned: bool) -> Service | None:
+    """Build the service of an ``attest`` or ``verify`` block, None when it names none or names it wrongly.
+
+    ``pinned``: tokens are checked against pinned certificates, so that plain http cannot widen the trust.
+    """
+    headers = _headers(block)
+    address = block.text("as_addr")
+    if address is None:
+        if headers and not block.said("as_addr"):
+            message = "expected `as_addr` beside `as_headers`, found none"
+            block.findings.error(
+                Code.HEADERS_WITHOUT_SERVICE, block.key_at("as_headers"), message, "headers go to the service: name it"
+            )
+        return None
+    parts = _url(block, address)
+    if parts is None:
+        return None
+    if parts.scheme == "http" and not pinned and not _is_loopback(parts.hostname or ""):
+        message = f"expected https, or http on this host, found {json_text(address)}: whoever is on the way can answer"
+        help_ = "use https, or pin the token's signer with `trusted_certs_paths` in `verify`"
+        block.findings.warn(Code.PLAIN_HTTP_SERVICE, block.value_at("as_addr"), message, help_)
+    return Service(address, headers)
+
+
+def _url(block: Block, address: str) -> SplitResult | None:
+    """Return the parts of an http or https URL that paths can be appended to."""
+    fault = "expected an http:// or https:// URL, found " + json_text(address)
+    help_ = "such as http://127.0.0.1:8081/"
+    try:
+        parts = urlsplit(address)
+        port = parts.port
+        host = parts.hostname or ""
+        literal = ip_address(host) if "[" in parts.netloc else None
+    except ValueError:
+        block.findings.error(Code.BAD_AS_ADDR, block.value_at("as_addr"), fault, help_)
+        return None
+    if not _URL_CHARACTERS.fullmatch(address):
+        fault = f"expected a URL in ASCII without spaces, found {json_text(address)}"
+    elif parts.scheme not in ("http", "https"):
+        help_ = f"write http://{address}" if "://" not in address else help_
+    elif parts.username is not None or parts.password is not None:
+        fault, help_ = "expected a URL without credentials, found some", "send them with `as_headers`"
+    elif parts.query or parts.fragment or address[-1] in "?#":
+        fault = f"expected a URL without query and fragment, found {json_text(address)}"
+        help_ = "paths such as /attestation are appended to it"
+    elif port == 0 or not (literal or _HOST_NAME.fullmatch(host)):
+        fault = f"expected a host and a port from 1 to 65535 in the URL, found {json_text(address)}"
+    else:
+        return parts
+    block.findings.error(Code.BAD_AS_ADDR, block.value_at("as_addr"), fault, help_)
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host.rstrip(".") == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _headers(block: Block) -> tuple[tuple[str, str], ...]:
+    members = block.members.get("as_headers")
+    if not isinstance(members, dict) or not block.usable("as_headers"):
+        return ()
+    pointer = child(block.pointer, "as_headers")
+    good = []
+    for name, value in members.items():
+        if not isinstance(value, str):
+            continue
+        if not _TOKEN.fullmatch(name):
+            message = f"expected an HTTP header name, found {json_text(name)}"
+            help_ = "letters, digits and hyphens"
+            block.findings.error(Code.BAD_HEADER, Place(child(pointer, name), "key"), message, help_)
+        elif not _FIELD_VALUE.fullmatch(value) or value != value.strip():
+            message = "expected a header value of printable ASCII on one line, found something else"
+            block.findings.error(Code.BAD_HEADER, Place(child(pointer, name)), message)
+        else:
+            good.append((name, value))
+    return tuple(good)

@@ -1,0 +1,51 @@
+"""The compiler in one screen: bytes in, plan and diagnostics out. Read this first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
+from tng_compiler.diagnostics.located import Located
+from tng_compiler.model.build import build as build_model
+from tng_compiler.plan.build import build_plan
+from tng_compiler.plan.types import Plan
+from tng_compiler.plan.verify import verify
+from tng_compiler.shape.check import check
+from tng_compiler.source.document import read
+from tng_compiler.source.locate import locate
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``plan`` is None when ``found`` has an error; ``found`` is sorted by place."""
+
+    name: str
+    plan: Plan | None
+    found: tuple[Located, ...]
+
+
+def compile_bytes(name: str, data: bytes, *, strict: bool = False) -> Outcome:
+    """Compile one document; any bytes have an outcome. ``strict`` turns warnings into errors.
+
+    A stage that found faults still hands on what it could make, so that one run reports those of every stage. A plan
+    is made of a document without any.
+    """
+    document = read(name, data)  # bytes to JSON values
+    if not document.readable:
+        return Outcome(name, None, locate(document, document.faults))
+    shape = check(document.value)  # which fields, of which types
+    model = build_model(shape)  # what the user said
+    plan, surprises = build_plan(model.config or model.partial, document.digest)  # what will be done
+    found = _judged((*document.faults, *shape.faults, *model.faults, *surprises), strict=strict)
+    located = locate(document, found)
+    if any(fault.severity is Severity.ERROR for fault in found):
+        return Outcome(name, None, located)
+    verify(plan)  # raises PlanBug: a fault of ours, never of the document
+    return Outcome(name, plan, located)
+
+
+def _judged(found: Iterable[Diagnostic], *, strict: bool) -> tuple[Diagnostic, ...]:
+    if not strict:
+        return tuple(found)
+    return tuple(replace(fault, severity=Severity.ERROR) for fault in found)

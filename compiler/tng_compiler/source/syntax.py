@@ -1,0 +1,112 @@
+"""What is not JSON, said the way its author thinks of it: a trailing comma, a comment, single quotes, nothing closed.
+
+The scanner of ``json`` says where reading ended. Everything before is well formed, so only the parser's state there
+matters: the text before is folded into the shortest one that leads to the same state (``[0,`` for any array after a
+comma), and lark judges that, with what follows. Any document costs one walk, never a parse of the whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lark import UnexpectedInput
+from lark.exceptions import UnexpectedToken
+
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
+from tng_compiler.source.grammar import PLAIN, parser, tokens
+from tng_compiler.source.lines import Lines
+from tng_compiler.source.verdicts import Found, Verdict, judge
+
+_WINDOW = 4096
+_CLOSES = {"LBRACE": "RBRACE", "LSQB": "RSQB"}
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxFault:
+    """``repaired`` is the text as it was meant, of the same length so that places stay true; None: anybody's guess."""
+
+    diagnostic: Diagnostic
+    repaired: str | None
+
+
+@dataclass(slots=True)
+class _Prefix:
+    """The tokens before the fault: the containers still open, and the last two."""
+
+    opened: list[tuple[str, int]]
+    last: list[tuple[str, int, int]]
+    start: int
+
+
+def explain(text: str, position: int) -> SyntaxFault:
+    """Explain why the text cannot be read on at ``position`` (an offset in characters)."""
+    prefix = _fold(text, position)
+    opener = prefix.opened[-1] if prefix.opened else None
+    folded = _state(prefix)
+    found = _ask(folded, text, prefix)
+    verdict = judge(text, found, opener)
+    lines = Lines(text)
+    notes = tuple(Note(Place("", span=lines.span(*span)), message) for span, message in verdict.notes)
+    diagnostic = Diagnostic(
+        verdict.code,
+        Severity.ERROR,
+        verdict.message,
+        Place("", span=lines.span(*verdict.span)),
+        notes,
+        verdict.help,
+    )
+    return SyntaxFault(diagnostic, _apply(text, verdict))
+
+
+def _fold(text: str, position: int) -> _Prefix:
+    opened: list[tuple[str, int]] = []
+    last: list[tuple[str, int, int]] = []
+    for kind, start, end in tokens(text):
+        if start >= position or kind not in PLAIN:
+            constant = kind == "WORD" and text[start:end] in ("NaN", "Infinity", "-Infinity")
+            if start >= position or not constant:
+                return _Prefix(opened, last, start)
+            kind = "NUMBER"
+        if kind in _CLOSES:
+            opened.append((kind, start))
+        elif kind in _CLOSES.values() and opened:
+            opened.pop()
+        last = [*last[-1:], (kind, start, end)]
+    return _Prefix(opened, last, len(text))
+
+
+def _state(prefix: _Prefix) -> str:
+    """Return the shortest text that leaves the parser as the prefix does."""
+    kind = prefix.last[-1][0] if prefix.last else ""
+    if not prefix.opened:
+        return "0" if kind else ""
+    if prefix.opened[-1][0] == "LSQB":
+        return {"LSQB": "[", "COMMA": "[0,"}.get(kind, "[0")
+    if kind == "STRING" and prefix.last[0][0] != "COLON":
+        return '{"a"'
+    return {"LBRACE": "{", "COLON": '{"a":', "COMMA": '{"a":0,'}.get(kind, '{"a":0')
+
+
+def _ask(folded: str, text: str, prefix: _Prefix) -> Found:
+    """Let lark read the folded prefix and what follows, and say which token it did not accept."""
+    shift = prefix.start - len(folded) - 1
+    before = prefix.last[-1] if prefix.last else None
+    try:
+        parser().parse(f"{folded} {text[prefix.start : prefix.start + _WINDOW]}", start="start")
+    except UnexpectedToken as error:
+        token = error.token
+        if token.type == "$END" or token.start_pos is None or token.end_pos is None:
+            return Found("$END", (len(text), len(text)), frozenset(error.accepts or ()), before)
+        span = (token.start_pos + shift, token.end_pos + shift)
+        return Found(token.type, span, frozenset(error.accepts or ()), before)
+    except UnexpectedInput:
+        pass
+    return Found("OTHER", (prefix.start, min(prefix.start + 1, len(text))), frozenset(), before)
+
+
+def _apply(text: str, verdict: Verdict) -> str | None:
+    if verdict.repair is None:
+        return None
+    start, replacement = verdict.repair
+    repaired = text[:start] + replacement + text[start + len(replacement) :]
+    return repaired if len(repaired) == len(text) and repaired != text else None
