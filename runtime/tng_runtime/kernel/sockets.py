@@ -8,6 +8,7 @@ address. Connection tracking remembers the destination that the client meant.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import struct
@@ -130,6 +131,18 @@ def dial_socket(family: Family, mark: int) -> socket.socket:
         sock.close()
         raise HostError(f"SO_MARK was not set: {error.strerror}", hint="run it as root or with NET_ADMIN") from None
     return sock
+
+
+def abort(connection: socket.socket) -> None:
+    """Close with a reset, so that the other side's socket is dead at once (SO_LINGER, socket(7)).
+
+    Every captured connection ends like this before the table is removed: with its last nat chain the kernel also stops
+    translating the connections that it knows, and what the application then writes leaves for the original destination
+    in plaintext. A FIN is not enough, because the application may go on writing after it.
+    """
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
 
 
 class FamilyMissingError(HostError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from tng_demo.capture import capture
 from tng_demo.lab import Host, Lab
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.kernel import nftables, sockets
@@ -100,6 +102,22 @@ def test_74_a_dialled_socket_carries_the_mark_and_is_not_captured(hosts: Lab, cl
         dialled.connect(destination.sockaddr)
         with accept(server) as accepted:
             assert accepted.getpeername()[0] == address(hosts["client"], family)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_65_an_aborted_connection_writes_nothing_when_the_table_is_gone(
+    hosts: Lab, client: Host, family: Family, tmp_path: Path
+) -> None:
+    nftables.load(INGRESS, "tng")
+    listener = sockets.listener("ingress", family, 15001)
+    target = address(hosts["server"], family)
+    with capture(client, hosts["server"], tmp_path / "wire.pcap") as wire:
+        with listener, socket.create_connection((target, 8080), timeout=5) as app:
+            sockets.abort(accept(listener))
+            nftables.remove("tng")
+            with pytest.raises(ConnectionResetError):
+                app.sendall(b"plaintext")
+        assert wire.stop() == []
 
 
 def test_both_families_listen_on_one_port(client: Host) -> None:

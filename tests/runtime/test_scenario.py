@@ -1,0 +1,204 @@
+"""The netfilter scenario as an operator meets it: `tng apply` on real hosts, and everything that can stand in its way.
+
+The numbers are those of the catalogue of hostile inputs.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tng_demo import scene as scenes
+from tng_demo import tunnel
+from tng_demo.lab import Host, Lab
+from tng_demo.scene import CLIENT_CONFIG, PAGE, PORT, SERVER_CONFIG, Scene, Wire
+
+pytestmark = pytest.mark.netns
+
+MARKER = b"plaintext-of-the-application " * 40
+
+
+@pytest.fixture
+def scene(hosts: Lab) -> Scene:
+    return scenes.set_up(hosts)
+
+
+def ruleset(host: Host) -> str:
+    return host.run("nft", "list", "ruleset").stdout
+
+
+def refused_start(host: Host, config: Path, *prefix: str) -> str:
+    """The output of an apply that must end with exit status 3 and without a traceback."""
+    done = host.run(*prefix, tunnel.TNG, "apply", str(config), check=False, timeout=60)
+    assert done.returncode == 3, done
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("family", ["IPv4", "IPv6"])
+def test_an_unmodified_client_reaches_an_unmodified_server_through_tls(scene: Scene, family: str) -> None:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.apply(scene.client, CLIENT_CONFIG)
+    with scene.wire() as wire:
+        done = scene.curl(scene.urls()[family])
+    assert (done.returncode, done.stdout) == (0, PAGE), done.stderr
+    assert_no_plaintext(wire, b"GET /", PAGE.encode(), b"nginx")
+
+
+def test_75_a_second_apply_is_told_who_runs_and_the_first_goes_on(scene: Scene) -> None:
+    first = tunnel.apply(scene.server, SERVER_CONFIG)
+    said = refused_start(scene.server, SERVER_CONFIG)
+    assert str(first.pid) in said
+    tunnel.apply(scene.client, CLIENT_CONFIG)
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+
+
+def test_down_leaves_a_live_run_alone_and_cleans_up_after_a_killed_one(scene: Scene) -> None:
+    run = tunnel.apply(scene.server, SERVER_CONFIG)
+    refused = scene.server.run(tunnel.TNG, "down", check=False)
+    assert refused.returncode == 3
+    assert str(run.pid) in refused.stderr
+    assert "table inet tng" in ruleset(scene.server)
+    run.kill()
+    assert "table inet tng" in ruleset(scene.server)
+    scene.server.run(tunnel.TNG, "down")
+    assert ruleset(scene.server) == ""
+    assert scene.server.run("ls", "/run").stdout == "confidential-containers\n"
+    again = scene.server.run(tunnel.TNG, "down", check=False)
+    assert again.returncode == 0, "nothing to remove is what was asked for"
+
+
+def test_66_a_start_after_a_killed_run_replaces_its_rules(scene: Scene) -> None:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.apply(scene.client, CLIENT_CONFIG).kill()
+    tunnel.apply(scene.client, CLIENT_CONFIG)
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    assert scene.client.run("nft", "list", "tables").stdout == "table inet tng\n"
+
+
+def test_a_stopped_run_ends_with_0_and_leaves_nothing(scene: Scene) -> None:
+    run = tunnel.apply(scene.server, SERVER_CONFIG)
+    assert run.stop() == 0
+    assert ruleset(scene.server) == ""
+    assert scene.server.run("ls", "/run").stdout == "confidential-containers\n"
+    assert "Traceback" not in run.output()
+
+
+def test_72_without_cap_net_admin_the_start_is_refused(scene: Scene) -> None:
+    said = refused_start(scene.client, CLIENT_CONFIG, "setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin")
+    assert "NET_ADMIN" in said
+    assert ruleset(scene.client) == ""
+
+
+def test_an_agent_that_is_absent_refuses_the_start_by_its_path(hosts: Lab) -> None:
+    said = refused_start(hosts["server"], SERVER_CONFIG)
+    assert scenes.AGENT_SOCKET in said
+    assert ruleset(hosts["server"]) == ""
+
+
+def test_a_taken_listen_port_refuses_the_start_before_any_rule(scene: Scene) -> None:
+    with scene.client.inside(), socket.create_server(("127.0.0.1", 15001)):
+        assert "15001" in refused_start(scene.client, CLIENT_CONFIG)
+    assert ruleset(scene.client) == ""
+
+
+def test_73_a_connection_straight_to_the_listen_port_reaches_nothing(scene: Scene) -> None:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.apply(scene.client, CLIENT_CONFIG)
+    for host, target, port in (
+        (scene.client, "127.0.0.1", 15001),
+        (scene.client, scene.server.ipv4, 16001),
+        (scene.server, "127.0.0.1", 16001),
+    ):
+        done = host.run("curl", "-sS", "--max-time", "5", f"http://{target}:{port}/", check=False)
+        assert done.returncode in {7, 52, 56}, done
+    assert scene.web.requests() == []
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(scene: Scene, end: str, family: str) -> None:
+    """Connections of before, of during and of after the end; after a clean end the rules are gone on purpose."""
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
+    with scene.wire() as wire, Senders(scene.client, target) as senders:
+        senders.wait_for_writes(200)
+        if end == "SIGKILL":
+            ingress.kill()
+            senders.wait_for_failures(20)
+        else:
+            senders.open_no_more()
+            ingress.stop(timeout=60)
+            senders.wait_until_all_ended()
+    assert_no_plaintext(wire, MARKER[:24])
+
+
+class Senders:
+    """Threads on a host that open connections and write into them until they break, then open the next."""
+
+    def __init__(self, host: Host, target: str, count: int = 4) -> None:
+        self._host, self._target = host, target
+        self._changed = threading.Condition()
+        self._writes = self._failures = self._open = 0
+        self._opening = self._running = True
+        self._threads = [threading.Thread(target=self._send) for _ in range(count)]
+
+    def __enter__(self) -> Senders:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opening = self._running = False
+        for thread in self._threads:
+            thread.join(30)
+
+    def open_no_more(self) -> None:
+        self._opening = False
+
+    def wait_for_writes(self, count: int) -> None:
+        self._wait(lambda: self._writes >= count)
+
+    def wait_for_failures(self, count: int) -> None:
+        self._wait(lambda: self._failures >= count)
+
+    def wait_until_all_ended(self) -> None:
+        self._wait(lambda: self._open == 0)
+
+    def _wait(self, done: Callable[[], bool]) -> None:
+        with self._changed:
+            assert self._changed.wait_for(done, 60), (self._writes, self._failures, self._open)
+
+    def _send(self) -> None:
+        with self._host.inside():
+            while self._opening:
+                try:
+                    with socket.create_connection((self._target, PORT), timeout=5) as connection:
+                        self._count(opened=1)
+                        try:
+                            while self._running:
+                                connection.sendall(MARKER)
+                                self._count(writes=1)
+                        finally:
+                            self._count(opened=-1)
+                except OSError:
+                    self._count(failures=1)
+
+    def _count(self, writes: int = 0, failures: int = 0, opened: int = 0) -> None:
+        with self._changed:
+            self._writes += writes
+            self._failures += failures
+            self._open += opened
+            self._changed.notify_all()
+
+
+def assert_no_plaintext(wire: Wire, *parts: bytes) -> None:
+    towards = [segment for segment in wire.segments if PORT in (segment.source_port, segment.destination_port)]
+    for segment in towards:
+        assert not any(part in segment.payload for part in parts), segment
