@@ -1,16 +1,19 @@
 """The plan as one nft file: the only place that writes nft syntax.
 
-``table`` / ``delete table`` / ``table { }`` is one transaction, so a replace and a first load are the same operation and no
-packet sees a half. Per entry: a chain that redirects (nat) and chains that refuse (filter), with the same conditions over the
-same sets. A ``return`` in an entry's chain goes on to the next entry, which is what "the first in the document wins" means.
+``table`` / ``delete table`` / ``table { }`` is one transaction, so a replace and a first load are the same operation
+and no packet sees a half. Per entry: a chain that redirects (nat) and chains that refuse (filter), with the same
+conditions over the same sets. A ``return`` in an entry's chain goes on to the next entry, which is what "the first in
+the document wins" means.
 
 Facts of nft 1.0.6 and Linux 6 that the text depends on:
 
-- A nat chain sees the first packet of a connection only; conntrack picks up a connection in mid-stream and calls it new.
-- Priorities are numeric and odd: at equal priorities the table that was loaded last would win. -105 is before the usual -100.
+- A nat chain sees the first packet of a connection only; conntrack picks up a connection in mid-stream and calls it
+  new.
+- Priorities are numeric and odd: at equal priorities the table that was loaded last would win. -105 is before the
+  usual -100.
 - ``redirect`` on an output hook goes to 127.0.0.1 or ::1, on prerouting to an address of the incoming interface.
-- A lookup that lacks its operand (no socket, no conntrack) ends the rule without a match. So conditions are written as what
-  must hold for *leaving* protection, never the other way round.
+- A lookup that lacks its operand (no socket, no conntrack) ends the rule without a match. So conditions are written as
+  what must hold for *leaving* protection, never the other way round.
 - Sets of concatenations are not merged by nft; the plan's regions are disjoint already.
 """
 
@@ -122,7 +125,7 @@ def _ports(ports: Ports) -> str:
 def _destinations(
     entry: Interception, regions: Iterable[Region], sets: Iterable[OperatorSet], side: str = "d"
 ) -> Iterator[str]:
-    """Yield one match for each way to be inside: ``side`` is ``d``, or ``s`` for the same destination seen in an answer."""
+    """Yield one match for each way to be inside: ``side`` is ``d``, or ``s`` for the destination of an answer."""
     regions = tuple(regions)
     everywhere: dict[tuple[Ports, ...], list[Family]] = {}
     for region in regions:
@@ -215,7 +218,7 @@ def _base_chains(plan: Plan) -> Iterator[list[str]]:
 
 
 def _guard_output(plan: Plan, own: str) -> Iterator[list[str]]:
-    """What leaves the host: requests to an ingress's destinations, and answers of an egress's services, in plaintext."""
+    """What leaves the host in plaintext: requests to an ingress's destinations, answers of an egress's services."""
     ingress, egress = plan.of("ingress"), plan.of("egress")
     rules = [
         "meta l4proto != tcp return",
@@ -298,5 +301,5 @@ def _comment(text: str) -> str:
 
 def _quote(text: str) -> str:
     """Quote a string. nft has no escape character: what cannot stand between quotes was refused long before."""
-    assert '"' not in text and "\n" not in text and "\\" not in text and len(text.encode()) <= 4096
+    assert not {'"', "\n", "\\"} & set(text)
     return f'"{text}"'

@@ -23,7 +23,6 @@ from tng_compiler.plan.types import (
     OperatorSet,
     Plan,
     Ports,
-    Region,
 )
 
 INSTANCE = "tng"
@@ -33,8 +32,8 @@ ALL: Interval = (EVERY_PORT.first, EVERY_PORT.last)
 def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnostic, ...]]:
     """Return the plan of ``config`` and what is wrong or surprising about it (codes ``TNG4xx``).
 
-    ``source_digest`` is the SHA-256 of the text as it was read, 64 hexadecimal digits. With an error among the diagnostics the
-    plan is not to be written down.
+    ``source_digest`` is the SHA-256 of the text as it was read, 64 hexadecimal digits. With an error among the
+    diagnostics the plan is not to be written down.
     """
     ports = listen_ports(config)
     entries = tuple(_interception(entry, port) for entry, port in zip(config.entries, ports, strict=True))

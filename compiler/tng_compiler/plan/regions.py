@@ -1,9 +1,9 @@
 """Region algebra over destinations: exact, disjoint, and fast because networks are laminar.
 
-Two CIDR networks are nested or disjoint, never crossing. So the items of a capture form a forest, and walking it in the order
-(first address, prefix length) keeps exactly the enclosing networks on a stack. A network contributes the ports that none
-of the networks around it has; what it contributes is therefore disjoint from everything else, without cutting a wide
-network into the gaps between the narrow ones. Cost: items times depth (33 or 129), and no comparison of pairs.
+Two CIDR networks are nested or disjoint, never crossing. So the items of a capture form a forest, and walking it in the
+order (first address, prefix length) keeps exactly the enclosing networks on a stack. A network contributes the ports
+that none of the networks around it has; what it contributes is therefore disjoint from everything else, without cutting
+a wide network into the gaps between the narrow ones. Cost: items times depth (33 or 129), and no comparison of pairs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Item = tuple[int, int, Interval]
 def collapse(family: Family, items: Iterable[Item]) -> Region:
     """Return the union of ``items`` (first address, prefix length, ports) as a disjoint region.
 
-    Address-adjacent boxes with the same ports are one box. The result depends only on the set of items, not on their order.
+    Address-adjacent boxes with the same ports are one box. The result depends on the set of items, not on their order.
     """
     nodes: defaultdict[Key, list[Interval]] = defaultdict(list)
     for first, length, ports in items:

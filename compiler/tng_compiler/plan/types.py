@@ -1,7 +1,7 @@
 """The plan: what will be done, as values, with nothing left to decide and nothing of nft or iptables in it.
 
-Every emitter reads this and only this, so two outputs cannot disagree about what is captured. Addresses are integers, because
-a sweep over 100,000 of them with ``ipaddress`` objects costs more than the kernel needs to load the result.
+Every emitter reads this and only this, so two outputs cannot disagree about what is captured. Addresses are integers,
+because a walk over 100,000 ``ipaddress`` objects costs more than the kernel needs to load the result.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Destinations of one family, disjoint: ``ports`` at every address, ``boxes`` at some. Both sorted; both empty is nothing."""
+    """Destinations of one family, disjoint and sorted: ``ports`` at every address, ``boxes`` at some."""
 
     family: Family
     ports: tuple[Ports, ...]
@@ -73,8 +73,9 @@ class CgroupLevel:
 class Interception:
     """One entry of the configuration, ready to be written down.
 
-    ``captured`` goes to ``listen_port``; ``rejected`` (IPv6 in mode ``reject``) is answered with a reset. ``local_traffic``:
-    an egress that also captures what this host sends to itself. ``attest`` and ``verify`` both None is ``no_ra``.
+    ``captured`` goes to ``listen_port``; ``rejected`` (IPv6 in mode ``reject``) is answered with a reset.
+    ``local_traffic``: an egress that also captures what this host sends to itself. ``attest`` and ``verify`` both None
+    is ``no_ra``.
     """
 
     name: str
@@ -103,7 +104,7 @@ class Interception:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One instance: its table, the digest of the configuration as it was read, and the entries in the order of precedence."""
+    """One instance: its table, the digest of the configuration as it was read, its entries in order of precedence."""
 
     instance: str
     compiler_version: str

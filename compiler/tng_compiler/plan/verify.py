@@ -1,16 +1,74 @@
-"""The plan, checked against what must hold whatever the user wrote: a failure here is a bug of ours, never a diagnostic."""
+"""What must hold of a plan whatever the user wrote: a failure here is a bug of ours, never a diagnostic."""
 
 from __future__ import annotations
 
-from tng_compiler.plan.types import Plan
+from bisect import bisect_left
+from heapq import heappop, heappush
+from itertools import pairwise
+
+from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Interception, Plan, Ports, Region
 
 
-class PlanBug(Exception):
+class PlanBug(Exception):  # noqa: N818 - the name says whose fault it is
     """An invariant of the plan does not hold. The message is for a bug report."""
 
 
 def verify(plan: Plan) -> None:
-    """Raise ``PlanBug`` if the plan would capture wrongly."""
-    ports = [entry.listen_port for entry in plan.entries]
-    if len(set(ports)) != len(ports):
-        raise PlanBug(f"two entries share a listen port: {ports}")
+    """Raise ``PlanBug`` if the plan could capture wrongly, lose a connection or capture its own."""
+    _require(bool(plan.entries), "a plan has an entry")
+    _unique("name", [entry.name for entry in plan.entries])
+    _unique("pointer", [entry.pointer for entry in plan.entries])
+    _unique("listen port", [str(entry.listen_port) for entry in plan.entries])
+    for entry in plan.entries:
+        _listener(entry)
+        _require(entry.so_mark in plan.marks and entry.so_mark > 0, f"{entry.name}: its own traffic is not exempt")
+        for region in (*entry.captured, *entry.rejected):
+            _disjoint(entry.name, region)
+        for group in (*entry.captured_sets, *entry.rejected_sets):
+            _separate(f"{entry.name}: ports of {group.name}", group.ports)
+        for level in (*entry.inside, *entry.outside):
+            depths = {path.count("/") + 1 for path in level.paths}
+            _require(depths == {level.level}, f"{entry.name}: cgroups of depth {depths} in level {level.level}")
+
+
+def _listener(entry: Interception) -> None:
+    _require(0 < entry.listen_port <= EVERY_PORT.last, f"{entry.name}: listen port {entry.listen_port}")
+    _require(bool(entry.families), f"{entry.name}: captures nothing")
+    taken = {region.family for region in entry.captured} | {group.family for group in entry.captured_sets}
+    refused = {region.family for region in entry.rejected} | {group.family for group in entry.rejected_sets}
+    _require(not taken & refused, f"{entry.name}: {taken & refused} is captured and rejected")
+    _require(taken <= set(FAMILIES), f"{entry.name}: families {taken}")
+    _require(entry.role == "egress" or not entry.local_traffic, f"{entry.name}: an ingress captures local traffic")
+
+
+def _disjoint(name: str, region: Region) -> None:
+    """Sweep over the boxes by address; the port intervals that are open at a time must be separate."""
+    limit = 1 << BITS[region.family]
+    _separate(f"{name}: {region.family} ports", region.ports)
+    opened = [(ports.first, ports.last) for ports in region.ports]
+    ends: list[tuple[int, tuple[int, int]]] = []
+    before = -1
+    for box in region.boxes:
+        _require(before <= box.first <= box.last < limit, f"{name}: {box} is out of order or outside {region.family}")
+        before = box.first
+        while ends and ends[0][0] < box.first:
+            opened.remove(heappop(ends)[1])
+        ports = (box.ports.first, box.ports.last)
+        at = bisect_left(opened, ports)
+        clash = [pair for pair in opened[max(at - 1, 0) : at + 1] if pair[0] <= ports[1] and ports[0] <= pair[1]]
+        _require(not clash and ports[0] <= ports[1], f"{name}: {box} overlaps ports {clash}")
+        opened.insert(at, ports)
+        heappush(ends, (box.last, ports))
+
+
+def _separate(what: str, ports: tuple[Ports, ...]) -> None:
+    _require(all(one.last + 1 < two.first for one, two in pairwise(ports)), f"{what}: {ports} is not disjoint")
+
+
+def _unique(what: str, values: list[str]) -> None:
+    _require(len(set(values)) == len(values), f"two entries share a {what}: {values}")
+
+
+def _require(holds: bool, claim: str) -> None:
+    if not holds:
+        raise PlanBug(claim)
