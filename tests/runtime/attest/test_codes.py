@@ -1,0 +1,24 @@
+"""The codes are an interface."""
+
+from __future__ import annotations
+
+import re
+
+from tng_runtime.attest.codes import Code
+from tng_runtime.errors import Refused
+
+
+def test_every_code_is_stable_and_explained() -> None:
+    """RA-, capitals, one line of meaning and of action each, no two with the same meaning."""
+    assert len({code.meaning for code in Code}) == len(Code)
+    for code in Code:
+        assert re.fullmatch(r"RA-[A-Z0-9]+(-[A-Z0-9]+)*", code)
+        assert code.name == code.removeprefix("RA-").replace("-", "_")
+        for line in (code.meaning, code.action):
+            assert line.endswith(".")
+            assert "\n" not in line
+
+
+def test_a_refusal_reads_as_text() -> None:
+    """Logs show the value, not the enum."""
+    assert str(Refused(Code.CERT_SIZE, "too large")) == "RA-CERT-SIZE: too large"

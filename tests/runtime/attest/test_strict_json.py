@@ -1,0 +1,71 @@
+"""JSON from foreigners: one reading or none."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tng_runtime.attest import strict_json
+from tng_runtime.attest.codes import Code
+from tng_runtime.errors import Refused
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(VALUES)
+def test_parse_reads_what_json_writes(value: object) -> None:
+    """Text or bytes, canonical or not."""
+    assert strict_json.parse(json.dumps(value), Code.TOKEN_FORM, "it") == value
+    assert strict_json.parse(strict_json.canonical(value).encode(), Code.TOKEN_FORM, "it") == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xff", id="not_utf_8"),
+        pytest.param(b"\xef\xbb\xbf{}", id="byte_order_mark"),
+        pytest.param(b"{} {}", id="two_documents"),
+        pytest.param(b'{"a":1,"a":1}', id="duplicate_members"),
+        pytest.param(b'{"a":1,"\\u0061":1}', id="duplicate_members_by_escape"),
+        pytest.param(b"NaN", id="nan"),
+        pytest.param(b"[-Infinity]", id="infinity"),
+        pytest.param(b"1e999", id="a_number_without_end"),
+        pytest.param(b"1" * 5000, id="a_number_of_5000_digits"),
+        pytest.param(b'"\\udc00"', id="half_a_surrogate_pair"),
+        pytest.param(b'{"\\ud800":1}', id="half_a_surrogate_pair_as_name"),
+        pytest.param(b"[" * 65 + b"]" * 65, id="65_levels"),
+        pytest.param(b'{"a":' * 100_000, id="100000_levels"),
+    ],
+)
+def test_parse_refuses(text: bytes) -> None:
+    """Whatever two readers could read differently."""
+    with pytest.raises(Refused) as refusal:
+        strict_json.parse(text, Code.TOKEN_FORM, "it")
+    assert refusal.value.code == Code.TOKEN_FORM
+
+
+def test_parse_accepts_the_depth_allowed() -> None:
+    """Sixty-four arrays, the innermost empty."""
+    assert strict_json.parse(b"[" * 64 + b"]" * 64, Code.TOKEN_FORM, "it") is not None
+    assert strict_json.parse(b"-1.5e3", Code.TOKEN_FORM, "it") == -1500.0
+
+
+def test_parse_object_refuses_other_values() -> None:
+    """An object is wanted."""
+    with pytest.raises(Refused, match="not a JSON object"):
+        strict_json.parse_object(b"[]", Code.TOKEN_FORM, "it")
+
+
+def test_details_do_not_quote_the_document() -> None:
+    """A log must not carry what a stranger wrote."""
+    with pytest.raises(Refused) as refusal:
+        strict_json.parse(b'{"secret": nonsense}', Code.TOKEN_FORM, "it")
+    assert "secret" not in refusal.value.detail
