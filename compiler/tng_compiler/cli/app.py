@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-class Emit(str, Enum):
+class Emit(StrEnum):
     """What ``compile`` writes to standard output."""
 
     NFT = "nft"

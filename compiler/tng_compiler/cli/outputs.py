@@ -1,7 +1,7 @@
 """Plan to texts, and texts to files that are whole or not there.
 
-Each file is written beside its place and renamed over it (rename(2) is atomic). Between the two renames a reader may see
-files of two runs; the manifest holds the digest of its ruleset, so the runtime refuses that pair.
+Each file is written beside its place and renamed over it (rename(2) is atomic). Between the two renames a reader may
+see files of two runs; the manifest holds the digest of its ruleset, so the runtime refuses that pair.
 """
 
 from __future__ import annotations

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from enum import Enum
+from enum import StrEnum
 from typing import TextIO
 
 from tng_compiler.diagnostics.located import Located
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How diagnostics are written."""
 
     TEXT = "text"

@@ -7,10 +7,10 @@ without an entry there, or without a refusal case in the tests, fails the tests.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Code(str, Enum):
+class Code(StrEnum):
     """The value is what users see and search for."""
 
     NOT_JSON = "TNG101"
@@ -78,5 +78,5 @@ class Code(str, Enum):
     # TNG4xx belong to plan/: capture analysis by region algebra.
 
     NO_ATTESTATION = "TNG501"
-    TOKEN_UNCHECKED = "TNG502"
+    SIGNATURE_UNCHECKED = "TNG502"
     PLAIN_HTTP_SERVICE = "TNG503"

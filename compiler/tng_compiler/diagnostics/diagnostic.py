@@ -1,19 +1,19 @@
 """The one value that says what is wrong with a configuration.
 
-Stages speak in JSON pointers; ``source`` turns a pointer into a ``Span`` only when something is rendered, because reading
-a document with positions is about 250 times slower than reading it.
+Stages speak in JSON pointers; ``source`` turns a pointer into a ``Span`` only when something is rendered, because
+reading a document with positions is many times slower than reading it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Literal
 
 from tng_compiler.diagnostics.codes import Code
 
 
-class Severity(str, Enum):
+class Severity(StrEnum):
     """``--strict`` turns warnings into errors."""
 
     ERROR = "error"

@@ -105,7 +105,7 @@ def _check_anchor(block: Block, model: RaModel, *, pinned: bool, skip: bool) -> 
     if skip:
         message = "expected signatures to be verified, found `skip_as_token_cert_verify`: any signer is believed"
         help_ = "pin the signer with `trusted_certs_paths` outside of tests"
-        findings.warn(Code.TOKEN_UNCHECKED, skip_at, message, help_)
+        findings.warn(Code.SIGNATURE_UNCHECKED, skip_at, message, help_)
     if model == "background_check" and not served:
         message = "expected `as_addr` in `verify` with model background_check, found none"
         findings.error(
@@ -134,8 +134,8 @@ def _aa_path(block: Block) -> str | None:
         help_ = f"write unix://{address}" if address.startswith("/") else "three slashes, then the path of the socket"
     elif not path.isprintable():
         message, help_ = f"expected a printable path, found {json_text(address)}", None
-    elif len(path.encode("utf-8", "surrogatepass")) > _MAX_SOCKET_PATH:
-        message = f"expected a socket path of at most {_MAX_SOCKET_PATH} bytes, found {len(path.encode('utf-8', 'surrogatepass'))}"
+    elif (length := len(path.encode("utf-8", "surrogatepass"))) > _MAX_SOCKET_PATH:
+        message = f"expected a socket path of at most {_MAX_SOCKET_PATH} bytes, found {length}"
         help_ = "the kernel takes no longer one (unix(7))"
     else:
         return path

@@ -1,4 +1,4 @@
-"""What the user said, as values: defaults applied, addresses and paths parsed, nothing allocated and nothing merged yet."""
+"""What the user said, as values: defaults applied, addresses and paths parsed, nothing allocated, nothing merged."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CgroupPath:
 
 @dataclass(frozen=True, slots=True)
 class Netfilter:
-    """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: the user wrote ``[]``, all TCP."""
+    """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP."""
 
     pointer: str
     capture_dst: tuple[CaptureDst, ...] | None

@@ -80,7 +80,8 @@ def _ignore(_validator: object, _value: object, _instance: object, _schema: obje
     return iter(())
 
 
-_Validator = extend(  # type: ignore[no-untyped-call] - the stubs leave it untyped
+# The stubs leave extend() untyped.
+_Validator = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator,
     validators={"items": _items, "anyOf": _any_of, **dict.fromkeys(_EDITORS_ONLY, _ignore)},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),

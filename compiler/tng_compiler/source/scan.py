@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.diagnostics.pointer import child
+from tng_compiler.diagnostics.quoting import visible
 from tng_compiler.source.fast import MAX_DEPTH
 from tng_compiler.source.grammar import VALUES, tokens
 from tng_compiler.source.lines import Lines
@@ -29,7 +30,6 @@ class _Frame:
     start: int
     index: int | None
     name: str = ""
-    name_span: tuple[int, int] = (0, 0)
     after_colon: bool = False
     names: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -37,89 +37,109 @@ class _Frame:
         return child(self.pointer, self.name if self.index is None else self.index)
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    code: Code
+    pointer: str
+    message: str
+    span: tuple[int, int]
+    help: str
+    first: tuple[int, int] | None = None
+
+
 @dataclass(slots=True)
 class Walk:
-    """What one walk found. ``values`` and ``keys`` hold offsets, of wanted pointers only."""
+    """What one walk found. ``values`` and ``keys`` hold the offsets of wanted pointers only."""
 
+    text: str
     wanted: frozenset[str]
+    judging: bool
     values: dict[str, tuple[int, int]] = field(default_factory=dict)
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
-    faults: list[tuple[Code, str, str, tuple[int, int], tuple[int, int] | None, str]] = field(default_factory=list)
+    faults: list[_Fault] = field(default_factory=list)
+    stack: list[_Frame] = field(default_factory=list)
+
+    def run(self) -> None:
+        """Walk to the end, or until there is no point in going on."""
+        for kind, start, end in tokens(self.text):
+            top = self.stack[-1] if self.stack else None
+            if top is None:
+                self._value(kind, "", start, end)
+            elif kind == "COLON":
+                top.after_colon = True
+            elif kind == "COMMA":
+                top.after_colon = False
+                if top.index is not None:
+                    top.index += 1
+            elif kind in _CLOSERS:
+                self._close(end)
+            elif top.index is None and not top.after_colon:
+                self._name(top, (start, end))
+            else:
+                self._value(kind, top.here(), start, end)
+            if len(self.faults) >= MAX_FAULTS or len(self.stack) > MAX_DEPTH:
+                break
+
+    def _close(self, end: int) -> None:
+        frame = self.stack.pop()
+        if frame.pointer in self.wanted:
+            self.values[frame.pointer] = (frame.start, end)
+
+    def _value(self, kind: str, pointer: str, start: int, end: int) -> None:
+        if pointer in self.wanted:
+            self.values.setdefault(pointer, (start, end))
+        if kind in _OPENERS:
+            self.stack.append(_Frame(pointer, start, 0 if kind == "LSQB" else None))
+            if self.judging and len(self.stack) > MAX_DEPTH:
+                message = f"expected at most {MAX_DEPTH} nested arrays and objects, found more"
+                help_ = "no configuration nests deeper than 6"
+                self.faults.append(_Fault(Code.TOO_DEEP, pointer, message, (start, end), help_))
+        elif self.judging:
+            self._judge_scalar(kind, pointer, (start, end))
+
+    def _name(self, frame: _Frame, span: tuple[int, int]) -> None:
+        raw = self.text[span[0] : span[1]]
+        frame.name = json.loads(raw) if "\\" in raw else raw[1:-1]
+        pointer = frame.here()
+        if pointer in self.wanted:
+            self.keys.setdefault(pointer, span)
+        if not self.judging:
+            return
+        first = frame.names.setdefault(frame.name, span)
+        if first is not span:
+            message = f"expected every name once in an object, found {visible(raw)} again"
+            self.faults.append(_Fault(Code.DUPLICATE_KEY, pointer, message, span, "keep one of the two", first))
+        self._judge_surrogates(raw, pointer, span)
+
+    def _judge_scalar(self, kind: str, pointer: str, span: tuple[int, int]) -> None:
+        raw = self.text[span[0] : span[1]]
+        if kind == "STRING":
+            self._judge_surrogates(raw, pointer, span)
+        elif kind not in VALUES:
+            message = f"expected a JSON value, found {visible(raw)}, which JSON does not have"
+            self.faults.append(_Fault(Code.NOT_A_NUMBER, pointer, message, span, "write a finite number"))
+        elif kind == "NUMBER" and (len(raw) > _LONG or ("e" in raw.lower() and math.isinf(float(raw)))):
+            message = f"expected a number that computers can hold, found {visible(raw, 24)}"
+            self.faults.append(_Fault(Code.NOT_A_NUMBER, pointer, message, span, "write a finite number"))
+
+    def _judge_surrogates(self, raw: str, pointer: str, span: tuple[int, int]) -> None:
+        if "\\u" in raw and any("\ud800" <= char <= "\udfff" for char in json.loads(raw)):
+            message = "expected Unicode text, found half of a surrogate pair"
+            help_ = "write the character itself, or both halves: \\ud83d\\ude00"
+            self.faults.append(_Fault(Code.LONE_SURROGATE, pointer, message, span, help_))
+
+
+_OPENERS = frozenset({"LBRACE", "LSQB"})
+_CLOSERS = frozenset({"RBRACE", "RSQB"})
+_LONG = 300
+"""Digits of a number above which nobody means a number; the largest double has 309."""
 
 
 def walk(text: str, wanted: Iterable[str] = (), *, judge: bool = False) -> Walk:
     """Walk a text whose grammar is right; ``judge`` also collects the faults that the grammar does not know."""
-    found = Walk(frozenset(wanted))
-    stack: list[_Frame] = []
-    for kind, start, end in tokens(text):
-        top = stack[-1] if stack else None
-        if kind == "COLON" and top:
-            top.after_colon = True
-        elif kind == "COMMA" and top:
-            top.after_colon = False
-            if top.index is not None:
-                top.index += 1
-        elif kind in ("RBRACE", "RSQB") and top:
-            stack.pop()
-            if top.pointer in found.wanted:
-                found.values[top.pointer] = (top.start, end)
-        elif kind == "STRING" and top and top.index is None and not top.after_colon:
-            _enter_member(text, found, top, (start, end), judge=judge)
-        else:
-            pointer = top.here() if top else ""
-            if pointer in found.wanted:
-                found.values.setdefault(pointer, (start, end))
-            if kind in ("LBRACE", "LSQB"):
-                stack.append(_Frame(pointer, start, 0 if kind == "LSQB" else None))
-                if judge and len(stack) == MAX_DEPTH + 1:
-                    _too_deep(found, pointer, (start, end))
-            elif judge:
-                _judge_scalar(text, found, kind, pointer, (start, end))
-        if len(found.faults) >= MAX_FAULTS or len(stack) > MAX_DEPTH:
-            break
+    found = Walk(text, frozenset(wanted), judge)
+    found.run()
     return found
-
-
-def _enter_member(text: str, found: Walk, frame: _Frame, span: tuple[int, int], *, judge: bool) -> None:
-    raw = text[span[0] : span[1]]
-    frame.name = json.loads(raw) if "\\" in raw else raw[1:-1]
-    frame.name_span = span
-    pointer = frame.here()
-    if pointer in found.wanted:
-        found.keys.setdefault(pointer, span)
-    if not judge:
-        return
-    first = frame.names.setdefault(frame.name, span)
-    if first is not span:
-        message = f"expected every member name once, found {raw[:60]} again"
-        found.faults.append((Code.DUPLICATE_KEY, pointer, message, span, first, "keep one of the two"))
-    _judge_surrogates(found, raw, pointer, span)
-
-
-def _judge_scalar(text: str, found: Walk, kind: str, pointer: str, span: tuple[int, int]) -> None:
-    raw = text[span[0] : span[1]]
-    if kind == "STRING":
-        _judge_surrogates(found, raw, pointer, span)
-    elif kind not in VALUES:
-        message = f"expected a JSON value, found {raw[:60]}, which JSON does not have"
-        found.faults.append((Code.NOT_A_NUMBER, pointer, message, span, None, "write a finite number"))
-    elif kind == "NUMBER" and (len(raw) > 300 or ("e" in raw.lower() and math.isinf(float(raw)))):
-        message = (
-            f"expected a finite number, found {raw[:20]}{'…' if len(raw) > 20 else ''}, which no computer word holds"
-        )
-        found.faults.append((Code.NOT_A_NUMBER, pointer, message, span, None, "write a finite number"))
-
-
-def _judge_surrogates(found: Walk, raw: str, pointer: str, span: tuple[int, int]) -> None:
-    if "\\u" in raw and any("\ud800" <= char <= "\udfff" for char in json.loads(raw)):
-        message = "expected Unicode text, found half of a surrogate pair"
-        help_ = "write the character itself, or both halves: \\ud83d\\ude00"
-        found.faults.append((Code.LONE_SURROGATE, pointer, message, span, None, help_))
-
-
-def _too_deep(found: Walk, pointer: str, span: tuple[int, int]) -> None:
-    message = f"expected at most {MAX_DEPTH} nested arrays and objects, found more"
-    found.faults.append((Code.TOO_DEEP, pointer, message, span, None, "no configuration nests deeper than 6"))
 
 
 def faults(text: str) -> tuple[Diagnostic, ...]:
@@ -127,12 +147,12 @@ def faults(text: str) -> tuple[Diagnostic, ...]:
     lines = Lines(text)
     return tuple(
         Diagnostic(
-            code,
+            fault.code,
             Severity.ERROR,
-            message,
-            Place(pointer, "key" if code is Code.DUPLICATE_KEY else "value", lines.span(*span)),
-            notes=(Note(Place(pointer, "key", lines.span(*first)), "the first is here"),) if first else (),
-            help=help_,
+            fault.message,
+            Place(fault.pointer, "key" if fault.first else "value", lines.span(*fault.span)),
+            (Note(Place(fault.pointer, "key", lines.span(*fault.first)), "the first is here"),) if fault.first else (),
+            fault.help,
         )
-        for code, pointer, message, span, first, help_ in walk(text, judge=True).faults
+        for fault in walk(text, judge=True).faults
     )
