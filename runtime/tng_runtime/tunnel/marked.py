@@ -3,10 +3,14 @@
 Capture rules spare our own packets by their mark, and redirect acts on the first packet of a connection alone. httpcore
 applies ``socket_options`` only after ``connect`` has returned (httpcore 1.0, ``_backends``), so its SYN would go out
 unmarked and a call to the service could be captured by ourselves. Hence a backend that marks first and connects then.
+
+Sockets are read directly: a stream that anyio 4 makes of a connected socket reads ahead without a bound until somebody
+asks for the first byte (``wrap_stream_socket`` does not pause its transport), which a hostile service can fill.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -15,7 +19,7 @@ import typing
 
 import anyio
 import httpcore
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from tng_runtime.errors import HostError
@@ -55,7 +59,7 @@ class MarkedBackend(httpcore.AsyncNetworkBackend):
                 problem = f"{address[0]} port {port}: {error}"
         raise httpcore.ConnectError(problem)
 
-    async def _connect(self, family: int, address: tuple[typing.Any, ...]) -> SocketStream:
+    async def _connect(self, family: int, address: tuple[typing.Any, ...]) -> ByteStream:
         sock = self._socket(family)
         try:
             # connect(2): a non-blocking connect ends with the socket writable, its outcome in SO_ERROR.
@@ -64,7 +68,7 @@ class MarkedBackend(httpcore.AsyncNetworkBackend):
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if code:
                 raise OSError(code, os.strerror(code))
-            return await SocketStream.from_socket(sock)
+            return _Socket(sock)
         except BaseException:
             sock.close()
             raise
@@ -73,6 +77,36 @@ class MarkedBackend(httpcore.AsyncNetworkBackend):
         if self._mark is None:
             return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         return dial_socket("ipv6" if family == socket.AF_INET6 else "ipv4", self._mark)
+
+
+class _Socket(ByteStream):
+    """A connected non-blocking socket, of which never more is read than was asked for."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def receive(self, max_bytes: int = 1 << 16) -> bytes:
+        while True:
+            await anyio.wait_readable(self._sock)
+            with contextlib.suppress(BlockingIOError):
+                if data := self._sock.recv(max_bytes):
+                    return data
+                raise anyio.EndOfStream
+
+    async def send(self, item: bytes) -> None:
+        view = memoryview(item)
+        while view:
+            await anyio.wait_writable(self._sock)
+            with contextlib.suppress(BlockingIOError):
+                view = view[self._sock.send(view) :]
+
+    async def send_eof(self) -> None:
+        self._sock.shutdown(socket.SHUT_WR)
+
+    async def aclose(self) -> None:
+        if self._sock.fileno() >= 0:
+            anyio.notify_closing(self._sock)
+            self._sock.close()
 
 
 class _Stream(httpcore.AsyncNetworkStream):

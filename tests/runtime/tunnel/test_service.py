@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import ipaddress
 import os
 import resource
 import socket
+import ssl
 import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from tng_demo.lab import Lab
 from tng_demo.sample_agent import evidence as sample_evidence
@@ -33,11 +42,14 @@ OK = b"HTTP/1.1 200 OK\r\n"
 class HostileServer:
     """Answers each connection with ``script``; ``hits`` counts connections, ``sent`` the bytes that went out."""
 
-    def __init__(self, script: Callable[[HostileServer, socket.socket], None]) -> None:
+    def __init__(
+        self, script: Callable[[HostileServer, socket.socket], None], tls: ssl.SSLContext | None = None
+    ) -> None:
         self.hits = 0
         self.sent = 0
         self.stopped = threading.Event()
         self._script = script
+        self._tls = tls
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._listening.settimeout(0.05)
         self._thread = threading.Thread(target=self._serve)
@@ -64,12 +76,13 @@ class HostileServer:
             with contextlib.suppress(OSError):
                 client, _ = self._listening.accept()
                 self.hits += 1
-                with client:
-                    client.settimeout(5)
+                client.settimeout(5)
+                with self._tls.wrap_socket(client, server_side=True) if self._tls else client as client:
                     client.recv(1 << 20)
                     self._script(self, client)
                     # To close with a part of the request unread would be a reset, which may overtake the answer.
-                    client.shutdown(socket.SHUT_WR)
+                    if self._tls is None:
+                        client.shutdown(socket.SHUT_WR)
                     while client.recv(1 << 16):
                         pass
 
@@ -210,6 +223,41 @@ async def test_h58_a_redirect_is_not_followed() -> None:
         assert target.hits == 0
 
 
+def certificate_for_loopback(directory: Path) -> ssl.SSLContext:
+    """The context of a server at 127.0.0.1; its certificate, which is its own CA, is at ``directory``/server.pem."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test service")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(hours=1))
+    builder = builder.add_extension(address, critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    (directory / "server.pem").write_bytes(builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (directory / "server.key").write_bytes(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(directory / "server.pem", directory / "server.key")
+    return context
+
+
+async def test_a_service_over_https_needs_a_certificate_that_the_host_trusts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SSL_CERT_FILE is OpenSSL's way to the host's CAs; SSLKEYLOGFILE would give the session away and is not used."""
+    tls = certificate_for_loopback(tmp_path)
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "keys"))
+    with HostileServer(says(with_body(OK, TOKEN)), tls) as server:
+        address = server.url.replace("http:", "https:")
+        refused = await refusal(address)
+        assert refused.code == Code.SERVICE_UNREACHABLE
+        assert "certificate verify failed" in refused.detail
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+        async with client_of(address) as client:
+            assert await client.attest(EVIDENCE, ["default"]) == TOKEN.decode()
+    assert not (tmp_path / "keys").exists()
+
+
 async def test_a_compressed_answer_is_not_unpacked() -> None:
     """A token is small; a few kilobytes that become gigabytes are not."""
     bomb = gzip.compress(TOKEN * 100_000)
@@ -244,7 +292,8 @@ async def test_no_descriptor_stays_behind_a_call(service: SampleService) -> None
     async with client_of(service.url) as client:
         for _ in range(20):
             await client.attest(EVIDENCE, ["default"])
-    assert len(os.listdir("/proc/self/fd")) <= before + 1, "the server's last connection may still be closing"
+    service.close()
+    assert len(os.listdir("/proc/self/fd")) < before, "the listening socket, counted before, is closed too"
 
 
 @pytest.mark.parametrize(
