@@ -7,6 +7,7 @@ rebuilt from their DER and signed again.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -40,14 +41,15 @@ _CURVES = {"secp256r1": "P-256", "secp384r1": "P-384", "secp521r1": "P-521"}
 
 @cache
 def ec_key(name: str = "peer", curve: str = "secp256r1") -> ec.EllipticCurvePrivateKey:
-    """The key of that name, the same one throughout a run."""
+    """The key of that name, the same one in every run: what a fuzzer found is found again."""
     curves: dict[str, ec.EllipticCurve] = {
         "secp256r1": ec.SECP256R1(),
         "secp384r1": ec.SECP384R1(),
         "secp521r1": ec.SECP521R1(),
         "secp256k1": ec.SECP256K1(),
     }
-    return ec.generate_private_key(curves[curve])
+    scalar = int.from_bytes(hashlib.sha256(name.encode()).digest()) >> 16
+    return ec.derive_private_key(scalar, curves[curve])
 
 
 @cache
