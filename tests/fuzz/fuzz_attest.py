@@ -18,7 +18,6 @@ sys.path[:0] = [str(ROOT / part) for part in ("runtime", "demo", "tests")]
 
 with atheris.instrument_imports(include=["tng_runtime.attest"]):
     from fuzz.entries import ENTRIES, SEEDS
-
     from tng_runtime.errors import Refused
 
 

@@ -23,8 +23,8 @@ VALIDITY = timedelta(hours=6)
 
 _NAME = x509.Name(
     [
-        x509.NameAttribute(NameOID.COMMON_NAME, "TNG"),
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Inclavare Containers"),
+        x509.NameAttribute(NameOID.COMMON_NAME, "TNG"),
     ]
 )
 _KEY_USAGE = x509.KeyUsage(
@@ -56,14 +56,17 @@ def issue_certificate(key: ec.EllipticCurvePrivateKey, evidence: Evidence | None
     throw-away one.
     """
     start = now.replace(microsecond=0)
+    public_key = key.public_key()
     builder = (
         x509.CertificateBuilder()
         .subject_name(_NAME)
         .issuer_name(_NAME)
-        .public_key(key.public_key())
+        .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(start + VALIDITY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(public_key), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_KEY_USAGE, critical=True)
     )
