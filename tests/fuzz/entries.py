@@ -1,4 +1,4 @@
-"""Every door through which foreign bytes enter ``attest/``, for hypothesis and for the coverage-guided fuzzer.
+"""Every door through which foreign bytes enter ``attest/`` and the agent's client, for hypothesis and for atheris.
 
 An entry takes bytes and returns, or raises ``Refused``. The ``unsigned`` entries cross the signature: their bytes
 become the payload of a token by a trusted service, or the evidence of a well-signed certificate, where a fuzzer would
@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from runtime.attest import makers
 from runtime.attest.makers import NOW, Authority, ec_key
+from tng_demo import sample_ttrpc
 from tng_demo.sample_authority import b64url
 from tng_runtime.attest.anchors import read_anchors
 from tng_runtime.attest.base64_strict import decode_either
@@ -22,6 +23,7 @@ from tng_runtime.attest.request import attestation_request, read_answer, service
 from tng_runtime.attest.strict_json import parse
 from tng_runtime.attest.token import TokenRules, verify_token
 from tng_runtime.errors import Refused
+from tng_runtime.tunnel import ttrpc
 
 _HONEST = Authority()
 _ANCHORS = _HONEST.anchors
@@ -99,6 +101,23 @@ def base64_text(data: bytes) -> None:
     decode_either(data.decode("utf-8", "replace"), Code.TOKEN_FORM, "it")
 
 
+def ttrpc_answer(data: bytes) -> None:
+    """A frame of the attestation agent: its header, then a message read as each of those that TNG asks for."""
+    frame = data.ljust(ttrpc.HEADER.size, b"\0")
+    refusals = 0
+    try:
+        ttrpc.response_length(frame[: ttrpc.HEADER.size], 1)
+    except Refused:
+        refusals += 1
+    for read in (lambda message: ttrpc.read_bytes(ttrpc.read_response(message).payload), ttrpc.read_text):
+        try:
+            read(frame[ttrpc.HEADER.size :])
+        except Refused:
+            refusals += 1
+    if refusals:
+        raise Refused(Code.AGENT_FRAME, "refused at least once")
+
+
 _CERTIFICATE = makers.peer_certificate(makers.fields_value())
 _TOKEN = _HONEST.token(makers.ear())
 _HEAD, _BODY, _ = _TOKEN.split(".")
@@ -116,6 +135,7 @@ ENTRIES: dict[str, Callable[[bytes], None]] = {
         answer,
         json_text,
         base64_text,
+        ttrpc_answer,
     )
 }
 SEEDS: dict[str, list[bytes]] = {
@@ -130,5 +150,6 @@ SEEDS: dict[str, list[bytes]] = {
     "anchors": [_HONEST.pem],
     "answer": [b"a.b.c", _TOKEN.encode()],
     "json_text": [json.dumps(makers.ear()).encode(), b'["\\u00e9", -1.5e3, true, null]'],
+    "ttrpc_answer": [sample_ttrpc.frame(1, sample_ttrpc.response(sample_ttrpc.bytes_field(1, b"tdx")))],
     "base64_text": [b"AAAA", b"+/A=", b"-_A"],
 }
