@@ -26,6 +26,7 @@ from tng_runtime.errors import Refused
 from tng_runtime.tunnel import ttrpc
 
 _HONEST = Authority()
+_RSA = Authority(key=makers.rsa_key(), alg="RS384")
 _ANCHORS = _HONEST.anchors
 _RULES = TokenRules((makers.POLICY,))
 _SKIPPING = TokenRules((makers.POLICY,), skip_cert_verify=True)
@@ -144,7 +145,7 @@ SEEDS: dict[str, list[bytes]] = {
         makers.inside(makers.elements(makers.inside(makers.elements(makers.inside(_CERTIFICATE))[0]))[-1]),
     ],
     "evidence": [makers.fields_value(), makers.evidence_value(b"a.b.c", 0xC0C001)],
-    "token": [_TOKEN.encode(), _HONEST.token(makers.simple()).encode()],
+    "token": [_TOKEN.encode(), _HONEST.token(makers.simple()).encode(), _RSA.token(makers.ear()).encode()],
     "unsigned_header": [json.dumps(_HONEST.header()).encode()],
     "unsigned_payload": [json.dumps(makers.ear()).encode(), json.dumps(makers.simple()).encode()],
     "anchors": [_HONEST.pem],

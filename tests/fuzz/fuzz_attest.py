@@ -16,7 +16,7 @@ import atheris  # type: ignore[import-untyped]  # lives in an environment of its
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("runtime", "demo", "tests")]
 
-with atheris.instrument_imports(include=["tng_runtime.attest"]):
+with atheris.instrument_imports(include=["tng_runtime.attest", "tng_runtime.tunnel.ttrpc"]):
     from fuzz.entries import ENTRIES, SEEDS
     from tng_runtime.errors import Refused
 

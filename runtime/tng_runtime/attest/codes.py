@@ -140,7 +140,7 @@ class Code(StrEnum):
     )
     TOKEN_SIZE = (
         "RA-TOKEN-SIZE",
-        "The token is larger than 1 MiB.",
+        "The token is larger than 1 MiB, or its header larger than 64 KiB.",
         "Look at the attestation service: its claims are not meant to be that large.",
     )
     TOKEN_FORM = (

@@ -35,6 +35,8 @@ _FIELDS: dict[str, Callable[[cbor.Reader], str | bytes | int | None]] = {
 }
 _TEE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _TEE_LENGTH = 32
+# Longer runtime data is wrong anyway and not worth the parsing that tells how.
+_DIAGNOSED = 1024
 
 
 class HashAlgorithm(Enum):
@@ -135,6 +137,8 @@ def check_runtime_data(text: str, spki_sha256: bytes) -> None:
     expected = runtime_data(spki_sha256)
     if text == expected:
         return
+    if len(text) > _DIAGNOSED:
+        raise Refused(Code.RUNTIME_DATA_FORM, f"the runtime data has {len(text)} characters instead of {len(expected)}")
     claims = strict_json.parse(text, Code.RUNTIME_DATA_FORM, "the runtime data")
     if strict_json.canonical(claims) != text:
         raise Refused(Code.RUNTIME_DATA_FORM, "the runtime data is not canonical JSON")

@@ -79,7 +79,8 @@ def conclude(
     """Checks (8) to (11): the verdict, whose ``expires_at`` is never later than the certificate's ``not_after``.
 
     ``token`` is the service's answer in a background check, and None in passport, where the certificate brings it.
-    ``anchors`` may be None only with ``skip_cert_verify``.
+    ``anchors`` may be None only with ``skip_cert_verify``. ``expires_at`` may lie up to five seconds in the past, the
+    leeway for clocks: such a verdict holds for this connection and is not kept.
     """
     if rules.model == "passport":
         token = presented.evidence.token if isinstance(presented.evidence, CocoToken) else None

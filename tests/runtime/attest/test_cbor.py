@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import cbor2
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from tng_runtime.attest import cbor
 from tng_runtime.attest.codes import Code
+from tng_runtime.attest.evidence import decode
 from tng_runtime.errors import Refused
 
 
@@ -64,6 +67,20 @@ def test_reader_refuses_what_is_no_shortest_uint(data: bytes) -> None:
     with pytest.raises(Refused) as refusal:
         cbor.Reader(data).uint()
     assert refusal.value.code == Code.EVIDENCE_FORM
+
+
+@pytest.mark.parametrize("head", [b"\x5b", b"\x7b", b"\x9b", b"\xbb"])
+def test_h26_nothing_is_allocated_for_a_length_of_2_to_the_40(head: bytes) -> None:
+    """A byte string, a text, an array and a map that announce a terabyte cost a few kilobytes."""
+    value = cbor.tagged(0xC0C000, cbor.array(cbor.byte_string(head + (1 << 40).to_bytes(8)), b"\x40"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused):
+            decode(value, bytes(32))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
 
 
 def test_end_refuses_what_follows() -> None:

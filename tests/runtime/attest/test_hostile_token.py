@@ -254,6 +254,7 @@ TOKENS: list[tuple[str, Code, Token]] = [
     ("h55_white_space_inside", Code.TOKEN_FORM, lambda: HONEST.token(ear()).replace("e", "e ", 1)),
     ("h55_standard_base64", Code.TOKEN_FORM, lambda: parts(lambda head, body, _: f"{head}.{body}.{'+/' * 43}")),
     ("h55_not_ascii", Code.TOKEN_FORM, lambda: HONEST.token(ear()) + "\u00e9"),
+    ("h55_a_header_above_its_cap", Code.TOKEN_SIZE, lambda: HONEST.token(ear(), x=60_000 * "a")),
     ("h55_10_mb", Code.TOKEN_SIZE, lambda: "a" * 10_000_000),
     ("h55_a_byte_above_the_cap", Code.TOKEN_SIZE, lambda: "a" * (MAX_TOKEN_BYTES + 1)),
     ("h56_last_signature_byte_altered", Code.TOKEN_SIGNATURE,
