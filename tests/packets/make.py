@@ -60,12 +60,13 @@ def entry(
 
 
 def _item(pointer: str, number: int, item: Destination) -> CaptureDst:
-    host, port = item.get("host"), item.get("port")
+    host = item.get("host")
+    port: int | None = item.get("port")
     return CaptureDst(
         pointer=f"{pointer}/netfilter/capture_dst/{number}",
         network=ip_network(host) if host else None,
         ipset=item.get("ipset"),
-        ports=PortRange(int(port), int(item.get("port_end", port))) if port else None,
+        ports=PortRange(port, item.get("port_end", port)) if port else None,
     )
 
 

@@ -5,4 +5,150 @@ from __future__ import annotations
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.explanation import Explanation
 
-CAPTURE: dict[Code, Explanation] = {}
+CAPTURE: dict[Code, Explanation] = {
+    Code.ENTRY_SHADOWED: Explanation(
+        "An entry that entries before it leave nothing",
+        "Where two entries match a packet, the first in the document wins. Here that holds for every packet of an "
+        "entry, so its trust settings would never be applied. The Rust TNG lets one entry win by race.",
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"port": 8080}}, "no_ra": true},\n'
+        ' {"netfilter": {"capture_dst": {"host": "10.0.0.1", "port": 8080}}, "no_ra": true}]}',
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"host": "10.0.0.1", "port": 8080}}, "no_ra": true},\n'
+        ' {"netfilter": {"capture_dst": {"port": 8080}}, "no_ra": true}]}',
+    ),
+    Code.ITEM_SHADOWED: Explanation(
+        "A destination that entries before it leave nothing",
+        "Every packet of this item belongs to an entry further up, with the trust settings of that one.",
+    ),
+    Code.ITEM_PARTLY_SHADOWED: Explanation(
+        "A destination that an entry before it shares",
+        "Some packets match two entries; the message shows one. The first entry in the document gets them. Often "
+        "that is meant, an exception before the rule; then nothing needs to be done.",
+    ),
+    Code.DUPLICATE_ITEM: Explanation(
+        "The same destination twice in one entry",
+        "It is captured once. A repetition is often a typing error in one of the two.",
+        '[{"port": 8080}, {"port": 8080}]',
+        '[{"port": 8080}, {"port": 8081}]',
+    ),
+    Code.ITEM_COVERED: Explanation(
+        "A destination inside of others in its entry",
+        "It adds nothing. Perhaps the wider one is wider than meant.",
+        '[{"host": "10.0.0.0/8"}, {"host": "10.1.0.0/16", "port": 80}]',
+        '[{"host": "10.0.0.0/8"}]',
+    ),
+    Code.ITEMS_OVERLAP: Explanation(
+        "Destinations of one entry that share packets",
+        "What both name is captured once, and nothing is lost; but the two were perhaps meant to be separate.",
+        '[{"port": 8000, "port_end": 8080}, {"port": 8080, "port_end": 8090}]',
+        '[{"port": 8000, "port_end": 8090}]',
+    ),
+    Code.ANALYSIS_UNFINISHED: Explanation(
+        "Too many entries nested in each other to compare them all",
+        "The comparison of entries stops after a bounded effort. The rules are right all the same: the first entry "
+        "in the document wins. Only some warnings may be missing.",
+    ),
+    Code.MORE_OF_A_KIND: Explanation(
+        "More findings of one kind than are shown",
+        "At most 20 of a kind are shown for an entry. Mend those first; the next run shows others.",
+    ),
+    Code.LISTEN_PORT_TWICE: Explanation(
+        "Two entries that listen on one port",
+        "Connections of both would arrive at one listener, and one of the two trust settings would be applied to all.",
+        '{"listen_port": 15001} in two entries',
+    ),
+    Code.LISTEN_PORT_CAPTURED: Explanation(
+        "A listen port among the captured ones",
+        "On an egress, a connection to the captured port could not be told from one that went past the redirect, and "
+        "that is refused. The Rust TNG accepts it.",
+        '{"capture_dst": {"port": 16000, "port_end": 16010}, "listen_port": 16005}',
+        '{"capture_dst": {"port": 16000, "port_end": 16010}, "listen_port": 17000}',
+    ),
+    Code.LISTEN_PORT_EPHEMERAL: Explanation(
+        "A listen port that the kernel gives to others",
+        "Linux takes the ports of outgoing connections from 32768 to 60999 (ip_local_port_range). When the runtime "
+        "starts, one of them may have its listen port.",
+        '{"listen_port": 40000}',
+        '{"listen_port": 15001}',
+    ),
+    Code.PEER_LISTEN_PORT: Explanation(
+        "An ingress that captures the port where an egress listens",
+        "Clients name the port of the service. The listen port of an egress is reached by its redirect only, and "
+        "refuses whoever comes directly.",
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"port": 16001}}}]}',
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
+    ),
+    Code.MARK_OF_OTHERS: Explanation(
+        "A mark that another program uses",
+        "Whatever carries the mark is taken for the runtime's own and is never captured. kube-proxy, Cilium, Istio, "
+        "Tailscale and wg-quick mark packets of other programs, which would then pass in plaintext.",
+        '{"so_mark": 1337}',
+        '{"so_mark": 565}',
+    ),
+    Code.SET_NAME_TAKEN: Explanation(
+        "A set name that means something else in nft",
+        "The set is called NAME for IPv4 and NAME6 for IPv6, since a set of nft has one family. Neither may be a word "
+        "of nft, a set of ours or another set of the document, nor be longer than 31 characters.",
+        '{"ipset": "ip"}',
+        '{"ipset": "partners"}',
+    ),
+    Code.NO_LISTEN_PORT_LEFT: Explanation(
+        "More entries than ports",
+        "Every entry listens on a port of its own.",
+    ),
+    Code.CAPTURES_NOTHING: Explanation(
+        "A capture that no packet can match",
+        "All its cgroups are exempt, or it names IPv6 alone and does not capture IPv6.",
+        '{"capture_cgroup": ["app.slice/web"], "nocapture_cgroup": ["app.slice"]}',
+        '{"capture_cgroup": ["app.slice"], "nocapture_cgroup": ["app.slice/web"]}',
+    ),
+    Code.CGROUP_EXEMPT: Explanation(
+        "A cgroup condition without effect",
+        "A captured cgroup inside of an exempt one is exempt; an exempt cgroup outside of all captured ones was not "
+        "captured anyway.",
+        '{"capture_cgroup": ["a.slice"], "nocapture_cgroup": ["b.slice"]}',
+        '{"capture_cgroup": ["a.slice"], "nocapture_cgroup": ["a.slice/b"]}',
+    ),
+    Code.CGROUP_OF_UNIT: Explanation(
+        "A cgroup that a restart replaces",
+        "Rules hold the identity of a cgroup, not its path. systemd removes the cgroup of a service or scope when it "
+        "stops and makes another when it starts; until the rules are loaded again its traffic is that of an unknown "
+        "cgroup. A slice of its own lives on while its units restart.",
+        '{"capture_cgroup": ["system.slice/web.service"]}',
+        '{"capture_cgroup": ["web.slice"]}',
+    ),
+    Code.LOCAL_TRAFFIC_BY_CGROUP: Explanation(
+        "capture_local_traffic together with cgroups",
+        "On an egress a cgroup means the service's. For what this host sends to itself the kernel knows the sender's "
+        "only, at the moment when the redirect is decided.",
+        '{"capture_local_traffic": true, "capture_cgroup": ["web.slice"]}',
+        '{"capture_cgroup": ["web.slice"]}',
+    ),
+    Code.BROAD_CAPTURE: Explanation(
+        "A broad capture that takes SSH or DNS with it",
+        "Port 22 or 53 of very many hosts is captured without being named. Whoever is at the other end does not speak "
+        "TNG, so name resolution over TCP fails, or administrators are locked out.",
+        '{"capture_dst": {"host": "0.0.0.0/0"}}',
+        '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
+    ),
+    Code.CAPTURES_SERVICE: Explanation(
+        "An ingress that captures the attestation service",
+        "The runtime's own calls carry its mark and pass. Those of the attestation agent and of other programs on this "
+        "host would be sent into a tunnel that needs the very same service.",
+        '{"netfilter": {"capture_dst": {"port": 8081}},\n'
+        ' "verify": {"as_addr": "https://as.example:8081/", "policy_ids": ["default"]}}',
+    ),
+    Code.IPV6_OPEN: Explanation(
+        "IPv6 that passes in plaintext",
+        "`ipv6: bypass` leaves IPv6 alone, as the Rust TNG does. A name with an IPv6 address is then reached without "
+        "attestation.",
+        '{"ipv6": "bypass"}',
+        '{"ipv6": "reject"}',
+    ),
+    Code.NOT_IN_IPTABLES: Explanation(
+        "A condition that iptables cannot express",
+        "iptables compares the cgroup of the sending socket only. On an egress the service's is meant, which nft finds "
+        "by looking up the listening socket.",
+        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}, "capture_cgroup": ["web.slice"]}}]}',
+        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
+    ),
+}

@@ -301,5 +301,5 @@ def _comment(text: str) -> str:
 
 def _quote(text: str) -> str:
     """Quote a string. nft has no escape character: what cannot stand between quotes was refused long before."""
-    assert not {'"', "\n", "\\"} & set(text)
+    assert not {'"', "\n"} & set(text)
     return f'"{text}"'

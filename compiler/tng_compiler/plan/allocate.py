@@ -6,10 +6,10 @@ ip_local_port_range), so that no outgoing connection of the host takes one befor
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Iterator
 
-from tng_compiler.model.types import Config, Entry, Role
-from tng_compiler.plan.intervals import Interval, union
+from tng_compiler.model.types import Config, Role
+from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 
 FIRST_LISTEN_PORT: dict[Role, int] = {"ingress": 15001, "egress": 16001}
 EPHEMERAL = (32768, 60999)
@@ -17,34 +17,33 @@ UNPRIVILEGED = 1024
 
 
 def listen_ports(config: Config) -> tuple[int, ...]:
-    """Return the port of each entry, in the order of the document.
+    """Return the port of each entry, in the order of the document; 0 where none is left.
 
-    Ports that the document gives to an entry, or names as captured, are passed over while others are left.
+    Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
-    used = {entry.netfilter.listen_port for entry in config.entries} - {None}
-    named = named_ports(config)
+    used = {entry.netfilter.listen_port for entry in config.entries}
+    named = _named_ports(config)
+    offers = {role: _offer(first, named) for role, first in FIRST_LISTEN_PORT.items()}
     ports: list[int] = []
     for entry in config.entries:
-        port = entry.netfilter.listen_port or _free(entry, used, named)
+        port = entry.netfilter.listen_port or next((port for port in offers[entry.role] if port not in used), 0)
         used.add(port)
         ports.append(port)
     return tuple(ports)
 
 
-def named_ports(config: Config) -> list[Interval]:
-    """Return the ports that some item of the document names; an item without ports names none."""
-    return union(
-        (item.ports.first, item.ports.last)
-        for entry in config.entries
-        for item in entry.netfilter.capture_dst or ()
-        if item.ports
-    )
+def _named_ports(config: Config) -> list[Interval]:
+    """Ports that some item of the document names; an item without ports names none."""
+    items = (item for entry in config.entries for item in entry.netfilter.capture_dst or ())
+    return union((item.ports.first, item.ports.last) for item in items if item.ports)
 
 
-def _free(entry: Entry, used: set[int | None], named: list[Interval]) -> int:
-    start = FIRST_LISTEN_PORT[entry.role]
-    candidates = chain(range(start, EPHEMERAL[0]), range(start - 1, UNPRIVILEGED, -1), range(EPHEMERAL[0], 65536))
-    free = [port for port in candidates if port not in used] if named else None
-    if free is None:
-        return next(port for port in range(start, 65536) if port not in used)
-    return next((port for port in free if not any(first <= port <= last for first, last in named)), free[0])
+def _offer(start: int, named: list[Interval]) -> Iterator[int]:
+    """Ports to give away, the best first."""
+    candidates = [(start, EPHEMERAL[0] - 1), (UNPRIVILEGED, start - 1), (EPHEMERAL[0], 0xFFFF)]
+    for interval in candidates:
+        for first, last in subtract([interval], named):
+            yield from range(first, last + 1)
+    for interval in candidates:
+        for first, last in intersect([interval], named):
+            yield from range(first, last + 1)

@@ -12,8 +12,11 @@ from tng_compiler import __version__
 from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
 from tng_compiler.plan.allocate import listen_ports
+from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.intervals import Interval, union
-from tng_compiler.plan.regions import Item, collapse
+from tng_compiler.plan.items import ports_of, where
+from tng_compiler.plan.operator_sets import set_name
+from tng_compiler.plan.regions import Points, collapse
 from tng_compiler.plan.types import (
     EVERY_PORT,
     FAMILIES,
@@ -23,10 +26,10 @@ from tng_compiler.plan.types import (
     OperatorSet,
     Plan,
     Ports,
+    Region,
 )
 
 INSTANCE = "tng"
-ALL: Interval = (EVERY_PORT.first, EVERY_PORT.last)
 
 
 def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnostic, ...]]:
@@ -36,13 +39,21 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
     diagnostics the plan is not to be written down.
     """
     ports = listen_ports(config)
-    entries = tuple(_interception(entry, port) for entry, port in zip(config.entries, ports, strict=True))
-    return Plan(INSTANCE, __version__, source_digest, entries), ()
+    entries: list[Interception] = []
+    touching: list[tuple[int, Family]] = []
+    for position, (entry, port) in enumerate(zip(config.entries, ports, strict=True)):
+        regions: dict[Family, Region] = {}
+        for family in FAMILIES:
+            regions[family], overlapping = collapse(family, destinations(entry.netfilter, family))
+            if overlapping:
+                touching.append((position, family))
+        entries.append(_interception(entry, port, regions))
+    plan = Plan(INSTANCE, __version__, source_digest, tuple(entries))
+    return plan, tuple(analyse(config, ports, touching))
 
 
-def _interception(entry: Entry, listen_port: int) -> Interception:
+def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region]) -> Interception:
     netfilter = entry.netfilter
-    regions = {family: collapse(family, destinations(netfilter, family)) for family in FAMILIES}
     sets = {family: _operator_sets(netfilter, family) for family in FAMILIES}
     taken = FAMILIES if netfilter.ipv6 == "capture" else FAMILIES[:1]
     refused = FAMILIES[1:] if netfilter.ipv6 == "reject" else ()
@@ -65,31 +76,20 @@ def _interception(entry: Entry, listen_port: int) -> Interception:
     )
 
 
-def destinations(netfilter: Netfilter, family: Family) -> Iterable[Item]:
-    """Yield the items of one family; no ``capture_dst``, absent or empty, is every destination."""
+def destinations(netfilter: Netfilter, family: Family) -> Points:
+    """Yield address, prefix length and ports of one family; no ``capture_dst``, absent or empty, is everything."""
     if not netfilter.capture_dst:
-        yield 0, 0, ALL
-    version = 4 if family == "ipv4" else 6
+        yield 0, 0, (EVERY_PORT.first, EVERY_PORT.last)
     for item in netfilter.capture_dst or ():
-        if item.ipset is not None:
-            continue
-        ports = (item.ports.first, item.ports.last) if item.ports else ALL
-        if item.network is None:
-            yield 0, 0, ports
-        elif item.network.version == version:
-            yield int(item.network.network_address), item.network.prefixlen, ports
-
-
-def set_name(ipset: str, family: Family) -> str:
-    """Return the name of an operator's set: an nft set holds one family, so IPv6 has one of its own."""
-    return ipset if family == "ipv4" else f"{ipset}6"
+        if (network := where(item, family)) is not None:
+            yield *network, ports_of(item)
 
 
 def _operator_sets(netfilter: Netfilter, family: Family) -> tuple[OperatorSet, ...]:
     ports: defaultdict[str, list[Interval]] = defaultdict(list)
     for item in netfilter.capture_dst or ():
         if item.ipset is not None:
-            ports[item.ipset].append((item.ports.first, item.ports.last) if item.ports else ALL)
+            ports[item.ipset].append(ports_of(item))
     return tuple(
         OperatorSet(set_name(name, family), family, tuple(Ports(*pair) for pair in union(ports[name])))
         for name in sorted(ports)

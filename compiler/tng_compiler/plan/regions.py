@@ -14,44 +14,73 @@ from collections.abc import Iterable
 from tng_compiler.plan.intervals import Interval, subtract, union
 from tng_compiler.plan.types import BITS, Box, Family, Ports, Region
 
-Key = tuple[int, int]
-Item = tuple[int, int, Interval]
+Points = Iterable[tuple[int, int, Interval]]
+
+_LENGTH_BITS = 8  # a prefix length, up to 128, below the address in one sortable integer
 
 
-def collapse(family: Family, items: Iterable[Item]) -> Region:
-    """Return the union of ``items`` (first address, prefix length, ports) as a disjoint region.
+def collapse(family: Family, items: Points) -> tuple[Region, bool]:
+    """Return the union of ``items`` (first address, prefix length, ports), disjoint, and whether some might overlap.
 
     Address-adjacent boxes with the same ports are one box. The result depends on the set of items, not on their order.
     """
-    nodes: defaultdict[Key, list[Interval]] = defaultdict(list)
-    for first, length, ports in items:
-        nodes[first, length].append(ports)
-    everywhere = union(nodes.pop((0, 0), ()))
-    columns: defaultdict[Interval, list[Interval]] = defaultdict(list)
     bits = BITS[family]
+    nodes: defaultdict[int, list[Interval]] = defaultdict(list)
+    for first, length, ports in items:
+        nodes[first << _LENGTH_BITS | length].append(ports)
+    hostless = nodes.pop(0, [])
+    everywhere = union(hostless)
+    columns, touching = _columns(bits, nodes, everywhere)
+    touching = touching or len(everywhere) < len(hostless)
+    rows: defaultdict[Interval, list[Interval]] = defaultdict(list)
+    for ports, spans in columns.items():
+        for span in spans:
+            rows[span].append(ports)
+    everywhere = union(everywhere + rows.pop((0, (1 << bits) - 1), []))
+    known: dict[Interval, Ports] = {}
+    boxes: list[Box] = []
+    for first, last in sorted(rows):
+        row = rows[first, last]
+        boxes += [
+            Box(first, last, known.get(ports) or known.setdefault(ports, Ports(*ports)))
+            for ports in (union(row) if len(row) > 1 else row)
+        ]
+    return Region(family, tuple(Ports(*ports) for ports in everywhere), tuple(boxes)), touching
+
+
+def _columns(
+    bits: int, nodes: dict[int, list[Interval]], everywhere: list[Interval]
+) -> tuple[dict[Interval, list[Interval]], bool]:
+    """Walk the forest; return for each port interval the address intervals that have it, merged where they meet.
+
+    The second value is false only if no two items share a packet.
+    """
+    columns: dict[Interval, list[Interval]] = {}
+    touching = False
     around: list[tuple[int, list[Interval]]] = []
-    for (first, length), ports_here in sorted(nodes.items()):
+    mask = (1 << _LENGTH_BITS) - 1
+    for key in sorted(nodes):
+        first, length = key >> _LENGTH_BITS, key & mask
         last = first + (1 << (bits - length)) - 1
         while around and around[-1][0] < first:
             around.pop()
-        own = ports_here if len(ports_here) == 1 else union(ports_here)
-        own = subtract(own, everywhere) if everywhere else own
+        whole = nodes[key]
+        if len(whole) > 1:
+            whole = union(whole)
+            touching = touching or len(whole) < len(nodes[key])
+        own = subtract(whole, everywhere) if everywhere else whole
         for _, taken in around:
             own = subtract(own, taken)
+        touching = touching or own != whole
         for ports in own:
-            columns[ports].append((first, last))
-        if own:
+            # Ascending and disjoint within a column: two nested networks never keep the same ports.
+            spans = columns.get(ports)
+            if spans is None:
+                columns[ports] = [(first, last)]
+            elif spans[-1][1] + 1 == first:
+                spans[-1] = (spans[-1][0], last)
+            else:
+                spans.append((first, last))
+        if own and length < bits:
             around.append((last, own))
-    whole = (0, (1 << bits) - 1)
-    rows: defaultdict[Interval, list[Interval]] = defaultdict(list)
-    for ports, spans in columns.items():
-        for span in union(spans):
-            rows[span].append(ports)
-    everywhere = union(everywhere + rows.pop(whole, []))
-    boxes = [(span, ports) for span, row in rows.items() for ports in (union(row) if len(row) > 1 else row)]
-    boxes.sort()
-    return Region(
-        family,
-        tuple(Ports(*ports) for ports in everywhere),
-        tuple(Box(*span, Ports(*ports)) for span, ports in boxes),
-    )
+    return columns, touching

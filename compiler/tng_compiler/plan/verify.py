@@ -9,7 +9,7 @@ from itertools import pairwise
 from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Interception, Plan, Ports, Region
 
 
-class PlanBug(Exception):  # noqa: N818 - the name says whose fault it is
+class PlanBug(Exception):
     """An invariant of the plan does not hold. The message is for a bug report."""
 
 

@@ -1,0 +1,65 @@
+"""All that a reviewer would have found, in the order of the questions; never more than ``LIMIT`` of a kind an entry."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
+from tng_compiler.model.types import Config, Role
+from tng_compiler.plan.hazards import hazards
+from tng_compiler.plan.items import items_of
+from tng_compiler.plan.listeners import listeners
+from tng_compiler.plan.operator_sets import operator_sets
+from tng_compiler.plan.overlap import overlaps
+from tng_compiler.plan.shadows import shadows
+from tng_compiler.plan.types import Family
+
+LIMIT = 20
+_ROLES: tuple[Role, Role] = ("ingress", "egress")
+
+
+def analyse(config: Config, ports: tuple[int, ...], touching: Iterable[tuple[int, Family]]) -> Iterator[Diagnostic]:
+    """Yield the diagnostics; ``touching`` names the entries, by position, and families where items may overlap."""
+    yield from _limited(listeners(config, ports))
+    yield from hazards(config)
+    yield from operator_sets(config)
+    families: dict[int, list[Family]] = {}
+    for position, family in touching:
+        families.setdefault(position, []).append(family)
+    for position, some in families.items():
+        netfilter = config.entries[position].netfilter
+        yield from _limited(_once(found for family in some for found in overlaps(family, items_of(netfilter, family))))
+    for role in _ROLES:
+        entries = [entry for entry in config.entries if entry.role == role]
+        by_entry: dict[int, list[Diagnostic]] = {}
+        for position, found in shadows(entries):
+            by_entry.setdefault(position, []).append(found)
+        for found_there in by_entry.values():
+            yield from _limited(found_there)
+
+
+def _once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Items without a host are in both families, and are reported for one."""
+    seen: set[tuple[Code, str]] = set()
+    for diagnostic in found:
+        key = (diagnostic.code, diagnostic.place.pointer)
+        if key not in seen:
+            seen.add(key)
+            yield diagnostic
+
+
+def _limited(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    counted: Counter[Code] = Counter()
+    last: dict[Code, Diagnostic] = {}
+    for diagnostic in found:
+        counted[diagnostic.code] += 1
+        last[diagnostic.code] = diagnostic
+        if counted[diagnostic.code] <= LIMIT:
+            yield diagnostic
+    for code, count in counted.items():
+        if count > LIMIT:
+            message = f"expected few findings of a kind, found {count - LIMIT} more of {code.value} in this entry"
+            severity = last[code].severity
+            yield Diagnostic(Code.MORE_OF_A_KIND, severity, message, Place(last[code].place.pointer))

@@ -1,0 +1,179 @@
+"""Captures that mean less, or reach further, than their author will think: one function a hazard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
+from tng_compiler.model.types import CaptureDst, Config, Entry, Service
+from tng_compiler.plan.cgroups import within
+from tng_compiler.plan.items import ports_of
+
+KNOWN_MARKS = {
+    0x4000: "kube-proxy",
+    0x8000: "kube-proxy",
+    0x40000: "Tailscale",
+    0x80000: "Tailscale",
+    0x200: "Cilium",
+    0xA00: "Cilium",
+    0xE00: "Cilium",
+    1337: "Istio",
+    51820: "wg-quick",
+}
+"""Marks that widely used programs put on packets of others, by their documentation."""
+
+_BROAD = {4: 16, 6: 48}
+_SENSITIVE = {53: "DNS over TCP", 22: "SSH"}
+
+
+def hazards(config: Config) -> Iterator[Diagnostic]:
+    """Yield what each entry by itself, or beside the trust settings and listeners of the document, should not do."""
+    for entry in config.entries:
+        yield from _nothing_captured(entry)
+        yield from _cgroup_conditions(entry)
+        yield from _well_known_mark(entry)
+        yield from _broad(entry)
+        if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
+            message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
+            yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
+        if entry.role == "ingress":
+            yield from _own_service(entry, config.entries)
+
+
+def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
+    netfilter = entry.netfilter
+    if netfilter.ipv6 != "capture" and not _reaches(entry, 4):
+        message = f"expected something to capture, found IPv6 destinations only, with `ipv6: {netfilter.ipv6}`"
+        yield _error(Code.CAPTURES_NOTHING, f"{netfilter.pointer}/ipv6", message, "use `capture`, or name IPv4 too")
+    exempt = [path.path for path in netfilter.nocapture_cgroup]
+    dead = [path for path in netfilter.capture_cgroup if within(path.path, exempt)]
+    for path in dead:
+        other = next(other for other in netfilter.nocapture_cgroup if within(path.path, [other.path]))
+        notes = (Note(Place(other.pointer), "this exempts it"),)
+        message = f"expected a cgroup whose traffic is captured, found `{path.path}` inside of an exempt one"
+        everything = len(dead) == len(netfilter.capture_cgroup)
+        code = Code.CAPTURES_NOTHING if everything else Code.CGROUP_EXEMPT
+        severity = Severity.ERROR if everything else Severity.WARNING
+        yield Diagnostic(code, severity, message, Place(path.pointer), notes, "nocapture_cgroup always wins")
+    for path in netfilter.nocapture_cgroup:
+        wanted = [other.path for other in netfilter.capture_cgroup]
+        if wanted and not within(path.path, wanted) and not any(within(other, [path.path]) for other in wanted):
+            message = f"expected an exemption from what is captured, found `{path.path}` outside of capture_cgroup"
+            yield _warn(Code.CGROUP_EXEMPT, path.pointer, message, "nothing of it would be captured anyway: remove it")
+
+
+def _cgroup_conditions(entry: Entry) -> Iterator[Diagnostic]:
+    netfilter = entry.netfilter
+    if entry.role == "egress" and netfilter.capture_local_traffic:
+        for path in (*netfilter.capture_cgroup, *netfilter.nocapture_cgroup)[:1]:
+            message = (
+                "expected cgroups or capture_local_traffic, found both: an egress tells by the cgroup of the service, "
+                "and for what this host sends to itself the kernel shows only that of the sender"
+            )
+            place = f"{netfilter.pointer}/capture_local_traffic"
+            yield _error(Code.LOCAL_TRAFFIC_BY_CGROUP, place, message, "use two entries", (path.pointer, "the cgroup"))
+    for path in netfilter.capture_cgroup:
+        if path.path.endswith((".service", ".scope")):
+            message = f"expected a cgroup that outlives restarts, found the unit `{path.path}`"
+            advice = (
+                "systemd makes a new cgroup when a unit restarts, and rules name the old one until they are loaded "
+                "again: put the unit into a slice of its own (Slice=) and capture the slice"
+            )
+            yield _warn(Code.CGROUP_OF_UNIT, path.pointer, message, advice)
+
+
+def _well_known_mark(entry: Entry) -> Iterator[Diagnostic]:
+    if owner := KNOWN_MARKS.get(entry.netfilter.so_mark):
+        message = f"expected a mark of our own, found {entry.netfilter.so_mark}, which {owner} puts on packets"
+        advice = "whatever carries the mark is never captured; leave it at 565 or choose another"
+        yield _warn(Code.MARK_OF_OTHERS, f"{entry.netfilter.pointer}/so_mark", message, advice)
+
+
+def _broad(entry: Entry) -> Iterator[Diagnostic]:
+    """One warning an entry: capturing port 53 or 22 everywhere, without saying so, locks people out."""
+    netfilter = entry.netfilter
+    if netfilter.capture_dst is None:
+        return
+    whole = netfilter.capture_dst == ()
+    broad = [item for item in netfilter.capture_dst if _is_broad(item)]
+    names = [
+        name
+        for port, name in _SENSITIVE.items()
+        if (entry.role == "ingress" or port == 22)
+        and (whole or any(first <= port <= last for first, last in map(ports_of, broad)))
+    ]
+    if names and not netfilter.capture_cgroup:
+        place = f"{netfilter.pointer}/capture_dst" if whole else broad[0].pointer
+        peers = "peers that speak TNG" if entry.role == "ingress" else "clients that speak TNG"
+        message = f"expected a broad capture to leave {' and '.join(names)} alone, found it inside"
+        yield _warn(Code.BROAD_CAPTURE, place, message, f"only {peers} can be reached then; name hosts or ports")
+
+
+def _is_broad(item: CaptureDst) -> bool:
+    single = item.ports is not None and item.ports.first == item.ports.last
+    wide = item.network is None or item.network.prefixlen <= _BROAD[item.network.version]
+    return item.ipset is None and wide and not single
+
+
+def _own_service(entry: Entry, entries: Sequence[Entry]) -> Iterator[Diagnostic]:
+    """Our own calls carry the mark and pass; every other program of this host that asks the service would not."""
+    seen: set[str] = set()
+    for other in entries:
+        for service, place in _services(other):
+            if service.as_addr in seen:
+                continue
+            seen.add(service.as_addr)
+            item = _capturing(entry, service.as_addr)
+            if item is not None:
+                message = f"expected the attestation service to be left alone, found {service.as_addr} captured"
+                advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
+                yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (place, "the service"))
+
+
+def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
+    if entry.verify and entry.verify.service:
+        yield entry.verify.service, f"{entry.pointer}/verify/as_addr"
+    if entry.attest and entry.attest.service:
+        yield entry.attest.service, f"{entry.pointer}/attest/as_addr"
+
+
+def _capturing(entry: Entry, url: str) -> str | None:
+    """Return the pointer of what in ``entry`` captures a connection to ``url``, as far as the document can tell."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or ""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        address = None
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return None
+    if address is not None and address.version == 6 and entry.netfilter.ipv6 == "bypass":
+        return None
+    if not entry.netfilter.capture_dst:
+        return entry.netfilter.pointer
+    for item in entry.netfilter.capture_dst:
+        first, last = ports_of(item)
+        inside = item.network is None or (address is not None and address in item.network)
+        if item.ipset is None and inside and first <= port <= last:
+            return item.pointer
+    return None
+
+
+def _reaches(entry: Entry, version: int) -> bool:
+    """Whether some destination of that IP version is named; sets have both."""
+    items = entry.netfilter.capture_dst
+    return not items or any(item.network is None or item.network.version == version for item in items)
+
+
+def _warn(code: Code, pointer: str, message: str, advice: str, note: tuple[str, str] | None = None) -> Diagnostic:
+    notes = (Note(Place(note[0]), note[1]),) if note else ()
+    return Diagnostic(code, Severity.WARNING, message, Place(pointer), notes, advice)
+
+
+def _error(code: Code, pointer: str, message: str, advice: str, note: tuple[str, str] | None = None) -> Diagnostic:
+    notes = (Note(Place(note[0]), note[1]),) if note else ()
+    return Diagnostic(code, Severity.ERROR, message, Place(pointer), notes, advice)
