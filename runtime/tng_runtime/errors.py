@@ -11,7 +11,7 @@ from __future__ import annotations
 class HostError(Exception):
     """The host, the manifest or a service is not as the runtime needs it.
 
-    ``exit_code`` follows the command line's contract: 1 a document is wrong, 2 usage or a bug of ours, 3 the host is not ready.
+    ``exit_code`` is the command line's: 1 a document is wrong, 2 usage or a bug of ours, 3 the host is not ready.
     """
 
     def __init__(self, message: str, *, hint: str, exit_code: int = 3) -> None:
@@ -24,7 +24,7 @@ class HostError(Exception):
 class Refused(Exception):
     """A peer, its evidence or the word of a service about it was not accepted.
 
-    ``code`` is stable (``RA-...`` for attestation, ``TLS-...``, ``NET-...``), ``detail`` carries no secret, token or evidence.
+    ``code`` is stable (``RA-...`` for attestation, ``TLS-...``, ``NET-...``); ``detail`` carries no secret or token.
     """
 
     def __init__(self, code: str, detail: str) -> None:

@@ -1,8 +1,8 @@
 """The manifest, read with typed getters into frozen values.
 
-The runtime parses instead of validating: no JSON Schema library belongs to the trusted base of a TEE. Unknown members and
-versions are refused, because a member that is not understood may be a restriction that would be dropped.
-The format is ``tng_schema/manifest.schema.json``.
+The runtime parses instead of validating: no JSON Schema library belongs to the trusted base of a TEE. Unknown members
+and versions are refused, because a member that is not understood may be a restriction that would be dropped. The format is
+``tng_schema/manifest.schema.json``.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _entry(value: object, path: str) -> Entry:
     obj = _Object(value, path)
     entry = Entry(
         pointer=obj.get("pointer", _matching(r"/add_(ingress|egress)/[0-9]+")),
-        role=cast(Role, obj.get("role", _one_of("ingress", "egress"))),
+        role=cast("Role", obj.get("role", _one_of("ingress", "egress"))),
         listen_port=obj.get("listen_port", _between(1, 0xFFFF)),
         so_mark=obj.get("so_mark", _between(1, 0xFFFFFFFF)),
         families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
@@ -154,7 +154,7 @@ def _entry(value: object, path: str) -> Entry:
 def _attest(value: object, path: str) -> Attest:
     obj = _Object(value, path)
     attest = Attest(
-        model=cast(Model, obj.get("model", _one_of("background_check", "passport"))),
+        model=cast("Model", obj.get("model", _one_of("background_check", "passport"))),
         aa_path=obj.get("aa_path", _absolute),
         refresh_interval=obj.get("refresh_interval", _between(0, 0xFFFFFFFF)),
         service=obj.get("service", _nullable(_service)),
@@ -169,7 +169,7 @@ def _attest(value: object, path: str) -> Attest:
 def _verify(value: object, path: str) -> Verify:
     obj = _Object(value, path)
     verify = Verify(
-        model=cast(Model, obj.get("model", _one_of("background_check", "passport"))),
+        model=cast("Model", obj.get("model", _one_of("background_check", "passport"))),
         service=obj.get("service", _nullable(_service)),
         policy_ids=obj.get("policy_ids", _tuple(_text)),
         trusted_certs_paths=obj.get("trusted_certs_paths", _tuple(_absolute)),

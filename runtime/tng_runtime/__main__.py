@@ -1,0 +1,72 @@
+"""``tng-runtime``: argparse only, because this program belongs to the trusted base of a TEE."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from pathlib import Path
+
+from tng_runtime import __version__, log
+from tng_runtime.errors import HostError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
+    options = _parser().parse_args(arguments)
+    log.configure(options.log_format, options.log_level)
+    try:
+        _execute(options)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        return _report(error, debug=options.log_level == "debug")
+    return 0
+
+
+def _execute(options: argparse.Namespace) -> None:
+    if options.command == "run":
+        from tng_runtime import app
+
+        app.run(options.directory, app.Options(options.drain, options.keep_rules))
+    else:
+        from tng_runtime.kernel import instance
+
+        removed = instance.down(options.table)
+        log.info("removed" if removed else "nothing_to_remove", table=options.table)
+
+
+def _report(error: BaseException, *, debug: bool) -> int:
+    # Task groups wrap what their tasks raise.
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, HostError):
+        print(f"tng-runtime: {error.message}\n  help: {error.hint}", file=sys.stderr)  # noqa: T201 - its last word
+        return error.exit_code
+    log.error("bug", error=repr(error), advice="please report it; captured traffic stays refused until `tng down`")
+    if debug:
+        traceback.print_exception(error)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tng-runtime", description="Execute what `tng compile -o DIR` wrote.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--log-format", choices=("text", "json"), help="default: TNG_LOG_FORMAT, then text")
+    parser.add_argument("--log-level", help="debug, info, warning or error; default: TNG_LOG_LEVEL, then info")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="load the rules and serve until SIGINT or SIGTERM")
+    run.add_argument("directory", type=Path, metavar="DIR", help="with manifest.json and ruleset.nft")
+    run.add_argument("--drain", type=float, default=10.0, metavar="SECONDS", help="for open connections (10)")
+    run.add_argument(
+        "--keep-rules",
+        action="store_true",
+        help="leave the rules at the end: captured traffic is refused until the next start",
+    )
+    down = commands.add_parser("down", help="remove the rules that a killed run left")
+    down.add_argument("--table", default="tng", help="table of the instance (tng)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""A captured connection from the accept call to its place in the lifecycle."""

@@ -1,0 +1,84 @@
+"""Accepting captured connections, as many as there is room for.
+
+Above the limit nothing is accepted: connections wait in the kernel's queue, and when that is full the kernel drops
+SYNs, so that clients retry. A flood costs other connections time, not memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from collections.abc import Callable, Iterable
+
+from tng_runtime import log
+
+# Of one listener per turn of the event loop, so that a burst does not starve what is already open.
+_BATCH = 32
+# Descriptors for everything that is not a connection: listeners, the service, the agent, the log.
+_RESERVED = 128
+_PER_CONNECTION = 2
+
+
+def connection_limit() -> int:
+    """How many connections fit into the limit of open files, which is raised to its hard limit first (getrlimit(2))."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max((hard - _RESERVED) // _PER_CONNECTION, 1)
+
+
+class Acceptor:
+    """Feeds accepted, non-blocking sockets to one handler per listener while fewer than ``limit`` are in use."""
+
+    def __init__(self, limit: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._room = limit
+        self._listeners: dict[socket.socket, Callable[[socket.socket], None]] = {}
+        self._accepting = False
+
+    def start(self, listeners: Iterable[tuple[socket.socket, Callable[[socket.socket], None]]]) -> None:
+        """Begin to accept on ``listeners``; each handler must see to it that ``release`` is called in the end."""
+        self._listeners.update(listeners)
+        self._resume()
+
+    def release(self) -> None:
+        """One accepted connection is gone."""
+        self._room += 1
+        if not self._accepting:
+            self._resume()
+
+    def close(self) -> None:
+        """Close the listeners: from now on the kernel answers captured connections with a reset."""
+        self._pause()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def _resume(self) -> None:
+        self._accepting = bool(self._listeners)
+        for listener, handler in self._listeners.items():
+            self._loop.add_reader(listener.fileno(), self._accept, listener, handler)
+
+    def _pause(self) -> None:
+        self._accepting = False
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.fileno())
+
+    def _accept(self, listener: socket.socket, handler: Callable[[socket.socket], None]) -> None:
+        for _ in range(_BATCH):
+            if self._room <= 0:
+                log.warning("connections_at_limit", advice="raise the limit of open files (LimitNOFILE=)")
+                self._pause()
+                return
+            try:
+                accepted, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                # Out of descriptors or memory: the next release is the next chance.
+                log.error("accept_failed", detail=error.strerror)
+                self._pause()
+                return
+            accepted.setblocking(False)
+            self._room -= 1
+            handler(accepted)

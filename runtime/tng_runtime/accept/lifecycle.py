@@ -1,0 +1,119 @@
+"""What may happen to a captured connection, as a table: states, events, and what each transition obliges to.
+
+Sans-IO: nothing here touches a socket or a clock, so a script of events tests every path. Two rules are visible in the
+table. The order of verification and dialling: on an egress no transition leads to DIAL except from VERIFIED, and on
+neither side does anything but OPEN relay. And half-close: the end of one direction (FIN on the plaintext side,
+close_notify on the TLS side, RFC 8446 section 6.1) is passed on while the other direction stays open; only both ends
+together close. A TLS stream that ends without close_notify was cut, by an attacker for all we know, and the
+application must see a reset, not an end.
+
+    ingress: ACCEPTED -dial-> DIALLING -connected-> HANDSHAKING -> VERIFYING -> OPEN
+    egress:  ACCEPTED -------------------handshake-> HANDSHAKING -> VERIFYING -> DIALLING -connected-> OPEN
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from tng_runtime.manifest import Role
+
+
+class State(Enum):
+    """Where a connection is."""
+
+    ACCEPTED = auto()
+    DIALLING = auto()
+    HANDSHAKING = auto()
+    VERIFYING = auto()
+    OPEN = auto()
+    PLAIN_ENDED = auto()
+    TLS_ENDED = auto()
+    CLOSED = auto()
+
+
+class Event(Enum):
+    """What happened."""
+
+    CAPTURED = auto()
+    CONNECTED = auto()
+    HANDSHAKEN = auto()
+    VERIFIED = auto()
+    PLAIN_EOF = auto()
+    TLS_CLOSE_NOTIFY = auto()
+    PLAIN_BROKEN = auto()
+    TLS_BROKEN = auto()
+    REFUSED = auto()
+    DEADLINE = auto()
+    DRAIN_OVER = auto()
+
+
+class Action(Enum):
+    """What the transition obliges to."""
+
+    DIAL = auto()
+    HANDSHAKE = auto()
+    VERIFY = auto()
+    RELAY = auto()
+    SEND_CLOSE_NOTIFY = auto()
+    SEND_FIN = auto()
+    CLOSE = auto()
+    ABORT = auto()
+
+
+Table = dict[tuple[State, Event], tuple[State, Action]]
+
+_SETTING_UP = (State.ACCEPTED, State.DIALLING, State.HANDSHAKING, State.VERIFYING)
+_RELAYING = (State.OPEN, State.PLAIN_ENDED, State.TLS_ENDED)
+
+_RELAY: Final[Table] = {
+    (State.OPEN, Event.PLAIN_EOF): (State.PLAIN_ENDED, Action.SEND_CLOSE_NOTIFY),
+    (State.OPEN, Event.TLS_CLOSE_NOTIFY): (State.TLS_ENDED, Action.SEND_FIN),
+    (State.PLAIN_ENDED, Event.TLS_CLOSE_NOTIFY): (State.CLOSED, Action.CLOSE),
+    (State.TLS_ENDED, Event.PLAIN_EOF): (State.CLOSED, Action.CLOSE),
+}
+_ENDINGS: Final[Table] = {
+    (state, event): (State.CLOSED, Action.ABORT)
+    for states, events in (
+        (_SETTING_UP, (Event.REFUSED, Event.DEADLINE, Event.DRAIN_OVER)),
+        (_RELAYING, (Event.PLAIN_BROKEN, Event.TLS_BROKEN, Event.DEADLINE, Event.DRAIN_OVER)),
+    )
+    for state in states
+    for event in events
+}
+TABLES: Final[dict[Role, Table]] = {
+    "ingress": {
+        (State.ACCEPTED, Event.CAPTURED): (State.DIALLING, Action.DIAL),
+        (State.DIALLING, Event.CONNECTED): (State.HANDSHAKING, Action.HANDSHAKE),
+        (State.HANDSHAKING, Event.HANDSHAKEN): (State.VERIFYING, Action.VERIFY),
+        (State.VERIFYING, Event.VERIFIED): (State.OPEN, Action.RELAY),
+        **_RELAY,
+        **_ENDINGS,
+    },
+    "egress": {
+        (State.ACCEPTED, Event.CAPTURED): (State.HANDSHAKING, Action.HANDSHAKE),
+        (State.HANDSHAKING, Event.HANDSHAKEN): (State.VERIFYING, Action.VERIFY),
+        (State.VERIFYING, Event.VERIFIED): (State.DIALLING, Action.DIAL),
+        (State.DIALLING, Event.CONNECTED): (State.OPEN, Action.RELAY),
+        **_RELAY,
+        **_ENDINGS,
+    },
+}
+
+
+class Lifecycle:
+    """One connection's place in the table of its role."""
+
+    __slots__ = ("_table", "state")
+
+    def __init__(self, role: Role) -> None:
+        self._table = TABLES[role]
+        self.state = State.ACCEPTED
+
+    def on(self, event: Event) -> Action:
+        """Take the transition for ``event``; one that the table does not know is a bug of ours (``AssertionError``)."""
+        step = self._table.get((self.state, event))
+        if step is None:
+            raise AssertionError(f"{event.name} cannot happen to a connection that is {self.state.name}")
+        self.state, action = step
+        return action

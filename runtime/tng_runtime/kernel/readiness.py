@@ -1,0 +1,80 @@
+"""Readiness of many sockets for few Python calls: one edge-triggered epoll set inside the event loop.
+
+An epoll descriptor is itself pollable (epoll(7)), so the loop watches only this one, and each wake-up delivers a whole
+batch. A socket is registered once for its life, for all its events. Edge-triggered means: an event says that something
+changed, and whoever takes it goes on until the kernel answers EAGAIN, or asks to be called again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+
+from tng_runtime.errors import Refused
+
+READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+ENDED = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+# Both directions are over, by a reset or an error.
+BROKEN = select.EPOLLHUP | select.EPOLLERR
+
+_ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_BATCH = 512
+
+Handler = Callable[[int], None]
+
+
+class Poller:
+    """Calls a handler with the epoll events of its descriptor. Belongs to one running event loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Handler] = {}
+        self._loop.add_reader(self._epoll.fileno(), self._dispatch)
+
+    def register(self, descriptor: int, handler: Handler) -> None:
+        """Watch ``descriptor``, whose current state counts as its first event; raises ``Refused`` (NET-LIMIT)."""
+        self._handlers[descriptor] = handler
+        try:
+            self._epoll.register(descriptor, _ALL)
+        except OSError as error:
+            del self._handlers[descriptor]
+            raise Refused("NET-LIMIT", f"the kernel watches no more sockets: {error.strerror}") from None
+
+    def hand_over(self, descriptor: int, handler: Handler) -> None:
+        """Give the events of a registered descriptor to another handler; earlier events are not repeated."""
+        self._handlers[descriptor] = handler
+
+    def forget(self, descriptor: int) -> None:
+        """Stop calling; said just before the descriptor is closed, which takes it out of the set (epoll(7))."""
+        self._handlers.pop(descriptor, None)
+
+    def later(self, handler: Handler, events: int) -> None:
+        """Call ``handler`` in the loop's next round: for work that was cut short so that others have their turn."""
+        self._loop.call_soon(handler, events)
+
+    async def wait(self, descriptor: int) -> int:
+        """The next events of a registered descriptor; the caller tries its operation before, and again after."""
+        future: asyncio.Future[int] = self._loop.create_future()
+
+        def wake(events: int) -> None:
+            if not future.done():
+                future.set_result(events)
+
+        self._handlers[descriptor] = wake
+        return await future
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self._loop.remove_reader(self._epoll.fileno())
+        self._epoll.close()
+        self._handlers.clear()
+
+    def _dispatch(self) -> None:
+        handlers = self._handlers
+        for descriptor, events in self._epoll.poll(0, _BATCH):
+            # A handler earlier in the batch may have closed this one.
+            if (handler := handlers.get(descriptor)) is not None:
+                handler(events)

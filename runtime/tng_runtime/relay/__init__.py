@@ -1,0 +1,1 @@
+"""Application bytes between an attested stream and a plaintext socket."""

@@ -1,0 +1,178 @@
+"""One captured connection, from the accepted socket to its end: the lifecycle's actions, carried out in its order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import anyio
+
+from tng_runtime import log
+from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
+from tng_runtime.errors import HostError, Refused
+from tng_runtime.kernel.readiness import Poller
+from tng_runtime.kernel.sockets import Destination, abort, dial_socket, original_destination
+from tng_runtime.manifest import Entry
+from tng_runtime.relay.link import Relay, Report
+from tng_runtime.tunnel.handshake import AttestedStream, Door, Handshaken
+
+DIAL_SECONDS = 10.0
+
+
+@dataclass(slots=True)
+class Counts:
+    """What happened so far; ``refused`` per code."""
+
+    relayed: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+
+
+class Sessions:
+    """The connections of one entry."""
+
+    def __init__(self, entry: Entry, door: Door, relay: Relay, poller: Poller, counts: Counts) -> None:
+        self._entry = entry
+        self._door = door
+        self._relay = relay
+        self._poller = poller
+        self._counts = counts
+
+    async def serve(self, captured: socket.socket) -> None:
+        """See one captured connection through to its end. Nothing but cancellation is raised."""
+        session = _Session(self._entry, self._door, self._relay, self._poller, captured)
+        try:
+            report = await session.run()
+            self._counts.relayed += 1
+            session.log_end(report)
+        except Refused as refused:
+            self._counts.refused[str(refused.code)] += 1
+            log.warning(
+                "refused",
+                code=refused.code,
+                detail=refused.detail,
+                advice=getattr(refused.code, "action", None),
+                **session.who,
+            )
+        except Exception as error:
+            log.error("bug", error=f"{type(error).__name__}: {error}", advice="please report it", **session.who)
+        finally:
+            session.close()
+
+
+class _Session:
+    def __init__(self, entry: Entry, door: Door, relay: Relay, poller: Poller, captured: socket.socket) -> None:
+        self._entry = entry
+        self._door = door
+        self._relay = relay
+        self._poller = poller
+        self._life = Lifecycle(entry.role)
+        self._captured = captured
+        self._dialled: socket.socket | None = None
+        self._destination: Destination | None = None
+        self._peer = _address(captured)
+        self._stream: AttestedStream | None = None
+
+    @property
+    def who(self) -> dict[str, object]:
+        """Which connection, for log lines."""
+        return {"entry": self._entry.pointer, "client": self._peer, "destination": self._destination}
+
+    async def run(self) -> Report:
+        """Carry out the table's actions until the relay's report; raises ``Refused``."""
+        self._destination = original_destination(self._captured)
+        self._poller.register(self._captured.fileno(), _ignore)
+        shaken: Handshaken | None = None
+        action = self._life.on(Event.CAPTURED)
+        while action is not Action.RELAY:
+            match action:
+                case Action.DIAL:
+                    await self._dial(self._destination)
+                    action = self._life.on(Event.CONNECTED)
+                case Action.HANDSHAKE:
+                    shaken = await self._door.handshake(self._tls_side())
+                    action = self._life.on(Event.HANDSHAKEN)
+                case Action.VERIFY if shaken is not None:
+                    self._stream = await self._door.verify(shaken)
+                    action = self._life.on(Event.VERIFIED)
+                case _:
+                    raise AssertionError(f"{action} before the relay")
+        assert self._stream is not None, "the table verifies before it relays"
+        return await self._relayed(self._stream)
+
+    async def _relayed(self, stream: AttestedStream) -> Report:
+        assert self._dialled is not None, "the table dials before it relays"
+        plain = self._captured if self._entry.role == "ingress" else self._dialled
+        with anyio.move_on_after(self._session_seconds(stream)) as limit:
+            return await self._relay.run(stream, plain, self._life)
+        assert limit.cancelled_caught
+        raise Refused("RA-SESSION-AGE", "the verdict on this connection has ended (max_session_age)")
+
+    def _session_seconds(self, stream: AttestedStream) -> float | None:
+        verify = self._entry.verify
+        if verify is None or verify.max_session_age is None or stream.verdict is None:
+            return None
+        ends = stream.verdict.expires_at
+        left = (ends - datetime.now(UTC)).total_seconds() if ends is not None else float(verify.max_session_age)
+        return max(0.0, min(left, float(verify.max_session_age)))
+
+    def _tls_side(self) -> socket.socket:
+        if self._entry.role == "egress":
+            return self._captured
+        assert self._dialled is not None, "the table dials before an ingress shakes hands"
+        return self._dialled
+
+    async def _dial(self, destination: Destination) -> None:
+        try:
+            self._dialled = sock = dial_socket(destination.family, self._entry.so_mark)
+        except HostError as error:
+            raise Refused("NET-LIMIT", error.message) from None
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        code = sock.connect_ex(destination.sockaddr)
+        if code == errno.EINPROGRESS:
+            self._poller.register(sock.fileno(), _ignore)
+            with anyio.move_on_after(DIAL_SECONDS):
+                await self._poller.wait(sock.fileno())
+                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        elif not code:
+            self._poller.register(sock.fileno(), _ignore)
+        if code:
+            why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
+            raise Refused("NET-DIAL", f"{destination}: {why}")
+
+    def log_end(self, report: Report) -> None:
+        """The line of a connection that was relayed."""
+        assert self._stream is not None
+        verdict = self._stream.verdict
+        log.info(
+            "closed",
+            **self.who,
+            ending=report.ending.name.lower(),
+            to_tls=report.to_tls,
+            to_plain=report.to_plain,
+            group=self._stream.group,
+            cipher=self._stream.cipher,
+            verified="no" if verdict is None else ",".join(verdict.policy_ids),
+        )
+
+    def close(self) -> None:
+        """Whatever is still open ends with a reset: the captured application must not take it for an end."""
+        for sock in (self._captured, self._dialled):
+            if sock is not None and sock.fileno() >= 0:
+                self._poller.forget(sock.fileno())
+                abort(sock)
+
+
+def _ignore(_: int) -> None:
+    return None
+
+
+def _address(sock: socket.socket) -> str | None:
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:
+        return None
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

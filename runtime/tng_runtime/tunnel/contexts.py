@@ -1,0 +1,73 @@
+"""TLS settings of RATS-TLS, and the OpenSSL contexts made from them.
+
+TLS 1.3 and nothing else, ALPN ``rats-tls``. Certificates are self-signed and no chain is built: the attestation is the
+check (``tunnel/handshake``), while TLS proves that the peer holds the certificate's key (CertificateVerify, RFC 8446
+section 4.4.3), which no setting here can switch off. Sessions are never resumed and no early data is sent or taken: a
+resumed session would carry an old verdict past its end. The groups are OpenSSL's, so X25519MLKEM768 is agreed on
+whenever the peer has it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cryptography import x509
+from OpenSSL import SSL
+
+from tng_runtime.tunnel import openssl
+from tng_runtime.tunnel.credentials import Credentials
+
+Side = Literal["client", "server"]
+
+ALPN = b"rats-tls"
+# Of the whole Certificate message: the 1 MiB that attest/certificate allows, and its framing.
+MAX_CERTIFICATE_MESSAGE = (1 << 20) + 1024
+
+
+class AlpnMissingError(Exception):
+    """The client offers protocols, but not ours; raised inside OpenSSL's callback, it becomes a fatal alert."""
+
+
+class Contexts:
+    """The context for one side of one entry, remade when the certificate changes."""
+
+    def __init__(self, side: Side, *, ask_certificate: bool) -> None:
+        self._side = side
+        self._ask = ask_certificate
+        self._made: tuple[Credentials, SSL.Context] | None = None
+
+    def for_credentials(self, credentials: Credentials) -> SSL.Context:
+        """A context that shows ``credentials``."""
+        if self._made is None or self._made[0] is not credentials:
+            self._made = (credentials, _make(self._side, credentials, ask_certificate=self._ask))
+        return self._made[1]
+
+
+def _make(side: Side, credentials: Credentials, *, ask_certificate: bool) -> SSL.Context:
+    context = SSL.Context(SSL.TLS_METHOD)
+    context.set_min_proto_version(SSL.TLS1_3_VERSION)
+    context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.use_certificate(x509.load_der_x509_certificate(credentials.certificate_der))
+    context.use_privatekey(credentials.private_key)
+    context.check_privatekey()
+    openssl.harden(context, MAX_CERTIFICATE_MESSAGE)
+    if side == "client":
+        # A client gets the server's certificate in any case; VERIFY_NONE only says that no chain must end at a root.
+        context.set_verify(SSL.VERIFY_NONE)
+        context.set_alpn_protos([ALPN])
+    else:
+        if ask_certificate:
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _any_chain)
+        context.set_alpn_select_callback(_select)
+    return context
+
+
+def _any_chain(*_: object) -> bool:
+    return True
+
+
+def _select(_: SSL.Connection, offered: list[bytes]) -> bytes:
+    if ALPN not in offered:
+        raise AlpnMissingError
+    return ALPN

@@ -1,0 +1,131 @@
+"""The OpenSSL inside cryptography's wheel, called directly where pyOpenSSL has no words for it or too many.
+
+Two things are needed beyond pyOpenSSL's API (its version and cryptography's are pinned by hash, and ``require`` tries
+all of this before anything is captured):
+
+- **A lean data path.** ``Connection.recv_into`` allocates and copies per call and translates every EAGAIN into an
+  exception. ``SSL_read`` and ``SSL_write`` on preallocated memory do neither.
+- **Settings without a binding.** A certificate message above 100 KB needs SSL_CTX_set_max_cert_list, a server without
+  session tickets needs SSL_CTX_set_num_tickets, and one read(2) instead of two per record needs read-ahead. They are
+  public OpenSSL functions (or macros over SSL_CTX_ctrl), linked into the wheel's extension module but not exported from
+  it. Its symbol table names them, so their addresses are read from there. docs/decisions/0001-tls-layer.md has the
+  measurements and the alternatives.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any
+
+from cryptography.hazmat.bindings import _rust
+from OpenSSL import SSL
+from OpenSSL._util import ffi, lib
+
+from tng_runtime.errors import HostError
+
+# openssl/ssl.h
+_SSL_CTRL_SET_READ_AHEAD = 41
+_SSL_CTRL_SET_MAX_CERT_LIST = 50
+SSL_ERROR_WANT_READ: int = lib.SSL_ERROR_WANT_READ
+SSL_ERROR_WANT_WRITE: int = lib.SSL_ERROR_WANT_WRITE
+SSL_ERROR_ZERO_RETURN: int = lib.SSL_ERROR_ZERO_RETURN
+
+# A record's 16 KiB, its header and tag, with room for the beginning of the next one.
+_READ_BUFFER = 18_000
+
+_SYMBOLS = {
+    "SSL_CTX_ctrl": "long(*)(SSL_CTX *, int, long, void *)",
+    "SSL_CTX_set_num_tickets": "int(*)(SSL_CTX *, size_t)",
+    "SSL_CTX_set_default_read_buffer_len": "void(*)(SSL_CTX *, size_t)",
+}
+
+SSL_read: Callable[[Any, Any, int], int] = lib.SSL_read
+SSL_write: Callable[[Any, Any, int], int] = lib.SSL_write
+SSL_get_error: Callable[[Any, int], int] = lib.SSL_get_error
+SSL_shutdown: Callable[[Any], int] = lib.SSL_shutdown
+clear_errors: Callable[[], None] = lib.ERR_clear_error
+
+
+class Memory:
+    """Preallocated memory in both views that the relay needs: a pointer for OpenSSL and a memoryview for sockets."""
+
+    __slots__ = ("pointer", "size", "view")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.pointer: Any = ffi.new("unsigned char[]", size)
+        self.view = memoryview(ffi.buffer(self.pointer)).cast("B")
+
+
+def pointer(data: bytes) -> Any:
+    """A pointer to ``data``, which it keeps alive."""
+    return ffi.from_buffer(data)
+
+
+def copy(memory: Any, start: int, end: int) -> bytes:
+    """The bytes from ``start`` to ``end`` behind a pointer."""
+    return bytes(ffi.buffer(memory + start, end - start))
+
+
+def handle(connection: SSL.Connection) -> Any:
+    """The ``SSL *`` of a pyOpenSSL connection, which owns it."""
+    return connection._ssl  # noqa: SLF001 - see the module's docstring
+
+
+def harden(context: SSL.Context, max_certificate_message: int) -> None:
+    """Issue no tickets, take certificate messages of up to ``max_certificate_message`` bytes, read whole records."""
+    functions = require()
+    pointer = context._context  # noqa: SLF001 - see the module's docstring
+    functions["SSL_CTX_set_num_tickets"](pointer, 0)
+    functions["SSL_CTX_ctrl"](pointer, _SSL_CTRL_SET_MAX_CERT_LIST, max_certificate_message, ffi.NULL)
+    functions["SSL_CTX_ctrl"](pointer, _SSL_CTRL_SET_READ_AHEAD, 1, ffi.NULL)
+    functions["SSL_CTX_set_default_read_buffer_len"](pointer, _READ_BUFFER)
+    lib.SSL_CTX_set_mode(
+        pointer,
+        lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | lib.SSL_MODE_RELEASE_BUFFERS,
+    )
+
+
+@cache
+def require() -> dict[str, Callable[..., int]]:
+    """The functions that ``harden`` calls; raises ``HostError`` if this build of cryptography does not name them."""
+    path = _rust.__file__
+    found = _symbols(path, _SYMBOLS)
+    base = _load_address(path)
+    missing = [name for name in _SYMBOLS if name not in found]
+    if missing or base is None:
+        raise HostError(
+            f"{path}: this build of cryptography does not name {', '.join(missing) or 'where it was loaded'}",
+            hint="install the wheels of requirements.lock: pip install --require-hashes -r requirements.lock",
+        )
+    return {name: ffi.cast(_SYMBOLS[name], base + found[name]) for name in _SYMBOLS}
+
+
+def _symbols(path: str, names: Iterable[str]) -> dict[str, int]:
+    """Values of ``names`` in the ELF-64 symbol table of ``path`` (System V ABI, chapters 4 and 5)."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as image:
+        if image[:6] != b"\x7fELF\x02\x01":
+            return {}
+        sections_at = struct.unpack_from("<Q", image, 40)[0]
+        entry_size, count = struct.unpack_from("<HH", image, 58)
+        headers = [struct.unpack_from("<IIQQQQIIQQ", image, sections_at + i * entry_size) for i in range(count)]
+        for _, kind, _, _, offset, size, link, *_ in headers:
+            if kind == 2:  # SHT_SYMTAB
+                strings = image[headers[link][4] : headers[link][4] + headers[link][5]]
+                wanted = {strings.find(b"\0" + name.encode() + b"\0") + 1: name for name in names}
+                wanted.pop(0, None)
+                table = struct.iter_unpack("<IBBHQQ", image[offset : offset + size])
+                return {wanted[symbol[0]]: symbol[4] for symbol in table if symbol[0] in wanted}
+    return {}
+
+
+def _load_address(path: str) -> int | None:
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        for line in maps:
+            fields = line.split(maxsplit=5)
+            if len(fields) == 6 and fields[5].rstrip("\n") == path and int(fields[2], 16) == 0:
+                return int(fields[0].partition("-")[0], 16)
+    return None
