@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from runtime.attest import makers
@@ -73,10 +74,22 @@ def with_signature(make: Callable[[bytes], bytes]) -> str:
     return parts(lambda head, body, old: f"{head}.{body}.{b64url(make(base64.urlsafe_b64decode(old + '==')))}")
 
 
-def rsa_token(**header: object) -> str:
-    """A token by an RSA signer whose ``jwk`` names no algorithm."""
+def weak_intermediate() -> str:
+    """A chain over an RSA-1024 intermediate."""
+    weak = makers.certificate("middle", rsa_key(1024), "root", ec_key("root"), extensions=[makers.CA])
+    return with_chain(makers.certificate("signer", ec_key("signer"), "middle", rsa_key(1024)), weak)
+
+
+def sha1_leaf() -> str:
+    """A leaf that the CA, one with an RSA key, signed with SHA-1."""
+    leaf = makers.der(makers.certificate("signer", ec_key("signer"), "root", rsa_key()))
+    return header_jwk(x5c=makers.x5c([makers.rsa_signed(leaf, rsa_key(), hashes.SHA1(), 5)]))
+
+
+def rsa_token(jwk_alg: str | None = None, **header: object) -> str:
+    """A token by an RSA signer whose ``jwk`` names this algorithm, or none."""
     authority = Authority(key=rsa_key(), alg="RS256")
-    jwk = {key: item for key, item in authority.header()["jwk"].items() if key != "alg"}
+    jwk = {key: item for key, item in {**authority.header()["jwk"], "alg": jwk_alg}.items() if item is not None}
     return authority.token(ear(), jwk=jwk, **header)
 
 
@@ -128,6 +141,7 @@ TOKENS: list[tuple[str, Code, Token]] = [
      lambda: rsa_token(alg="ES256")),
     ("h40_rs1", Code.TOKEN_ALGORITHM,
      lambda: rsa_token(alg="RS1")),
+    ("h40_the_jwk_is_for_another_rsa_alg", Code.TOKEN_ALGORITHM, lambda: rsa_token("RS512")),
     ("h40_no_alg", Code.TOKEN_ALGORITHM, lambda: HONEST.token(ear(), alg=None)),
     ("h41_no_x5c", Code.TOKEN_CHAIN, lambda: header_jwk(x5c=None)),
     ("h41_no_jwk", Code.TOKEN_KEY, lambda: HONEST.token(ear(), jwk=None)),
@@ -161,6 +175,8 @@ TOKENS: list[tuple[str, Code, Token]] = [
     ("h43_a_leaf_ahead", Code.TOKEN_CHAIN, lambda: with_chain(HONEST.leaf(begin=NOW + timedelta(seconds=1)))),
     ("h43_a_weak_leaf", Code.TOKEN_CHAIN,
      lambda: with_chain(makers.certificate("signer", rsa_key(1024), "root", ec_key("root")))),
+    ("h43_a_weak_intermediate", Code.TOKEN_CHAIN, weak_intermediate),
+    ("h43_a_sha1_leaf", Code.TOKEN_CHAIN, sha1_leaf),
     ("h45_crit", Code.TOKEN_HEADER, lambda: HONEST.token(ear(), crit=["b64"], b64=False)),
     ("h45_an_empty_crit", Code.TOKEN_HEADER, lambda: HONEST.token(ear(), crit=[])),
     ("h45_another_typ", Code.TOKEN_HEADER, lambda: HONEST.token(ear(), typ="at+jwt")),
@@ -170,6 +186,7 @@ TOKENS: list[tuple[str, Code, Token]] = [
     ("h46_exp_passed", Code.TOKEN_TIME, lambda: HONEST.token(ear(exp=SECONDS - 5))),
     ("h46_exp_a_string", Code.TOKEN_TIME, lambda: HONEST.token(ear(exp=str(SECONDS + 60)))),
     ("h46_exp_true", Code.TOKEN_TIME, lambda: HONEST.token(ear(exp=True))),
+    ("h46_nbf_true", Code.TOKEN_TIME, lambda: HONEST.token(ear(nbf=True))),
     ("h46_exp_a_float", Code.TOKEN_TIME, lambda: HONEST.token(ear(exp=SECONDS + 0.5))),
     ("h46_exp_2_to_the_63", Code.TOKEN_TIME, lambda: HONEST.token(ear(exp=1 << 63))),
     ("h46_exp_negative", Code.TOKEN_TIME, lambda: HONEST.token(ear(exp=-1))),
@@ -263,6 +280,7 @@ TOKENS: list[tuple[str, Code, Token]] = [
      lambda: parts(lambda head, body, last: f"{head}.{body}.{last[:-1]}{chr(ord(last[-1]) + 1)}")),
     ("h56_der_instead_of_raw", Code.TOKEN_SIGNATURE,
      lambda: with_signature(lambda raw: makers.tlv(0x30, makers.tlv(2, raw[:32]) + makers.tlv(2, raw[32:])))),
+    ("h56_a_zero_byte_before_s", Code.TOKEN_SIGNATURE, lambda: with_signature(lambda raw: raw[:32] + b"\0" + raw[32:])),
     ("h56_r_is_0", Code.TOKEN_SIGNATURE, lambda: with_signature(lambda raw: bytes(32) + raw[32:])),
     ("h56_s_is_0", Code.TOKEN_SIGNATURE, lambda: with_signature(lambda raw: raw[:32] + bytes(32))),
     ("h56_r_and_s_are_0", Code.TOKEN_SIGNATURE, lambda: with_signature(lambda _raw: bytes(64))),
