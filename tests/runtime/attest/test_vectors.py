@@ -31,7 +31,7 @@ RULES = TokenRules(("default",))
 
 pytestmark = pytest.mark.skipif(
     not DIRECTORY.is_dir() and "TNG_REQUIRE_VECTORS" not in os.environ,
-    reason=f"NOT TESTED: real TDX tokens; {DIRECTORY} is absent (see CONTRIBUTING.md for where they come from)",
+    reason=f"NOT TESTED: real TDX tokens; {DIRECTORY} is absent",
 )
 
 
