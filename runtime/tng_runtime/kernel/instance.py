@@ -1,13 +1,16 @@
 """One run per table and network namespace.
 
-The lock is a flock(2) on a file in a directory that only the owner of the run may enter: another local user can
-neither hold it nor prevent it. The kernel drops it when the run dies, however it dies. The name of the file
-carries the inode of the network namespace, because rules belong to namespaces and not to file systems.
+The lock is a flock(2) on a file that only the owner of the run may open, in a directory that only the owner may write
+to: another local user can neither hold it nor prevent it. The kernel drops it when the run dies, however it dies. The
+name of the file carries the inode of the network namespace, because rules belong to namespaces and not to file systems.
 
 A killed run leaves its table behind on purpose: the rules keep refusing what they captured. The next start
 replaces the table, and ``down`` removes it. A live run is not ``down``'s business: it removes its own table
 when it is asked to stop, after it has drained; taking the rules from under it would let captured traffic pass
 in plaintext.
+
+The directory of the locks also holds, by the name of the table, the documents that ``tng apply`` compiled for the run.
+They go with it, so that nothing of it stays on the host.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +33,8 @@ LOCKS = Path("/run/tng")
 def hold(table: str, locks: Path = LOCKS) -> Iterator[None]:
     """Be the only run of ``table`` in this network namespace.
 
-    Raises ``HostError`` with the process id of the one that runs already, or if ``locks`` is not ours alone.
+    At the end the lock and the compiled documents of the run, ``locks``/``table``, are removed.
+    Raises ``HostError`` with the process id of the one that runs already, or if others can write to ``locks``.
     """
     # thread-self: a thread can be in another network namespace than its process (setns(2)).
     namespace = Path("/proc/thread-self/ns/net").stat().st_ino
@@ -38,6 +43,7 @@ def hold(table: str, locks: Path = LOCKS) -> Iterator[None]:
     try:
         yield
     finally:
+        shutil.rmtree(locks / table, ignore_errors=True)
         path.unlink(missing_ok=True)
         os.close(descriptor)
         with contextlib.suppress(OSError):
@@ -87,9 +93,9 @@ def _private(directory: Path) -> None:
         raise HostError(
             f"{directory}: {error.strerror}", hint=f"make {directory} for this user, mode 0700, or run as root"
         ) from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o022:
         raise HostError(
-            f"{directory} is not a directory of this user alone: others could hold the lock of this run",
+            f"{directory} is not a directory that this user alone can write to: others could hold the lock of this run",
             hint=f"make it owned by user {os.geteuid()} with mode 0700, or remove it",
         )
 

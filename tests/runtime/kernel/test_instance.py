@@ -63,6 +63,21 @@ def test_the_lock_ends_with_the_run_and_leaves_nothing(locks: Path) -> None:
     assert not locks.exists()
 
 
+def test_75_no_other_user_can_open_the_lock(locks: Path) -> None:
+    locks.mkdir(mode=0o755)
+    with instance.hold("tng", locks):
+        assert [path.stat().st_mode & 0o777 for path in locks.iterdir()] == [0o600]
+
+
+def test_the_compiled_documents_go_with_their_run(locks: Path) -> None:
+    for table in ("tng", "tng_second"):
+        (locks / table).mkdir(parents=True)
+        (locks / table / "ruleset.nft").touch()
+    with instance.hold("tng", locks):
+        assert (locks / "tng" / "ruleset.nft").exists()
+    assert [path.name for path in locks.iterdir()] == ["tng_second"]
+
+
 def test_the_lock_of_a_killed_run_is_free(locks: Path) -> None:
     with another_run("tng", locks) as holder:
         holder.kill()
@@ -82,8 +97,8 @@ def test_the_lock_is_not_inherited_by_a_program_that_the_run_starts(locks: Path)
         child.kill()
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o755, 0o1777, 0o770])
-def test_75_a_directory_that_others_may_enter_is_refused(locks: Path, mode: int) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o702])
+def test_75_a_directory_that_others_may_write_to_is_refused(locks: Path, mode: int) -> None:
     locks.mkdir()
     locks.chmod(mode)
     with pytest.raises(HostError, match="others could hold the lock"), instance.hold("tng", locks):
@@ -102,7 +117,7 @@ def test_75_a_directory_of_another_user_is_refused(locks: Path) -> None:
 def test_75_a_link_in_the_place_of_the_directory_is_refused(locks: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     locks.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(HostError, match="not a directory of this user alone"), instance.hold("tng", locks):
+    with pytest.raises(HostError, match="not a directory that this user alone"), instance.hold("tng", locks):
         pass
 
 
