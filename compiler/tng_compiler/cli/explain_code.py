@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from textwrap import fill
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.diagnostics.catalogue import CATALOGUE
@@ -26,7 +27,7 @@ def run_explain_code(wanted: str | None, *, markdown: bool) -> Exit:
             Exit.USAGE, f"expected a code such as TNG202, found {wanted[:40]!r}", "`tng explain-code` lists all of them"
         )
     explanation = CATALOGUE[code]
-    print(f"{code.value}: {explanation.title}\n\n{explanation.why}")
+    print(f"{code.value}: {explanation.title}\n\n{fill(explanation.why, 96)}")
     for label, text in (("Such as", explanation.example), ("Instead", explanation.instead)):
         if text:
             print(f"\n{label}:\n")

@@ -1,8 +1,169 @@
-"""``TNG3xx``."""
+"""``TNG3xx``: fields that contradict each other, or say nothing."""
 
 from __future__ import annotations
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.explanation import Explanation
 
-MEANING: dict[Code, Explanation] = {}
+MEANING: dict[Code, Explanation] = {
+    Code.TRUST_CONFLICT: Explanation(
+        "`no_ra` beside `attest` or `verify`",
+        "`no_ra` turns attestation off. Beside a block that asks for it one of the two would be ignored.",
+        '{"no_ra": true, "verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]}}',
+    ),
+    Code.TRUST_MISSING: Explanation(
+        "An entry that says nothing about trust",
+        "A tunnel without a stated trust would be either useless or a surprise. Going without attestation has "
+        "to be asked for.",
+        '{"netfilter": {"capture_dst": {"port": 8080}}}',
+        '{"netfilter": {"capture_dst": {"port": 8080}}, '
+        '"verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]}}',
+    ),
+    Code.EMPTY_POLICY_IDS: Explanation(
+        "No policies to verify by",
+        "Without a policy any evidence that parses would do. The Rust TNG accepts an empty list.",
+        '{"policy_ids": []}',
+        '{"policy_ids": ["default"]}',
+    ),
+    Code.BAD_HOST: Explanation(
+        "Not an address and not a network",
+        "`host` is an IPv4 or IPv6 address or a network in CIDR notation. Names are not resolved. Short and "
+        "octal forms (10/8, 10.20, 010.0.0.1) mean different things to different programs, and are refused "
+        "although the Rust TNG accepts some.",
+        '{"host": "10/8"}',
+        '{"host": "10.0.0.0/8"}',
+    ),
+    Code.HOST_BITS_SET: Explanation(
+        "A network with host bits",
+        "10.0.0.1/8 is either the network 10.0.0.0/8 or the host 10.0.0.1; the two differ by 16 million addresses.",
+        '{"host": "10.0.0.1/8"}',
+        '{"host": "10.0.0.0/8"}',
+    ),
+    Code.PORT_END_ALONE: Explanation(
+        "`port_end` without `port`",
+        "A range has two ends.",
+        '{"port_end": 8090}',
+        '{"port": 8080, "port_end": 8090}',
+    ),
+    Code.PORT_END_BELOW_PORT: Explanation(
+        "A range that ends before it begins",
+        "Ranges are inclusive at both ends; one port may be both.",
+        '{"port": 8090, "port_end": 8080}',
+        '{"port": 8080, "port_end": 8090}',
+    ),
+    Code.HOST_AND_IPSET: Explanation(
+        "`host` and `ipset` in one destination",
+        "A destination has one set of addresses. Either of the two is two destinations.",
+        '{"host": "10.0.0.1", "ipset": "partners"}',
+        '[{"host": "10.0.0.1"}, {"ipset": "partners"}]',
+    ),
+    Code.BAD_IPSET_NAME: Explanation(
+        "A set name that cannot be one",
+        "A set lives in a table of nft by this name. Letters, digits, `_`, `.` and `-` are allowed, 31 at "
+        "most, and the first is a letter or `_`; anything else could be read as syntax by somebody.",
+        '{"ipset": "x; drop"}',
+        '{"ipset": "partners"}',
+    ),
+    Code.BAD_CGROUP_PATH: Explanation(
+        "A cgroup path that cannot be one",
+        "Paths are relative to the root of the cgroup v2 hierarchy, without `.` and `..`, of the characters "
+        "that systemd and container runtimes use. The root itself holds every process and selects nothing.",
+        '{"capture_cgroup": ["/a/../b"]}',
+        '{"capture_cgroup": ["/b"]}',
+    ),
+    Code.EMPTY_DESTINATION: Explanation(
+        "A destination without a condition",
+        "An item with neither host, ipset nor port would match everything, which is hardly what an empty "
+        "object means. All TCP is the empty list.",
+        '{"capture_dst": {}}',
+        '{"capture_dst": []}',
+    ),
+    Code.INGRESS_NEVER_REACHES: Explanation(
+        "A destination that an ingress never captures",
+        "An ingress takes unicast TCP to other hosts. Loopback, multicast, broadcast and unspecified "
+        "addresses never match, so that the entry would protect less than it says. The Rust TNG accepts them "
+        "silently.",
+        '{"host": "127.0.0.1"}',
+    ),
+    Code.EGRESS_NEVER_RECEIVES: Explanation(
+        "A destination that an egress never receives",
+        "Nothing but this host itself connects to its loopback addresses, and no TCP to multicast or broadcast ones.",
+        '{"netfilter": {"capture_dst": {"host": "127.0.0.1"}}}',
+        '{"netfilter": {"capture_dst": {"host": "127.0.0.1"}, "capture_local_traffic": true}}',
+    ),
+    Code.CAPTURE_UNSAID: Explanation(
+        "Neither `capture_dst` nor `capture_cgroup`",
+        "The manual of the Rust TNG says that this captures everything, its program refuses it. Here "
+        "everything has to be asked for: an explicit empty list.",
+        '{"netfilter": {}}',
+        '{"netfilter": {"capture_dst": []}}',
+    ),
+    Code.CAPTURE_ALL: Explanation(
+        "All TCP is captured",
+        "An explicit `[]` without a cgroup takes every connection: of package managers, of DNS over TCP, of "
+        "remote shells.",
+        '{"capture_dst": []}',
+        '{"capture_dst": {"port": 8080}}',
+    ),
+    Code.BAD_AA_ADDR: Explanation(
+        "Not the address of an agent",
+        "The attestation agent listens on a Unix domain socket: unix:// and an absolute path of at most 107 bytes.",
+        '{"aa_addr": "/run/aa.sock"}',
+        '{"aa_addr": "unix:///run/aa.sock"}',
+    ),
+    Code.BAD_AS_ADDR: Explanation(
+        "Not the URL of a service",
+        "An http or https URL with a host, without credentials, query and fragment: paths such as "
+        "/attestation are appended to it.",
+        '{"as_addr": "as.example:8081"}',
+        '{"as_addr": "https://as.example:8081/"}',
+    ),
+    Code.HEADERS_WITHOUT_SERVICE: Explanation(
+        "`as_headers` without `as_addr`",
+        "Headers are sent to the service, and none is named.",
+        '{"as_headers": {"Authorization": "Bearer TOKEN"}}',
+    ),
+    Code.BAD_HEADER: Explanation(
+        "Not an HTTP header",
+        "Names are tokens (RFC 9110, section 5.1), values printable ASCII on one line; a line end in a value "
+        "would add headers of somebody's choice.",
+        '{"as_headers": {"X Team": "a"}}',
+        '{"as_headers": {"X-Team": "a"}}',
+    ),
+    Code.SKIP_WITH_PIN: Explanation(
+        "A pin that is not looked at",
+        "`skip_as_token_cert_verify` believes any signer; `trusted_certs_paths` names the only ones to believe.",
+    ),
+    Code.SKIP_WITH_SERVICE: Explanation(
+        "A service that is not asked",
+        "In passport the service is needed only for the certificates that sign tokens, and those are not "
+        "verified here.",
+    ),
+    Code.NO_TRUST_ANCHOR: Explanation(
+        "Nobody whose tokens to believe",
+        "In passport the peer brings a token. Its signature is checked against `trusted_certs_paths`, or "
+        "against the certificates of the service at `as_addr`.",
+        '{"model": "passport", "policy_ids": ["default"]}',
+        '{"model": "passport", "policy_ids": ["default"], "trusted_certs_paths": ["/etc/tng/as-ca.pem"]}',
+    ),
+    Code.SERVICE_REQUIRED: Explanation(
+        "No attestation service",
+        "In background_check the verifying side asks the service about evidence, in passport the attesting "
+        "side gets its token from it.",
+        '{"verify": {"policy_ids": ["default"]}}',
+        '{"verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]}}',
+    ),
+    Code.FIELD_OF_OTHER_MODEL: Explanation(
+        "A field that this model does not use",
+        "In background_check the attesting side talks to its agent only. The Rust TNG ignores such fields "
+        "silently; here they are refused, since the author seems to expect something from them.",
+        '{"attest": {"aa_addr": "unix:///run/aa.sock", "as_addr": "http://127.0.0.1:8081/"}}',
+    ),
+    Code.RELATIVE_PATH: Explanation(
+        "A path that depends on where one stands",
+        "The runtime is started by a service manager, in a directory that no document can know. The Rust TNG "
+        "accepts relative paths.",
+        '{"trusted_certs_paths": ["as-ca.pem"]}',
+        '{"trusted_certs_paths": ["/etc/tng/as-ca.pem"]}',
+    ),
+}

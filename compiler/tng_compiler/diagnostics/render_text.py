@@ -26,44 +26,44 @@ def _paragraph(item: Located, colour: bool) -> Iterator[str]:
 
     diagnostic = item.diagnostic
     tone = _RED if item.is_error else _YELLOW
+    margin = max(len(str(excerpt.span.line)) for excerpt in (item.at, *item.notes))
+    empty = paint(f"{' ' * margin} |", _BLUE)
     label = paint(f"{diagnostic.severity.value}[{diagnostic.code.value}]", tone)
     yield f"{label}: {paint(diagnostic.message, _BOLD)}"
-    margin = max(len(str(excerpt.span.line)) for excerpt in (item.at, *item.notes))
-    bar = paint(f"{' ' * margin} |", _BLUE)
     file = visible(item.file, 200)
     yield f"{paint(' ' * margin + '-->', _BLUE)} {file}:{item.at.span.line}:{item.at.span.column}"
-    yield bar
-    yield from _excerpt(item.at, margin, "", lambda text: paint(text, tone), lambda text: paint(text, _BLUE))
-    for note, excerpt in zip(diagnostic.notes, item.notes, strict=True):
-        yield from _excerpt(excerpt, margin, note.message, *[lambda text: paint(text, _BLUE)] * 2)
+    yield empty
+    shown_before, first = "", None
+    marks = [("^", "", tone, item.at)]
+    marks += [("-", note.message, _BLUE, at) for note, at in zip(diagnostic.notes, item.notes, strict=True)]
+    for sign, message, colour_code, excerpt in marks:
+        shown, before, marked, first = _window(excerpt, first if excerpt.line == item.at.line else None)
+        line = f"{paint(f'{str(excerpt.span.line).rjust(margin)} |', _BLUE)} {shown}".rstrip()
+        if line != shown_before:
+            yield line
+        shown_before = line
+        yield f"{empty} {' ' * before}{paint(f'{sign * max(1, marked)} {message}'.rstrip(), colour_code)}"
     if diagnostic.help:
-        yield bar
+        yield empty
         yield f"{paint(' ' * margin + ' =', _BLUE)} {paint('help:', _BOLD)} {diagnostic.help}"
 
 
-def _excerpt(excerpt: Excerpt, margin: int, message: str, paint_mark: object, paint_bar: object) -> Iterator[str]:
-    assert callable(paint_mark)
-    assert callable(paint_bar)
-    shown, before, marked = _window(excerpt)
-    number = str(excerpt.span.line).rjust(margin)
-    yield f"{paint_bar(f'{number} |')} {shown}".rstrip()
-    sign = "-" if message else "^"
-    mark = sign * max(1, marked)
-    yield f"{paint_bar(' ' * margin + ' |')} {' ' * before}{paint_mark(f'{mark} {message}'.rstrip())}"
+def _window(excerpt: Excerpt, first: int | None) -> tuple[str, int, int, int]:
+    """Return the shown part of the line, the width before the mark and that of the mark in cells, and where it begins.
 
-
-def _window(excerpt: Excerpt) -> tuple[str, int, int]:
-    """Return the shown part of the line, the width before the mark, and the width of the mark, in terminal cells."""
+    ``first`` is where the window of the same line began before: kept where the mark fits into it.
+    """
     line = excerpt.line
     column = min(excerpt.span.column - 1, len(line))
     length = max(1, min(excerpt.span.end - excerpt.span.start, len(line) - column))
-    first = 0 if len(line) <= _WIDTH or column < _WIDTH // 2 else column - _WIDTH // 3
+    if first is None or not first <= column < first + _WIDTH - 1:
+        first = 0 if len(line) <= _WIDTH or column < _WIDTH // 2 else column - _WIDTH // 3
     last = min(len(line), first + _WIDTH)
     head = "…" if first else ""
     tail = "…" if last < len(line) else ""
     shown = head + _clean(line[first:last]) + tail
     before = len(head) + _cells(line[first:column])
-    return shown, before, _cells(line[column : min(column + length, last)])
+    return shown, before, _cells(line[column : min(column + length, last)]), first
 
 
 def _clean(text: str) -> str:

@@ -16,7 +16,8 @@ from tng_compiler.shape.check import Shape
 class Model:
     """``config`` is None unless ``shape`` and this stage found no error.
 
-    ``partial`` has whatever could be built, for a later stage that looks for further faults and makes no output of it.
+    ``partial`` has the entries whose capture is without a fault, for a later stage that looks for further faults and
+    makes no output of it: an entry that lost a condition would be accused of what its author did not write.
     """
 
     config: Config | None
@@ -55,4 +56,14 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
     demand = verify(verifying) if verifying else None
     if capture is None:
         return None
-    return Entry(role, index, pointer, netfilter(capture, role), proof, demand)
+    before = len(document.findings.faults)
+    captured = netfilter(capture, role)
+    if any(fault.severity is Severity.ERROR for fault in document.findings.faults[before:]) or _faulty(capture):
+        return None
+    return Entry(role, index, pointer, captured, proof, demand)
+
+
+def _faulty(block: Block) -> bool:
+    """Tell whether ``shape`` found a fault inside the block."""
+    inside = f"{block.pointer}/"
+    return any(fault.place.pointer.startswith(inside) for fault in block.findings.shape.faults)

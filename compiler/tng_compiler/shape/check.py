@@ -136,7 +136,7 @@ def _unsupported(found: _Findings, here: Path, name: str, what: str, modes: froz
             message = f"expected one mode an entry, found `netfilter` and `{name}`"
             found.add(Code.SEVERAL_MODES, here, message, "make two entries of them", key=True)
             return
-    message = f"expected what this version supports, found `{name}`: {what} is known, but not supported yet"
+    message = f"expected what this version supports, found `{name}` ({what}), known, but not supported yet"
     found.add(Code.NOT_SUPPORTED_YET, here, message, "remove it, or use the Rust TNG for this document", key=True)
 
 
@@ -172,7 +172,7 @@ def _unknown_choice(found: _Findings, path: Path, error: Any) -> None:
         found.bad.add(pointer_of(path[:-1]))
         found.meant.update(pointer_of((*path[:-1], other)) for other in ("as_addr", "aa_addr", "policy_ids"))
         what = CHOICES[name][value]
-        message = f"expected {expected(error.schema)}, found `{value}`: {what} is known, but not supported yet"
+        message = f"expected {expected(error.schema)}, found `{value}` ({what}), known, but not supported yet"
         found.add(Code.NOT_SUPPORTED_YET, path, message, "use the Rust TNG for this document")
         return
     if not isinstance(value, str):

@@ -13,7 +13,7 @@ _MODES = {
 }
 _PROTOCOLS = {
     "ohttp": "Oblivious HTTP tunnels",
-    "rats_tls": "the options of RATS-TLS (without them a tunnel is one stream a TLS connection, its default)",
+    "rats_tls": "the options of RATS-TLS; a tunnel without them is one stream a TLS connection, their default",
     "quic": "QUIC tunnels",
 }
 MODES = frozenset({*_MODES, "netfilter", "http_proxy", "socks5"})
@@ -24,7 +24,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "control_interface": "the control interface",
         "metric": "the export of metrics",
         "trace": "the export of traces",
-        "admin_bind": "the admin interface of Envoy, which the Rust TNG ignores as well",
+        "admin_bind": "the admin interface of Envoy",
     },
     "ingress": {
         **_MODES,
@@ -32,7 +32,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "http_proxy": "the HTTP proxy mode",
         "socks5": "the SOCKS5 proxy mode",
         "encap_in_http": "the older name of ohttp",
-        "web_page_inject": "the injection into web pages, which the Rust TNG refuses as well",
+        "web_page_inject": "the injection into web pages",
     },
     "egress": {
         **_MODES,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.source.fast import Reading
 from tng_compiler.source.fast import read as read_json
@@ -59,5 +60,6 @@ def read(name: str, data: bytes) -> Document:
         return Document(name, text, clean, digest, reading.value, True, tuple(faults))
     from tng_compiler.source import scan
 
-    faults.extend(scan.faults(clean))
-    return Document(name, text, clean, digest, reading.value, reading.value is not None, tuple(faults))
+    beyond = scan.faults(clean)
+    readable = reading.value is not None and all(fault.code is not Code.TOO_DEEP for fault in beyond)
+    return Document(name, text, clean, digest, reading.value, readable, (*faults, *beyond))

@@ -1,0 +1,82 @@
+"""Every refusal as a golden: ``refused/<stage>_<case>.json`` in, ``snapshots/refused/<stage>_<case>.txt`` out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from compiler.conftest import SNAPSHOTS
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Severity
+from tng_compiler.diagnostics.render_text import render
+from tng_compiler.pipeline import compile_bytes
+from tng_compiler.source.text import MAX_BYTES
+
+CASES = Path(__file__).parent / "refused"
+FILES = {path.stem: path.read_bytes() for path in sorted(CASES.glob("*.json"))}
+MADE = {
+    "text_too_large": b" " * (MAX_BYTES + 1),
+    "shape_a_hundred_faults": json.dumps(
+        {"add_ingress": [{"netfilter": {"capture_dst": [{"prot": port} for port in range(150)]}, "no_ra": True}]},
+    ).encode(),
+    "shape_too_many_entries": json.dumps(
+        {"add_ingress": [{"netfilter": {"capture_dst": {"port": 1}}, "no_ra": True}] * 1001}
+    ).encode(),
+}
+ALL = FILES | MADE
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_a_refusal_reads_as_its_golden(case: str, golden: SnapshotAssertion) -> None:
+    outcome = compile_bytes(f"{case}.json", ALL[case])
+    assert outcome.found
+    assert render(outcome.found[:10]) == golden(name=f"refused/{case}.txt")
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_an_error_leaves_no_plan_and_a_warning_does(case: str) -> None:
+    outcome = compile_bytes(case, ALL[case])
+    assert (outcome.plan is None) == any(item.is_error for item in outcome.found)
+    assert compile_bytes(case, ALL[case], strict=True).plan is None
+
+
+def test_no_golden_outlives_its_case() -> None:
+    assert {path.stem for path in (SNAPSHOTS / "refused").iterdir()} == set(ALL)
+
+
+def test_every_code_has_a_refusal_case() -> None:
+    seen = {item.diagnostic.code for name in ALL for item in compile_bytes(name, ALL[name]).found}
+    assert {code.name for code in Code} - {code.name for code in seen} == set()
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_messages_say_what_was_expected_before_what_was_found(case: str) -> None:
+    for item in compile_bytes(case, ALL[case]).found:
+        assert item.diagnostic.message.startswith("expected "), item.diagnostic.message
+        assert "\n" not in item.diagnostic.message
+
+
+def test_a_newcomer_sees_all_of_many_mistakes_in_one_run() -> None:
+    outcome = compile_bytes("newcomer.json", FILES["newcomer_five_mistakes"])
+    assert [item.diagnostic.code for item in outcome.found] == [
+        Code.COMMENT,
+        Code.HOST_BITS_SET,
+        Code.UNKNOWN_FIELD,
+        Code.WRONG_TYPE,
+        Code.TRAILING_COMMA,
+        Code.TRUST_CONFLICT,
+        Code.BAD_AS_ADDR,
+        Code.EMPTY_POLICY_IDS,
+    ]
+
+
+def test_strict_turns_warnings_into_errors() -> None:
+    relaxed = compile_bytes("x", FILES["trust_no_attestation"])
+    strict = compile_bytes("x", FILES["trust_no_attestation"], strict=True)
+    assert [item.diagnostic.severity for item in relaxed.found] == [Severity.WARNING]
+    assert [item.diagnostic.severity for item in strict.found] == [Severity.ERROR]
+    assert relaxed.plan is not None
+    assert strict.plan is None
