@@ -23,7 +23,7 @@ MAX_VALUE = 1024
 _LOGGER = logging.getLogger("tng")
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,~*\[\]-]+")
 # Libraries that tell of every request at INFO.
-_TALKATIVE = ("httpx", "httpcore", "asyncio")
+_TALKATIVE = ("httpcore", "asyncio")
 
 
 def configure(style: Style | None = None, level: str | None = None) -> None:

@@ -3,8 +3,8 @@
 TLS 1.3 and nothing else, ALPN ``rats-tls``. Certificates are self-signed and no chain is built: the attestation is the
 check (``tunnel/handshake``), while TLS proves that the peer holds the certificate's key (CertificateVerify, RFC 8446
 section 4.4.3), which no setting here can switch off. Sessions are never resumed and no early data is sent or taken: a
-resumed session would carry an old verdict past its end. The groups are OpenSSL's, so X25519MLKEM768 is agreed on
-whenever the peer has it.
+resumed session would carry an old verdict past its end. X25519MLKEM768, the post-quantum hybrid, is agreed on whenever
+the peer has it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from tng_runtime.tunnel.credentials import Credentials
 Side = Literal["client", "server"]
 
 ALPN = b"rats-tls"
+# A client sends a key share of the first only: a second one costs every handshake and helps only with a peer that lacks
+# the hybrid, which asks for its own choice in one more round trip (RFC 8446 section 4.1.4).
+GROUPS = b"*X25519MLKEM768:X25519:secp256r1:secp384r1"
 # Of the whole Certificate message: the 1 MiB that attest/certificate allows, and its framing.
 MAX_CERTIFICATE_MESSAGE = (1 << 20) + 1024
 
@@ -51,7 +54,7 @@ def _make(side: Side, credentials: Credentials, *, ask_certificate: bool) -> SSL
     context.use_certificate(x509.load_der_x509_certificate(credentials.certificate_der))
     context.use_privatekey(credentials.private_key)
     context.check_privatekey()
-    openssl.harden(context, MAX_CERTIFICATE_MESSAGE)
+    openssl.harden(context, GROUPS, MAX_CERTIFICATE_MESSAGE)
     if side == "client":
         # A client gets the server's certificate in any case; VERIFY_NONE only says that no chain must end at a root.
         context.set_verify(SSL.VERIFY_NONE)

@@ -33,6 +33,8 @@ SSL_ERROR_WANT_READ: int = lib.SSL_ERROR_WANT_READ
 SSL_ERROR_WANT_WRITE: int = lib.SSL_ERROR_WANT_WRITE
 SSL_ERROR_ZERO_RETURN: int = lib.SSL_ERROR_ZERO_RETURN
 
+_REINSTALL = "install the wheels of requirements.lock: pip install --require-hashes -r requirements.lock"
+
 # A record's 16 KiB, its header and tag, with room for the beginning of the next one.
 _READ_BUFFER = 18_000
 
@@ -75,10 +77,17 @@ def handle(connection: SSL.Connection) -> Any:
     return connection._ssl  # noqa: SLF001 - see the module's docstring
 
 
-def harden(context: SSL.Context, max_certificate_message: int) -> None:
-    """Issue no tickets, take certificate messages of up to ``max_certificate_message`` bytes, read whole records."""
+def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) -> None:
+    """Issue no tickets, take certificate messages of up to ``max_certificate_message`` bytes, read whole records.
+
+    ``groups`` is a list for SSL_CTX_set1_groups_list(3), where a star marks the one whose key share a client sends.
+    Raises ``HostError`` if this OpenSSL does not know it.
+    """
     functions = require()
     pointer = context._context  # noqa: SLF001 - see the module's docstring
+    if lib.SSL_CTX_set1_curves_list(pointer, groups) != 1:
+        lib.ERR_clear_error()
+        raise HostError(f"this OpenSSL does not know the groups {groups.decode()}", hint=_REINSTALL)
     functions["SSL_CTX_set_num_tickets"](pointer, 0)
     functions["SSL_CTX_ctrl"](pointer, _SSL_CTRL_SET_MAX_CERT_LIST, max_certificate_message, ffi.NULL)
     functions["SSL_CTX_ctrl"](pointer, _SSL_CTRL_SET_READ_AHEAD, 1, ffi.NULL)
@@ -99,7 +108,7 @@ def require() -> dict[str, Callable[..., int]]:
     if missing or base is None:
         raise HostError(
             f"{path}: this build of cryptography does not name {', '.join(missing) or 'where it was loaded'}",
-            hint="install the wheels of requirements.lock: pip install --require-hashes -r requirements.lock",
+            hint=_REINSTALL,
         )
     return {name: ffi.cast(_SYMBOLS[name], base + found[name]) for name in _SYMBOLS}
 
