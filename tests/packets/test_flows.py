@@ -14,7 +14,7 @@ from packets import flows
 from packets.cgroups import cgroups, socket_in, with_cgroups
 from packets.flows import CONFIGS, FLOWS, NFT_ONLY, OLDER, SERVICES, Flow, Older
 from packets.wire import FAMILIES, SECRET, Conversation, Responder, client, ends, held, outcome, place
-from tng_compiler.emit import nft
+from tng_compiler.emit import iptables, nft
 from tng_compiler.plan.build import build_plan
 from tng_compiler.plan.types import Plan
 from tng_demo.lab import Host, Lab, lab
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 # Connection tracking runs in a namespace only while some rule asks for it.
 TRACKER = "table inet tracker { chain a { type filter hook input priority 0; ct state new accept; }; }"
 OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
-BACKENDS = ("nft",)
+BACKENDS = ("nft", "iptables")
 
 
 @cache
@@ -56,23 +56,34 @@ def world(name: str) -> Iterator[tuple[Lab, Responder]]:
 
 def load(host: Host, plan: Plan, backend: str) -> None:
     """Load the rules of ``plan`` and fill the operator's sets."""
-    assert backend == "nft"
-    _nft(host, nft.render(plan))
+    if backend == "nft":
+        _run(host, nft.render(plan), "nft", "-f", "-")
+        for group in plan.operator_sets:
+            element = f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}"
+            _run(host, element, "nft", "-f", "-")
+        return
+    _run(host, iptables.render(plan), "sh")
     for group in plan.operator_sets:
-        _nft(host, f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}")
+        _run(host, f"add {group.name} {OPERATOR_SETS[group.name]} -exist", "ipset", "restore")
 
 
 def unload(host: Host, plan: Plan, backend: str) -> None:
     """Remove the rules; nothing may be left."""
-    assert backend == "nft"
-    _nft(host, f"delete table inet {plan.instance}")
-    assert host.run("nft", "list", "ruleset").stdout == ""
+    if backend == "nft":
+        _run(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
+        assert _run(host, "", "nft", "list", "ruleset") == ""
+        return
+    _run(host, iptables.render(plan), "sh", "-s", "remove")
+    assert "tng" not in _run(host, "", "iptables-save") + _run(host, "", "ip6tables-save")
+    left = _run(host, "", "ipset", "list", "-name").split()
+    assert left == [group.name for group in plan.operator_sets]
 
 
-def _nft(host: Host, text: str) -> None:
-    argv = ["nsenter", f"--net=/run/netns/{host.namespace}", *with_cgroups(["nft", "-f", "-"])]
+def _run(host: Host, text: str, *argv: str) -> str:
+    argv = ("nsenter", f"--net=/run/netns/{host.namespace}", *with_cgroups(argv))
     done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr + text
+    return done.stdout
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -87,7 +98,7 @@ def test_packets_go_where_the_plan_says(name: str, backend: str) -> None:
         wrong += _older(hosts, responder, plan, name, backend, "untracked")
         wrong += [text for flow in FLOWS if flow.config == name and (text := _flow(hosts, plan, flow))]
         unload(host, plan, backend)
-        _nft(host, TRACKER)
+        _run(host, TRACKER, "nft", "-f", "-")
         wrong += _older(hosts, responder, plan, name, backend, "tracked")
     assert wrong == []
 

@@ -49,7 +49,7 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.MORE_OF_A_KIND: Explanation(
         "More findings of one kind than are shown",
-        "At most 20 of a kind are shown for an entry. Mend those first; the next run shows others.",
+        "At most 8 of a kind are shown for an entry. Mend those first; the next run shows others.",
     ),
     Code.LISTEN_PORT_TWICE: Explanation(
         "Two entries that listen on one port",
@@ -90,10 +90,6 @@ CAPTURE: dict[Code, Explanation] = {
         "of nft, a set of ours or another set of the document, nor be longer than 31 characters.",
         '{"ipset": "ip"}',
         '{"ipset": "partners"}',
-    ),
-    Code.NO_LISTEN_PORT_LEFT: Explanation(
-        "More entries than ports",
-        "Every entry listens on a port of its own.",
     ),
     Code.CAPTURES_NOTHING: Explanation(
         "A capture that no packet can match",

@@ -17,7 +17,7 @@ UNPRIVILEGED = 1024
 
 
 def listen_ports(config: Config) -> tuple[int, ...]:
-    """Return the port of each entry, in the order of the document; 0 where none is left.
+    """Return the port of each entry, in the order of the document (of which an earlier stage bounds the length).
 
     Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
@@ -26,7 +26,7 @@ def listen_ports(config: Config) -> tuple[int, ...]:
     offers = {role: _offer(first, named) for role, first in FIRST_LISTEN_PORT.items()}
     ports: list[int] = []
     for entry in config.entries:
-        port = entry.netfilter.listen_port or next((port for port in offers[entry.role] if port not in used), 0)
+        port = entry.netfilter.listen_port or next(port for port in offers[entry.role] if port not in used)
         used.add(port)
         ports.append(port)
     return tuple(ports)

@@ -16,7 +16,7 @@ from tng_compiler.plan.overlap import overlaps
 from tng_compiler.plan.shadows import shadows
 from tng_compiler.plan.types import Family
 
-LIMIT = 20
+LIMIT = 8
 _ROLES: tuple[Role, Role] = ("ingress", "egress")
 
 

@@ -14,10 +14,6 @@ def listeners(config: Config, ports: tuple[int, ...]) -> Iterator[Diagnostic]:
     """Yield what is wrong with the listen ports, ``ports`` being those of the entries in order."""
     owners: dict[int, Entry] = {}
     for entry, port in zip(config.entries, ports, strict=True):
-        if not port:
-            message = f"expected at most as many entries as there are ports, found {len(ports)}"
-            yield Diagnostic(Code.NO_LISTEN_PORT_LEFT, Severity.ERROR, message, _place(entry))
-            return
         if other := owners.get(port):
             message = f"expected a listen port of its own, found {port} in two entries"
             notes = (Note(_place(other), "the other one"),)

@@ -67,7 +67,7 @@ def _duplicates(family: Family, here: list[Item]) -> Iterator[Diagnostic]:
 
 
 def _warning(family: Family, item: Item, wider: Item, *, covered: bool) -> Diagnostic:
-    packet = describe(family, item.first, max(item.ports[0], wider.ports[0]))
+    packet = describe(family, min(item.first + 1, item.last(family)), max(item.ports[0], wider.ports[0]))
     if covered:
         message = f"expected each item to add something, found one inside of others; one packet of both: {packet}"
         return _diagnostic(Code.ITEM_COVERED, item, wider, message, "the wider item", "remove the narrower item")

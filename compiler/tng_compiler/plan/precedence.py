@@ -18,7 +18,9 @@ from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 from tng_compiler.plan.items import Item, items_of
 from tng_compiler.plan.types import BITS, FAMILIES, Family
 
-BUDGET = 2_000_000
+_DOCUMENTATION = (0xC0000201, 0x20010DB8 << 96 | 1)
+
+BUDGET = 10_000_000
 """Comparisons after which the walk gives up, a few seconds: more nested entries than people write."""
 
 
@@ -45,7 +47,7 @@ class _Node:
     last: int
     items: list[Item]
     free: int
-    gap: int | None = None
+    gap: Interval | None = None
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ def precedence(entries: Sequence[Entry]) -> Precedence:
                 nodes[item.first, item.length].append(item)
                 result.fates.setdefault(item.pointer, Fate(item))
         for address, path in _places(BITS[family], nodes):
-            cost += len(path) * len(groups)
+            cost += len(path) * len(path) * len(groups)
             if cost > BUDGET:
                 result.complete = False
                 return result
@@ -97,7 +99,7 @@ def _places(bits: int, nodes: dict[tuple[int, int], list[Item]]) -> Iterator[tup
         if path:
             parent = path[-1]
             if parent.gap is None and parent.free < first:
-                parent.gap = parent.free
+                parent.gap = (parent.free, first - 1)
             parent.free = last + 1
         path.append(_Node(last, nodes[first, length], first))
     while path:
@@ -107,10 +109,18 @@ def _places(bits: int, nodes: dict[tuple[int, int], list[Item]]) -> Iterator[tup
 def _leave(path: list[_Node]) -> Iterator[tuple[int, list[Item]]]:
     node = path[-1]
     if node.gap is None and node.free <= node.last:
-        node.gap = node.free
+        node.gap = (node.free, node.last)
     if node.gap is not None:
-        yield node.gap, [item for around in path for item in around.items]
+        yield _example(*node.gap), [item for around in path for item in around.items]
     path.pop()
+
+
+def _example(first: int, last: int) -> int:
+    """An address for people: one of those for documentation (RFC 5737, RFC 3849), or else a host's."""
+    for address in _DOCUMENTATION:
+        if first <= address <= last and (last < 1 << 32 or address >= 1 << 32):
+            return address
+    return min(first + 1, last)
 
 
 def _judge(fates: dict[str, Fate], family: Family, address: int, path: list[Item], case: Sender) -> None:

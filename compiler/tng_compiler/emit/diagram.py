@@ -1,0 +1,92 @@
+"""The plan as a Mermaid flowchart: the host, what is captured on its way, and who proves what to whom.
+
+https://mermaid.js.org/syntax/flowchart.html. Labels are quoted; quotes and angle brackets in them become entities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
+
+from tng_compiler.plan.types import EVERY_PORT, Box, Family, Interception, Plan, Ports
+
+MOST_LINES = 6
+_ENTITIES = str.maketrans({"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "|": "#124;"})
+_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
+
+
+def render(plan: Plan) -> str:
+    """Return the diagram, one subgraph for the host and a pair of far ends for each entry."""
+    inside = [line for entry in plan.entries for line in _nodes(entry)]
+    outside = [line for entry in plan.entries for line in _edges(entry)]
+    lines = [
+        "flowchart LR",
+        f"  %% instance {plan.instance}, configuration {plan.config_sha256}",
+        '  subgraph host["this host"]',
+        *(f"    {line}" for line in inside),
+        "  end",
+        *(f"  {line}" for line in outside),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _nodes(entry: Interception) -> Iterator[str]:
+    near = "programs" if entry.role == "ingress" else "services"
+    cgroups = [f"in {path}" for level in entry.inside for path in level.paths]
+    cgroups += [f"not in {path}" for level in entry.outside for path in level.paths]
+    yield f"{entry.name}_app[{_label(near, *_short(cgroups))}]"
+    where = f"port {entry.listen_port}, mark {entry.so_mark}"
+    yield f"{entry.name}[[{_label(f'{entry.role} {entry.pointer}', where)}]]"
+
+
+def _edges(entry: Interception) -> Iterator[str]:
+    name, captured = entry.name, _short(list(_captured(entry)))
+    if entry.role == "ingress":
+        yield f"{name}_app -->|{_label('captured:', *captured)}| {name}"
+        yield f"{name} ==>|{_label('RATS-TLS')}| {name}_peer({_label('their egress')})"
+    else:
+        tunnel = _label("RATS-TLS", "to what is captured:", *captured)
+        yield f"{name}_peer({_label('their ingress')}) ==>|{tunnel}| {name}"
+        yield f"{name} -->|{_label('plaintext')}| {name}_app"
+    if entry.attest:
+        yield f"{name} -.->|{_label('proves itself', entry.attest.model)}| {name}_peer"
+    if entry.verify:
+        policies = f"policies {', '.join(entry.verify.policy_ids)}"
+        yield f"{name}_peer -.->|{_label('proves itself', entry.verify.model, policies)}| {name}"
+    if not entry.attest and not entry.verify:
+        yield f"{name} -.-|{_label('nobody proves anything')}| {name}_peer"
+    if entry.verify and entry.verify.service:
+        yield f"{name} -->|{_label('asks')}| {name}_judge[({_label(entry.verify.service.as_addr)})]"
+    if entry.attest and entry.attest.service:
+        yield f"{name} -->|{_label('gets tokens')}| {name}_issuer[({_label(entry.attest.service.as_addr)})]"
+
+
+def _captured(entry: Interception) -> Iterator[str]:
+    for verb, regions, sets in (
+        ("", entry.captured, entry.captured_sets),
+        ("reset: ", entry.rejected, entry.rejected_sets),
+    ):
+        for region in regions:
+            yield from (f"{verb}any {region.family} {_ports(ports)}" for ports in region.ports)
+            yield from (f"{verb}{_box(region.family, box)}" for box in region.boxes[: MOST_LINES + 1])
+        yield from (f"{verb}set {group.name} {_ports(ports)}" for group in sets for ports in group.ports)
+
+
+def _box(family: Family, box: Box) -> str:
+    address = _ADDRESS[family]
+    span = str(address(box.first)) if box.first == box.last else f"{address(box.first)} to {address(box.last)}"
+    return f"{span} {_ports(box.ports)}"
+
+
+def _ports(ports: Ports) -> str:
+    if ports == EVERY_PORT:
+        return "every port"
+    return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
+
+
+def _short(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], "and more"]
+
+
+def _label(*lines: str) -> str:
+    return f'"{"<br/>".join(line.translate(_ENTITIES) for line in lines)}"'

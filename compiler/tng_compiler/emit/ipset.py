@@ -1,0 +1,78 @@
+"""The regions of a plan as ipsets: prefixes, beside single ports in one set, or one set for a wider port interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+
+from tng_compiler.plan.types import BITS, Box, Family, Interception, Plan, Ports, Region
+
+_INET = {"ipv4": "inet", "ipv6": "inet6"}
+_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
+_SMALLEST = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """One ipset: prefixes for ``ports``, or if that is None prefixes with a port each."""
+
+    name: str
+    family: Family
+    ports: Ports | None
+    lines: tuple[str, ...]
+
+
+def members(entry: Interception, region: Region) -> Iterator[Members]:
+    """Yield the sets of one region. Names have at most 31 characters (ipset(8))."""
+    single = [box for box in region.boxes if box.ports.first == box.ports.last]
+    wider: dict[Ports, list[Box]] = {}
+    for box in region.boxes:
+        if box.ports.first < box.ports.last:
+            wider.setdefault(box.ports, []).append(box)
+    name = f"tng_{entry.name}_{region.family[-1]}"
+    if single:
+        lines = [f"{prefix},tcp:{box.ports.first}" for box in single for prefix in prefixes(region.family, box)]
+        yield Members(name, region.family, None, tuple(lines))
+    for ports in sorted(wider):
+        lines = [prefix for box in wider[ports] for prefix in prefixes(region.family, box)]
+        yield Members(f"{name}_{ports.first}_{ports.last}", region.family, ports, tuple(lines))
+
+
+def prefixes(family: Family, box: Box) -> Iterator[str]:
+    """Split an address interval into the fewest prefixes. None has length 0, which ipset would refuse."""
+    bits, address = BITS[family], _ADDRESS[family]
+    first = box.first
+    while first <= box.last:
+        size = min(first & -first or 1 << bits, 1 << (box.last - first + 1).bit_length() - 1)
+        yield f"{address(first)}/{bits - size.bit_length() + 1}"
+        first += size
+
+
+def set_lines(plan: Plan) -> Iterator[str]:
+    """Yield lines for ``ipset restore`` that fill each set beside its place and swap it in."""
+    for group in _all(plan):
+        kind = "hash:net" if group.ports else "hash:net,port"
+        size = f"family {_INET[group.family]} maxelem {max(len(group.lines), _SMALLEST)}"
+        yield f"create {group.name} {kind} {size} -exist"
+        yield f"create tng_filling {kind} {size}"
+        yield from (f"add tng_filling {line}" for line in group.lines)
+        yield f"swap tng_filling {group.name}"
+        yield "destroy tng_filling"
+
+
+def operator_lines(plan: Plan) -> Iterator[str]:
+    """Yield the creation of the operator's sets where they are not there yet; their content is not ours."""
+    for group in plan.operator_sets:
+        yield f"create {group.name} hash:net family {_INET[group.family]} -exist"
+
+
+def set_names(plan: Plan) -> tuple[str, ...]:
+    """The sets that are ours to remove."""
+    return tuple(group.name for group in _all(plan))
+
+
+def _all(plan: Plan) -> Iterator[Members]:
+    for entry in plan.entries:
+        for region in (*entry.captured, *entry.rejected):
+            yield from members(entry, region)
