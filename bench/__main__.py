@@ -1,0 +1,65 @@
+"""``python -m bench``: rounds that alternate between our pair of gateways and the Rust TNG's."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from bench.phases import Figures, measure
+from bench.report import table
+from bench.sides import Program, Trust, tunnelled
+
+ROOT = Path(__file__).parents[1]
+PROGRAMS: tuple[Program, ...] = ("ours", "rust")
+TRUSTS: tuple[Trust, ...] = ("no_ra", "attested")
+
+
+def main() -> int:
+    """Measure, print the tables, and with ``--write`` put them into docs/benchmarks.md."""
+    options = _options()
+    peer = Path(
+        subprocess.run([ROOT / "scripts" / "fetch-peer"], capture_output=True, text=True, check=True).stdout.strip()
+    )
+    tables = {trust: _rounds(trust, options.rounds, options.seconds, peer) for trust in options.trust}
+    text = "\n\n".join(f"### {trust}\n\n{lines}" for trust, lines in tables.items())
+    print(text)
+    if options.write:
+        _write(text, options.rounds, options.seconds)
+    return 0
+
+
+def _rounds(trust: Trust, rounds: int, seconds: int, peer: Path) -> str:
+    figures: dict[Program, list[Figures]] = {"ours": [], "rust": []}
+    for number in range(rounds):
+        # Who begins alternates too: a machine that grows slower must not favour one of them.
+        for program in PROGRAMS if number % 2 == 0 else PROGRAMS[::-1]:
+            with tempfile.TemporaryDirectory() as directory, tunnelled(program, trust, peer, Path(directory)) as side:
+                figures[program].append(measure(side, seconds))
+            print(f"# {trust} round {number + 1} {program}: {json.dumps(figures[program][-1])}", file=sys.stderr)
+    return table(figures["ours"], figures["rust"])
+
+
+def _write(text: str, rounds: int, seconds: int) -> None:
+    path = ROOT / "docs" / "benchmarks.md"
+    begin, end = "<!-- tunnel: begin -->\n", "<!-- tunnel: end -->\n"
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    how = f"`scripts/bench --rounds {rounds} --seconds {seconds} --write`\n\n"
+    path.write_text(before + begin + how + text + "\n" + end + after, encoding="utf-8")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of each program and trust (5)")
+    parser.add_argument("--seconds", type=int, default=3, help="of each phase (3)")
+    parser.add_argument("--trust", nargs="+", choices=TRUSTS, default=TRUSTS)
+    parser.add_argument("--write", action="store_true", help="replace the tables in docs/benchmarks.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

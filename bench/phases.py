@@ -1,0 +1,102 @@
+"""What is measured: each phase drives stock programs through a serving tunnel and returns named figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from pathlib import Path
+
+from bench.sides import IPERF_PORT, WEB_PORT, Side
+
+Figures = dict[str, float]
+
+CONNECTIONS = 32
+IDLE = 1000
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def measure(side: Side, seconds: int) -> Figures:
+    """All figures of one round: Gbit/s, requests/s, ms, connections/s and MiB."""
+    return {
+        **_memory(side, "rest"),
+        **_bulk(side, seconds),
+        **_requests(side, seconds),
+        **_new_connections(side, seconds),
+        **_idle(side),
+    }
+
+
+def _bulk(side: Side, seconds: int) -> Figures:
+    figures: Figures = {}
+    for streams in (1, 8):
+        for direction, flags in (("up", ()), ("down", ("-R",))):
+            command = ["iperf3", "-c", side.server.ipv4, "-p", str(IPERF_PORT), "-t", str(seconds), "-O", "1", "-J"]
+            answer = json.loads(side.client.run(*command, "-P", str(streams), *flags).stdout)
+            figures[f"bulk_{direction}_{streams}"] = answer["end"]["sum_received"]["bits_per_second"] / 1e9
+    return figures
+
+
+def _requests(side: Side, seconds: int) -> Figures:
+    output = _wrk(side, seconds)
+    return {
+        "requests": _figure(r"Requests/sec:\s+([\d.]+)", output),
+        "requests_p50": _latency("50%", output),
+        "requests_p99": _latency("99%", output),
+    }
+
+
+def _new_connections(side: Side, seconds: int) -> Figures:
+    return {"connections": _figure(r"Requests/sec:\s+([\d.]+)", _wrk(side, seconds, "-H", "Connection: close"))}
+
+
+def _idle(side: Side) -> Figures:
+    """Memory with open connections, each of which has carried one request, so that its handshake is over."""
+    request = f"GET / HTTP/1.1\r\nHost: {side.server.ipv4}\r\n\r\n".encode()
+    with side.client.inside():
+        opened = [socket.create_connection((side.server.ipv4, WEB_PORT), timeout=30) for _ in range(IDLE)]
+    try:
+        for connection in opened:
+            connection.sendall(request)
+        for connection in opened:
+            if not connection.recv(4096).startswith(b"HTTP/1.1 200"):
+                raise RuntimeError("an idle connection did not get its answer")
+        return _memory(side, "idle")
+    finally:
+        for connection in opened:
+            connection.close()
+
+
+def _memory(side: Side, state: str) -> Figures:
+    return {
+        f"memory_{state}_ingress": _resident(side.ingress.pid),
+        f"memory_{state}_egress": _resident(side.egress.pid),
+    }
+
+
+def _resident(pid: int) -> float:
+    """Resident memory in MiB (VmRSS, proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return _figure(r"VmRSS:\s+(\d+) kB", status) / 1024
+
+
+def _wrk(side: Side, seconds: int, *flags: str) -> str:
+    url = f"http://{side.server.ipv4}:{WEB_PORT}/"
+    output = side.client.run("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", *flags, url).stdout
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise RuntimeError(f"requests failed:\n{output}")
+    return output
+
+
+def _figure(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    if found is None:
+        raise RuntimeError(f"no {pattern} in:\n{text}")
+    return float(found[1])
+
+
+def _latency(percentile: str, output: str) -> float:
+    found = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s)\b", output)
+    if found is None:
+        raise RuntimeError(f"no {percentile} in:\n{output}")
+    return float(found[1]) * _UNITS[found[2]]
