@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
 from tng_compiler.diagnostics.located import Located
@@ -25,8 +26,13 @@ class Outcome:
     found: tuple[Located, ...]
 
 
-def compile_bytes(name: str, data: bytes, *, strict: bool = False) -> Outcome:
+Backend = Literal["nft", "iptables"]
+
+
+def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Backend = "nft") -> Outcome:
     """Compile one document; any bytes have an outcome. ``strict`` turns warnings into errors.
+
+    ``backend`` is what the plan will be written for: conditions that it cannot express are errors.
 
     A stage that found faults still hands on what it could make, so that one run reports those of every stage. A plan
     is made of a document without any.
@@ -37,12 +43,20 @@ def compile_bytes(name: str, data: bytes, *, strict: bool = False) -> Outcome:
     shape = check(document.value)  # which fields, of which types
     model = build_model(shape)  # what the user said
     plan, surprises = build_plan(model.config or model.partial, document.digest)  # what will be done
-    found = _judged((*document.faults, *shape.faults, *model.faults, *surprises), strict=strict)
+    limits = _limits(plan) if backend == "iptables" else ()  # what the backend cannot express
+    found = _judged((*document.faults, *shape.faults, *model.faults, *surprises, *limits), strict=strict)
     located = locate(document, found)
     if any(fault.severity is Severity.ERROR for fault in found):
         return Outcome(name, None, located)
     verify(plan)  # raises PlanBug: a fault of ours, never of the document
     return Outcome(name, plan, located)
+
+
+def _limits(plan: Plan) -> tuple[Diagnostic, ...]:
+    # Imported here: the other backend does without.
+    from tng_compiler.emit.iptables import unsupported
+
+    return unsupported(plan)
 
 
 def _judged(found: Iterable[Diagnostic], *, strict: bool) -> tuple[Diagnostic, ...]:

@@ -12,7 +12,7 @@ from compiler.conftest import SNAPSHOTS
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
 from tng_compiler.diagnostics.render_text import render
-from tng_compiler.pipeline import compile_bytes
+from tng_compiler.pipeline import Backend, Outcome, compile_bytes
 from tng_compiler.source.text import MAX_BYTES
 
 CASES = Path(__file__).parent / "refused"
@@ -29,18 +29,24 @@ MADE = {
 ALL = FILES | MADE
 
 
+def compile_case(case: str, *, strict: bool = False) -> Outcome:
+    """Compile a case; those of the stage ``iptables`` are refused by that backend only."""
+    backend: Backend = "iptables" if case.startswith("iptables_") else "nft"
+    return compile_bytes(f"{case}.json", ALL[case], strict=strict, backend=backend)
+
+
 @pytest.mark.parametrize("case", ALL)
 def test_a_refusal_reads_as_its_golden(case: str, golden: SnapshotAssertion) -> None:
-    outcome = compile_bytes(f"{case}.json", ALL[case])
+    outcome = compile_case(case)
     assert outcome.found
     assert render(outcome.found[:10]) == golden(name=f"refused/{case}.txt")
 
 
 @pytest.mark.parametrize("case", ALL)
 def test_an_error_leaves_no_plan_and_a_warning_does(case: str) -> None:
-    outcome = compile_bytes(case, ALL[case])
+    outcome = compile_case(case)
     assert (outcome.plan is None) == any(item.is_error for item in outcome.found)
-    assert compile_bytes(case, ALL[case], strict=True).plan is None
+    assert compile_case(case, strict=True).plan is None
 
 
 def test_no_golden_outlives_its_case() -> None:
@@ -48,13 +54,13 @@ def test_no_golden_outlives_its_case() -> None:
 
 
 def test_every_code_has_a_refusal_case() -> None:
-    seen = {item.diagnostic.code for name in ALL for item in compile_bytes(name, ALL[name]).found}
+    seen = {item.diagnostic.code for name in ALL for item in compile_case(name).found}
     assert {code.name for code in Code} - {code.name for code in seen} == set()
 
 
 @pytest.mark.parametrize("case", ALL)
 def test_messages_say_what_was_expected_before_what_was_found(case: str) -> None:
-    for item in compile_bytes(case, ALL[case]).found:
+    for item in compile_case(case).found:
         assert item.diagnostic.message.startswith("expected "), item.diagnostic.message
         assert "\n" not in item.diagnostic.message
 

@@ -79,7 +79,7 @@ def compile_(
     from tng_compiler.cli.commands import run_check, run_compile
 
     if check_only:
-        raise typer.Exit(run_check(documents, format_, strict=strict))
+        raise typer.Exit(run_check(documents, format_, strict=strict, emit=(emit or Emit.NFT).value))
     if emit and output:
         raise typer.BadParameter("--emit writes to standard output and -o to a directory: give one of them")
     raise typer.Exit(run_compile(documents, (emit or Emit.NFT).value, output, format_, strict=strict))

@@ -11,12 +11,12 @@ from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import texts, write_directory
 from tng_compiler.cli.report import Format, report
-from tng_compiler.pipeline import Outcome, compile_bytes
+from tng_compiler.pipeline import Backend, Outcome, compile_bytes
 
 
-def run_check(arguments: Sequence[str], format_: Format, *, strict: bool) -> Exit:
+def run_check(arguments: Sequence[str], format_: Format, *, strict: bool, emit: str = "nft") -> Exit:
     """Report on standard output, which is this command's result."""
-    outcomes = _compile(arguments, strict=strict)
+    outcomes = _compile(arguments, emit, strict=strict)
     report([item for outcome in outcomes for item in outcome.found], format_, sys.stdout)
     if all(outcome.plan for outcome in outcomes):
         if format_ is Format.TEXT:
@@ -27,7 +27,7 @@ def run_check(arguments: Sequence[str], format_: Format, *, strict: bool) -> Exi
 
 def run_compile(arguments: Sequence[str], emit: str, output: str | None, format_: Format, *, strict: bool) -> Exit:
     """Write every document's output, or none when one has an error."""
-    outcomes = _compile(arguments, strict=strict)
+    outcomes = _compile(arguments, emit, strict=strict)
     found = [item for outcome in outcomes for item in outcome.found]
     if found or format_ is not Format.TEXT:
         report(found, format_, sys.stderr)
@@ -51,8 +51,9 @@ def run_schema() -> Exit:
     return Exit.CLEAN
 
 
-def _compile(arguments: Sequence[str], *, strict: bool) -> list[Outcome]:
-    return [compile_bytes(name, data, strict=strict) for name, data in documents(arguments)]
+def _compile(arguments: Sequence[str], emit: str, *, strict: bool) -> list[Outcome]:
+    backend: Backend = "iptables" if emit == "iptables" else "nft"
+    return [compile_bytes(name, data, strict=strict, backend=backend) for name, data in documents(arguments)]
 
 
 def _print(outcomes: Sequence[Outcome], emit: str) -> Exit:

@@ -9,6 +9,7 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.source.fast import Reading
 from tng_compiler.source.fast import read as read_json
+from tng_compiler.source.lines import Lines
 from tng_compiler.source.text import decode
 
 _MAX_REPAIRS = 20
@@ -49,9 +50,9 @@ def read(name: str, data: bytes) -> Document:
         from tng_compiler.source import scan, syntax
 
         if reading.position is None:
-            deep = scan.faults(clean)
+            deep = scan.faults(clean, Lines(text))
             return Document(name, text, clean, digest, None, False, (*faults, *deep))
-        fault = syntax.explain(clean, reading.position)
+        fault = syntax.explain(clean, reading.position, Lines(text))
         faults.append(fault.diagnostic)
         if fault.repaired is None or len(faults) >= _MAX_REPAIRS or len(clean) > _REPAIRABLE:
             return Document(name, text, clean, digest, None, False, tuple(faults))
@@ -60,6 +61,6 @@ def read(name: str, data: bytes) -> Document:
         return Document(name, text, clean, digest, reading.value, True, tuple(faults))
     from tng_compiler.source import scan
 
-    beyond = scan.faults(clean)
+    beyond = scan.faults(clean, Lines(text))
     readable = reading.value is not None and all(fault.code is not Code.TOO_DEEP for fault in beyond)
     return Document(name, text, clean, digest, reading.value, readable, (*faults, *beyond))

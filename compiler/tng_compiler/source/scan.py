@@ -142,9 +142,11 @@ def walk(text: str, wanted: Iterable[str] = (), *, judge: bool = False) -> Walk:
     return found
 
 
-def faults(text: str) -> tuple[Diagnostic, ...]:
-    """Return what is wrong with a text beyond its grammar: duplicates, depth, numbers and characters that are none."""
-    lines = Lines(text)
+def faults(text: str, lines: Lines) -> tuple[Diagnostic, ...]:
+    """Return what is wrong with a text beyond its grammar: duplicates, depth, numbers and characters that are none.
+
+    ``lines`` are those of what the author wrote, of which ``text`` may be a repaired copy of the same length.
+    """
     return tuple(
         Diagnostic(
             fault.code,

@@ -38,14 +38,16 @@ class _Prefix:
     start: int
 
 
-def explain(text: str, position: int) -> SyntaxFault:
-    """Explain why the text cannot be read on at ``position`` (an offset in characters)."""
+def explain(text: str, position: int, lines: Lines) -> SyntaxFault:
+    """Explain why the text cannot be read on at ``position`` (an offset in characters).
+
+    ``lines`` are those of what the author wrote: a repair may have put a comma in the place of a line end.
+    """
     prefix = _fold(text, position)
     opener = prefix.opened[-1] if prefix.opened else None
     folded = _state(prefix)
     found = _ask(folded, text, prefix)
     verdict = judge(text, found, opener)
-    lines = Lines(text)
     notes = tuple(Note(Place("", span=lines.span(*span)), message) for span, message in verdict.notes)
     diagnostic = Diagnostic(
         verdict.code,

@@ -47,6 +47,12 @@ def test_faults_with_a_plain_meaning_are_repaired_so_that_later_ones_are_found()
     assert len(document.clean) == len(document.text)
 
 
+def test_a_repair_over_a_line_end_moves_no_later_line() -> None:
+    faults = read("x", b"[1\n2\n3 // three\n]").faults
+    assert [fault.code for fault in faults] == [Code.MISSING_COMMA, Code.MISSING_COMMA, Code.COMMENT]
+    assert [fault.place.span.line for fault in faults if fault.place.span] == [1, 2, 3]
+
+
 def test_faults_without_a_plain_meaning_end_the_reading() -> None:
     document = read("x", b'{"a" 1, "b": [1, 2,],}')
     assert not document.readable

@@ -1,0 +1,93 @@
+"""``apply`` becomes the runtime, a program of its own: real processes, with a stand-in that says how it was called."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compiler.documents import ingress, text
+
+GOOD = text(ingress({"capture_dst": {"port": 8080}}))
+RECORDER = '#!/bin/sh\necho "called: $@"\ncd "$2" && echo *\nexit 7\n'
+
+
+@pytest.fixture
+def bin_(tmp_path: Path) -> Path:
+    """A directory with a ``tng`` of this tree and a ``tng-runtime`` that records its call."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    program = f"#!{sys.executable}\nfrom tng_compiler.cli import main\nmain()\n"
+    for name, script in (("tng", program), ("tng-runtime", RECORDER)):
+        (directory / name).write_text(script)
+        (directory / name).chmod(0o755)
+    return directory
+
+
+def tng(bin_: Path, *arguments: str, stdin: bytes = GOOD, path: str = "/nowhere") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [bin_ / "tng", *arguments], input=stdin, capture_output=True, check=False, env={"PATH": path}, timeout=60
+    )
+
+
+def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: Path, tmp_path: Path) -> None:
+    state = tmp_path / "run" / "tng"
+    result = tng(bin_, "apply", "-", "--state-dir", str(state))
+    assert result.stdout.decode().splitlines() == [f"called: run {state}", "manifest.json ruleset.nft"]
+    assert result.returncode == 7
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+def test_apply_executes_nothing_for_a_document_with_faults(bin_: Path, tmp_path: Path) -> None:
+    result = tng(bin_, "apply", "-", "--state-dir", str(tmp_path / "state"), stdin=b"{}")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert b"TNG209" in result.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_missing_runtime_is_a_host_that_is_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tng_compiler.cli.apply import find_runtime
+
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "tng")])
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "path"))
+    with pytest.raises(SystemExit) as ended:
+        find_runtime()
+    assert ended.value.code == 3
+    assert "tng-runtime was not found" in capsys.readouterr().err
+    for directory in (tmp_path / "path", tmp_path):
+        directory.mkdir(exist_ok=True)
+        (directory / "tng-runtime").write_text("#!/bin/sh\n")
+        (directory / "tng-runtime").chmod(0o755)
+        assert find_runtime() == directory / "tng-runtime"
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720])
+def test_a_directory_that_others_can_write_to_is_refused(bin_: Path, tmp_path: Path, mode: int) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(mode)
+    result = tng(bin_, "apply", "-", "--state-dir", str(state))
+    assert (result.returncode, result.stdout) == (3, b"")
+    assert b"not ours alone" in result.stderr
+    assert list(state.iterdir()) == []
+
+
+def test_a_link_instead_of_the_directory_is_refused(bin_: Path, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir(mode=0o700)
+    (tmp_path / "state").symlink_to(tmp_path / "target")
+    result = tng(bin_, "apply", "-", "--state-dir", str(tmp_path / "state"))
+    assert result.returncode == 3
+    assert os.listdir(tmp_path / "target") == []
+
+
+def test_down_hands_its_arguments_on(bin_: Path) -> None:
+    result = tng(bin_, "down", "--table", "tng_a")
+    assert result.stdout.decode().splitlines()[0] == "called: down --table tng_a"
+    assert result.returncode == 7
