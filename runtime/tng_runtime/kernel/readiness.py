@@ -16,6 +16,8 @@ from tng_runtime.errors import Refused
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 ENDED = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+# For ``later``: asks to look until there is nothing more, and claims neither a reset nor an error.
+LOOK = select.EPOLLIN | select.EPOLLRDHUP
 # Both directions are over, by a reset or an error.
 BROKEN = select.EPOLLHUP | select.EPOLLERR
 

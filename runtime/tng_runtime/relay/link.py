@@ -16,7 +16,7 @@ import socket
 from dataclasses import dataclass
 
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle, State
-from tng_runtime.kernel.readiness import BROKEN, ENDED, READABLE, WRITABLE, Poller
+from tng_runtime.kernel.readiness import BROKEN, ENDED, LOOK, READABLE, WRITABLE, Poller
 from tng_runtime.kernel.sockets import abort
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.handshake import AttestedStream
@@ -121,8 +121,8 @@ class _Link:
         """Take both sockets over; what they hold already is relayed in the loop's next round."""
         self._poller.hand_over(self._tls_fd, self._on_tls)
         self._poller.hand_over(self._plain_fd, self._on_plain)
-        self._poller.later(self._on_tls, READABLE)
-        self._poller.later(self._on_plain, READABLE)
+        self._poller.later(self._on_tls, LOOK)
+        self._poller.later(self._on_plain, LOOK)
 
     def abort(self, event: Event) -> None:
         """End both sides with a reset."""
@@ -179,7 +179,7 @@ class _Link:
             # A read that was not filled has emptied the socket (epoll(7)); an end announced with it is yet to be read.
             if count < size and not events & ENDED:
                 return
-        self._poller.later(self._on_plain, READABLE)
+        self._poller.later(self._on_plain, LOOK)
 
     def _write(self, pointer: object, count: int) -> bool:
         """Write all of it, or hold what TLS does not take now and return False."""
@@ -214,7 +214,7 @@ class _Link:
             if count <= 0:
                 self._not_read(count)
                 return
-        self._poller.later(self._on_tls, READABLE)
+        self._poller.later(self._on_tls, LOOK)
 
     def _not_read(self, result: int) -> None:
         error = SSL_get_error(self._ssl, result)
