@@ -53,8 +53,8 @@ class Process:
         """What it has written up to now."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for(self, pattern: str, deadline: float = 20) -> re.Match[str]:
-        """Await output that matches the regular expression ``pattern``.
+    def wait_for(self, pattern: str, deadline: float = 20, *, after: int = 0) -> re.Match[str]:
+        """Await output that matches the regular expression ``pattern``, from character ``after`` on.
 
         Raises ``ProcessError`` if the program ends first or ``deadline`` seconds pass.
         """
@@ -62,7 +62,7 @@ class Process:
         with self._events() as events:
             while True:
                 ended = not self.alive()
-                if found := re.search(pattern, self.output(), re.MULTILINE):
+                if found := re.search(pattern, self.output()[after:], re.MULTILINE):
                     return found
                 if ended:
                     raise ProcessError(f"ended with {self.popen.returncode} before /{pattern}/:\n{self.output()}")

@@ -124,7 +124,6 @@ class Tour:
         self.scene.affirm(False)
         self._until_refused(TOKEN_LIFE + 10)
         self._refused("the service does not affirm")
-        self._show_refusal()
         self.scene.affirm(True)
         self.tell.say("The service affirms again:")
         self._both_families_answer()
@@ -144,7 +143,6 @@ class Tour:
         self.tell.shell("server", "tng", "apply", config.name)
         self.egress = tunnel.apply(self.scene.server, config)
         self._refused("the egress shows no evidence")
-        self._show_refusal()
         self._stop(self.scene.server, self.egress)
         self.egress = self._apply(self.scene.server)
         self.tell.say("The egress attests again:")
@@ -158,7 +156,7 @@ class Tour:
         self.tell.shell("client", "kill", "-KILL", str(self.ingress.pid))
         self.ingress.kill()
         with self.scene.wire() as wire:
-            self._refused("the ingress is dead")
+            self._refused("the ingress is dead", logged=False)
         towards = [segment for segment in wire.segments if segment.destination_port == PORT]
         self.tell.check(not towards, "not leaked: not one packet for the server's port was on the wire, not even a SYN")
         self.tell.say("A new start replaces the rules that the killed run left:")
@@ -210,8 +208,8 @@ class Tour:
             time.sleep(0.25)  # the end of a token is a point in time, not an event
         self.tell.say(f"The last verdict ended {time.monotonic() - began:.1f} s later.")
 
-    def _refused(self, reason: str) -> None:
-        before = len(self.scene.web.requests())
+    def _refused(self, reason: str, *, logged: bool = True) -> None:
+        before, said = len(self.scene.web.requests()), len(self.ingress.output())
         for family, url in self.scene.urls().items():
             self.tell.shell("client", "curl", url)
             done = self.scene.curl(url)
@@ -220,10 +218,9 @@ class Tour:
             self.tell.check(done.returncode in {7, 52, 55, 56}, f"{family}: refused, because {reason}")
         reached = len(self.scene.web.requests()) - before
         self.tell.check(reached == 0, f"{reached} requests reached nginx")
-
-    def _show_refusal(self) -> None:
-        self.tell.say("What the operator reads in the log of the ingress:")
-        self.tell.show(self.ingress.wait_for(r".*event=refused .*")[0])
+        if logged:
+            self.tell.say("What the operator reads in the log of the ingress:")
+            self.tell.show(self.ingress.wait_for(r".*event=refused .*", after=said)[0])
 
     def _on_the_wire(self, wire: Wire) -> dict[str, bytes]:
         joined = {"IPv4": b"", "IPv6": b""}

@@ -20,6 +20,14 @@ def apply(host: Host, config: Path, env: Mapping[str, str] | None = None) -> Pro
     return process
 
 
+def run(host: Host, config: Path, directory: Path, *options: str) -> Process:
+    """The two halves by themselves: ``tng compile`` into ``directory``, then ``tng-runtime run`` with ``options``."""
+    host.run(TNG, "compile", str(config), "-o", str(directory))
+    process = host.start(f"{TNG}-runtime", "run", *options, str(directory))
+    process.wait_for(r"\bevent=serving\b")
+    return process
+
+
 def write_config(path: Path, document: object) -> Path:
     """Write a configuration as JSON."""
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

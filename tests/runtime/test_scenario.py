@@ -122,10 +122,12 @@ def test_73_a_connection_straight_to_the_listen_port_reaches_nothing(scene: Scen
 
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
-def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(scene: Scene, end: str, family: str) -> None:
+def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(
+    scene: Scene, end: str, family: str, tmp_path: Path
+) -> None:
     """Connections of before, of during and of after the end; after a clean end the rules are gone on purpose."""
     tunnel.apply(scene.server, SERVER_CONFIG)
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.5")
     target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
     with scene.wire() as wire, Senders(scene.client, target) as senders:
         senders.wait_for_writes(200)
