@@ -7,6 +7,89 @@ Nothing else leaves the parsing and verification of foreign bytes.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class ExplainedCode(StrEnum):
+    """A stable refusal code; ``meaning`` and ``action`` are one line of plain text each.
+
+    Codes are an interface: logs, counters and alerts are built on them, so a code never changes its meaning and a
+    retired one is not used again. ``docs/security.md`` lists them all.
+    """
+
+    meaning: str
+    action: str
+
+    def __new__(cls, value: str, meaning: str, action: str) -> ExplainedCode:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.meaning = meaning
+        member.action = action
+        return member
+
+
+class LinkCode(ExplainedCode):
+    """The codes of a connection itself: no TLS as RATS-TLS wants it, or no network under it.
+
+    Those of attestation are ``attest.codes.Code``.
+    """
+
+    TLS_PLAINTEXT = (
+        "TLS-PLAINTEXT",
+        "The peer does not speak TLS.",
+        "Look at who answers or calls there: without TNG on both sides there is no tunnel.",
+    )
+    TLS_VERSION = (
+        "TLS-VERSION",
+        "The peer does not speak TLS 1.3, the only version that is spoken here.",
+        "Look at who answers or calls there; update the peer.",
+    )
+    TLS_ALPN = (
+        "TLS-ALPN",
+        "The peer does not speak `rats-tls`, one stream per connection.",
+        "Look at who answers or calls there; the Rust TNG needs `rats_tls.multiplex: false`.",
+    )
+    TLS_NO_CERTIFICATE = (
+        "TLS-NO-CERTIFICATE",
+        "A client shows no certificate to a side that verifies, or a peer wants one that this side does not show.",
+        "Give the client's entry an `attest` block.",
+    )
+    TLS_CERT_SIZE = (
+        "TLS-CERT-SIZE",
+        "The peer's certificate message is larger than 1 MiB.",
+        "Find out why the peer's evidence is that large (event logs, additional devices) and shorten it.",
+    )
+    TLS_DEADLINE = (
+        "TLS-DEADLINE",
+        "The peer did not finish the handshake in time.",
+        "Look at the load of the peer and at the path to it; scanners that say nothing end like this too.",
+    )
+    TLS_BROKEN = (
+        "TLS-BROKEN",
+        "The peer ended the connection in the middle of the handshake.",
+        "Read the peer's log for this time: it may have refused this side.",
+    )
+    TLS_HANDSHAKE = (
+        "TLS-HANDSHAKE",
+        "The handshake failed; OpenSSL's reason is in the detail.",
+        "Compare the versions of both sides; a signature that does not verify means a peer without the key it claims.",
+    )
+    NET_DIAL = (
+        "NET-DIAL",
+        "The destination could not be reached.",
+        "Look at the route to it and at what listens there; for an egress that is the service behind it.",
+    )
+    NET_DIRECT = (
+        "NET-DIRECT",
+        "The connection was made straight to the listen port instead of being captured.",
+        "Let the client use the service's own address and port; relaying this would make a loop.",
+    )
+    NET_LIMIT = (
+        "NET-LIMIT",
+        "This host has no sockets left to give.",
+        "Raise the limit of open files (`LimitNOFILE=` of the unit), or look for who floods it.",
+    )
+
 
 class HostError(Exception):
     """The host, the manifest or a service is not as the runtime needs it.
@@ -27,7 +110,7 @@ class Refused(Exception):
     ``code`` is stable (``RA-...`` for attestation, ``TLS-...``, ``NET-...``); ``detail`` carries no secret or token.
     """
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: ExplainedCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail

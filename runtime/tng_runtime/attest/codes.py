@@ -1,27 +1,16 @@
-"""The refusal codes: what each one means and what the operator does about it.
+"""The refusal codes of attestation: what each one means and what the operator does about it.
 
-The codes are an interface: logs, counters and alerts are built on them, so a code never changes its meaning and a
-retired one is not used again. ``docs/security.md`` lists them from here. The groups follow the order of the checks:
-certificate, evidence, service, token, trust anchors, and the agent of the attesting side.
+The groups follow the order of the checks: certificate, evidence, service, token, trust anchors, the life of a session,
+and the agent of the attesting side.
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from tng_runtime.errors import ExplainedCode
 
 
-class Code(StrEnum):
-    """A stable refusal code; ``meaning`` and ``action`` are one line of plain text each."""
-
-    meaning: str
-    action: str
-
-    def __new__(cls, value: str, meaning: str, action: str) -> Code:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.meaning = meaning
-        member.action = action
-        return member
+class Code(ExplainedCode):
+    """A code of attestation."""
 
     CERT_CHAIN = (
         "RA-CERT-CHAIN",
@@ -222,6 +211,11 @@ class Code(StrEnum):
         "RA-ANCHOR-DATES",
         "A trust anchor has ended or has not begun.",
         "Replace the certificate; compare the clock of this host.",
+    )
+    SESSION_AGE = (
+        "RA-SESSION-AGE",
+        "The verdict on an open connection has ended (`max_session_age`).",
+        "Nothing, if clients connect again; otherwise compare `max_session_age` with how long they stay.",
     )
     AGENT_UNREACHABLE = (
         "RA-AGENT-UNREACHABLE",

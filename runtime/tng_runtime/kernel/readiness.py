@@ -11,7 +11,7 @@ import asyncio
 import select
 from collections.abc import Callable
 
-from tng_runtime.errors import Refused
+from tng_runtime.errors import LinkCode, Refused
 
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
@@ -43,7 +43,7 @@ class Poller:
             self._epoll.register(descriptor, _ALL)
         except OSError as error:
             del self._handlers[descriptor]
-            raise Refused("NET-LIMIT", f"the kernel watches no more sockets: {error.strerror}") from None
+            raise Refused(LinkCode.NET_LIMIT, f"the kernel watches no more sockets: {error.strerror}") from None
 
     def hand_over(self, descriptor: int, handler: Handler) -> None:
         """Give the events of a registered descriptor to another handler; earlier events are not repeated."""

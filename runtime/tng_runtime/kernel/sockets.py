@@ -14,7 +14,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from tng_runtime.errors import HostError, Refused
+from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.manifest import Entry, Family, Role
 
 # SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
@@ -65,10 +65,10 @@ def original_destination(connection: socket.socket) -> Destination:
             found = Destination("ipv4", socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port))
         own_host, own_port = connection.getsockname()[:2]
     except OSError as error:
-        raise Refused("NET-DIRECT", f"connection tracking knows no destination: {error.strerror}") from None
+        raise Refused(LinkCode.NET_DIRECT, f"connection tracking knows no destination: {error.strerror}") from None
     # Python writes a link-local address with its interface: fe80::1%eth0.
     if (found.host, found.port) == (own_host.partition("%")[0], own_port):
-        raise Refused("NET-DIRECT", f"the connection was made straight to the listen port {found.port}")
+        raise Refused(LinkCode.NET_DIRECT, f"the connection was made straight to the listen port {found.port}")
     return found
 
 

@@ -13,7 +13,8 @@ import anyio
 
 from tng_runtime import log
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
-from tng_runtime.errors import HostError, Refused
+from tng_runtime.attest.codes import Code
+from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import Destination, abort, dial_socket, original_destination
 from tng_runtime.manifest import Entry
@@ -54,7 +55,7 @@ class Sessions:
                 "refused",
                 code=refused.code,
                 detail=refused.detail,
-                advice=getattr(refused.code, "action", None),
+                advice=refused.code.action,
                 **session.who,
             )
         except Exception as error:
@@ -109,7 +110,7 @@ class _Session:
         with anyio.move_on_after(self._session_seconds(stream)) as limit:
             return await self._relay.run(stream, plain, self._life)
         assert limit.cancelled_caught
-        raise Refused("RA-SESSION-AGE", "the verdict on this connection has ended (max_session_age)")
+        raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
 
     def _session_seconds(self, stream: AttestedStream) -> float | None:
         verify = self._entry.verify
@@ -129,7 +130,7 @@ class _Session:
         try:
             self._dialled = sock = dial_socket(destination.family, self._entry.so_mark)
         except HostError as error:
-            raise Refused("NET-LIMIT", error.message) from None
+            raise Refused(LinkCode.NET_LIMIT, error.message) from None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         code = sock.connect_ex(destination.sockaddr)
         if code == errno.EINPROGRESS:
@@ -141,7 +142,7 @@ class _Session:
             self._poller.register(sock.fileno(), _ignore)
         if code:
             why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
-            raise Refused("NET-DIAL", f"{destination}: {why}")
+            raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
 
     def log_end(self, report: Report) -> None:
         """The line of a connection that was relayed."""

@@ -15,7 +15,7 @@ import anyio
 from OpenSSL import SSL, crypto
 
 from tng_runtime.attest.token import Verdict
-from tng_runtime.errors import Refused
+from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.tunnel.contexts import ALPN, AlpnMissingError, Contexts, Side
 from tng_runtime.tunnel.identity import Identity
@@ -25,16 +25,16 @@ HANDSHAKE_SECONDS = 10.0
 
 # OpenSSL's reasons (openssl/sslerr.h) that an operator acts on, and the stable code of each.
 _REASONS = {
-    "excessive message size": ("TLS-CERT-SIZE", "the peer's certificate message is larger than 1 MiB"),
-    "http request": ("TLS-PLAINTEXT", "the peer sends plaintext HTTP where TLS is due"),
-    "packet length too long": ("TLS-PLAINTEXT", "the peer does not speak TLS"),
-    "peer did not return a certificate": ("TLS-NO-CERTIFICATE", "the client shows no certificate"),
-    "no application protocol": ("TLS-ALPN", "the client does not offer rats-tls"),
-    "tlsv1 alert no application protocol": ("TLS-ALPN", "the server does not take rats-tls"),
-    "unsupported protocol": ("TLS-VERSION", "the peer does not offer TLS 1.3"),
-    "tlsv1 alert protocol version": ("TLS-VERSION", "the peer does not take TLS 1.3"),
-    "tlsv13 alert certificate required": ("TLS-NO-CERTIFICATE", "the peer wants a certificate that it takes"),
-    "wrong version number": ("TLS-PLAINTEXT", "the peer does not speak TLS"),
+    "excessive message size": (LinkCode.TLS_CERT_SIZE, "the peer's certificate message is larger than 1 MiB"),
+    "http request": (LinkCode.TLS_PLAINTEXT, "the peer sends plaintext HTTP where TLS is due"),
+    "packet length too long": (LinkCode.TLS_PLAINTEXT, "the peer does not speak TLS"),
+    "peer did not return a certificate": (LinkCode.TLS_NO_CERTIFICATE, "the client shows no certificate"),
+    "no application protocol": (LinkCode.TLS_ALPN, "the client does not offer rats-tls"),
+    "tlsv1 alert no application protocol": (LinkCode.TLS_ALPN, "the server does not take rats-tls"),
+    "unsupported protocol": (LinkCode.TLS_VERSION, "the peer does not offer TLS 1.3"),
+    "tlsv1 alert protocol version": (LinkCode.TLS_VERSION, "the peer does not take TLS 1.3"),
+    "tlsv13 alert certificate required": (LinkCode.TLS_NO_CERTIFICATE, "the peer wants a certificate that it takes"),
+    "wrong version number": (LinkCode.TLS_PLAINTEXT, "the peer does not speak TLS"),
 }
 
 
@@ -79,9 +79,9 @@ class Door:
             with anyio.fail_after(HANDSHAKE_SECONDS):
                 await self._shake(connection, sock.fileno())
         except TimeoutError:
-            raise Refused("TLS-DEADLINE", f"no handshake within {HANDSHAKE_SECONDS:g} s") from None
+            raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {HANDSHAKE_SECONDS:g} s") from None
         if connection.get_alpn_proto_negotiated() != ALPN:
-            raise Refused("TLS-ALPN", "the peer did not agree on rats-tls")
+            raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
         return Handshaken(sock, connection)
 
     async def verify(self, shaken: Handshaken) -> AttestedStream:
@@ -105,11 +105,13 @@ class Door:
             except (SSL.WantReadError, SSL.WantWriteError):
                 await self._poller.wait(descriptor)
             except AlpnMissingError:
-                raise Refused("TLS-ALPN", "the client does not offer rats-tls") from None
+                raise Refused(LinkCode.TLS_ALPN, "the client does not offer rats-tls") from None
             except SSL.ZeroReturnError:
-                raise Refused("TLS-BROKEN", "the peer closed in the middle of the handshake") from None
+                raise Refused(LinkCode.TLS_BROKEN, "the peer closed in the middle of the handshake") from None
             except SSL.SysCallError as error:
-                raise Refused("TLS-BROKEN", f"the connection ended in the middle of the handshake: {error}") from None
+                raise Refused(
+                    LinkCode.TLS_BROKEN, f"the connection broke in the middle of the handshake: {error}"
+                ) from None
             except SSL.Error as error:
                 raise _refusal(error) from None
             else:
@@ -128,4 +130,4 @@ def _refusal(error: SSL.Error) -> Refused:
     for reason in reasons:
         if reason in _REASONS:
             return Refused(*_REASONS[reason])
-    return Refused("TLS-HANDSHAKE", f"the handshake failed: {', '.join(reasons) or 'no reason given'}")
+    return Refused(LinkCode.TLS_HANDSHAKE, f"the handshake failed: {', '.join(reasons) or 'no reason given'}")

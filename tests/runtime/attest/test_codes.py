@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 
 from tng_runtime.attest.codes import Code
-from tng_runtime.errors import Refused
+from tng_runtime.errors import ExplainedCode, LinkCode, Refused
 
 
 def test_every_code_is_stable_and_explained() -> None:
-    """RA-, capitals, one line of meaning and of action each, no two with the same meaning."""
-    assert len({code.meaning for code in Code}) == len(Code)
-    for code in Code:
-        assert re.fullmatch(r"RA-[A-Z0-9]+(-[A-Z0-9]+)*", code)
+    """Its group, capitals, one line of meaning and of action each, no two with the same meaning."""
+    codes: list[ExplainedCode] = [*Code, *LinkCode]
+    assert len({code.meaning for code in codes}) == len(codes)
+    for code in codes:
+        group = "RA" if isinstance(code, Code) else "(TLS|NET)"
+        assert re.fullmatch(group + r"-[A-Z0-9]+(-[A-Z0-9]+)*", code)
         assert code.name == code.removeprefix("RA-").replace("-", "_")
         for line in (code.meaning, code.action):
             assert line.endswith(".")
