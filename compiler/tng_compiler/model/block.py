@@ -47,7 +47,8 @@ class Block:
 
     def usable(self, name: str) -> bool:
         """Tell whether the member is there, is not null, and passed ``shape``."""
-        return self.members.get(name) is not None and child(self.pointer, name) not in self.findings.shape.bad
+        bad = self.findings.shape.bad
+        return self.members.get(name) is not None and (not bad or child(self.pointer, name) not in bad)
 
     def said(self, name: str) -> bool:
         """Tell whether the author said something by this name: rightly, wrongly, or misspelt."""

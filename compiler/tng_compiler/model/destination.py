@@ -12,6 +12,7 @@ from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.block import Block
 from tng_compiler.model.host import HostError, parse_host, special
 from tng_compiler.model.types import CaptureDst, Network, PortRange, Role
+from tng_compiler.shape.plain import plain
 
 _FIELDS = frozenset({"host", "ipset", "port", "port_end"})
 _IPSET = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}", re.ASCII)
@@ -32,10 +33,34 @@ def destinations(netfilter: Block, role: Role, *, local: bool) -> tuple[CaptureD
     for index, item in items:
         where = pointer if index is None else f"{pointer}/{index}"
         if isinstance(item, dict) and (not bad or where not in bad):
-            built = _destination(Block(item, where, netfilter.findings), role, local=local)
+            built = _flawless(item, where) or _destination(Block(item, where, netfilter.findings), role, local=local)
             if built:
                 found.append(built)
     return tuple(found)
+
+
+def _flawless(item: dict[str, Any], where: str) -> CaptureDst | None:
+    """Build an item without any fault, a few times faster than ``_destination``; None when in doubt."""
+    if not plain(item) or "ipset" in item:
+        return None
+    host, port = item.get("host"), item.get("port")
+    ports = None
+    if port is not None:
+        last = item.get("port_end", port)
+        if last < port:
+            return None
+        ports = PortRange(port, last)
+    elif host is None or "port_end" in item:
+        return None
+    network = None
+    if host is not None:
+        try:
+            network = parse_host(host)
+        except HostError:
+            return None
+        if special(network):
+            return None
+    return CaptureDst(where, network, None, ports)
 
 
 def _destination(block: Block, role: Role, *, local: bool) -> CaptureDst | None:

@@ -21,6 +21,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 
 import tng_schema
+from tng_compiler.shape.plain import plain
 
 _EDITORS_ONLY = (
     "oneOf",
@@ -32,20 +33,6 @@ _EDITORS_ONLY = (
     "minProperties",
 )
 _ITEM_REF = "#/$defs/capture_dst_item"
-_ITEM_FIELDS = frozenset({"host", "ipset", "port", "port_end"})
-
-
-def plain(item: object) -> bool:
-    """Tell whether a ``capture_dst`` item is certainly right; False means only that jsonschema should look at it."""
-    if type(item) is not dict:
-        return False
-    for name, value in item.items():
-        if name == "port" or name == "port_end":
-            if type(value) is not int or not 1 <= value <= 65535:
-                return False
-        elif name not in _ITEM_FIELDS or type(value) is not str or not value:
-            return False
-    return True
 
 
 def _is_integer(_checker: object, value: object) -> bool:

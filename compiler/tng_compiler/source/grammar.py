@@ -52,13 +52,13 @@ def _scanner() -> re.Pattern[str]:
     return re.compile(r"[ \t\r\n]*(?:" + "|".join(named) + ")")
 
 
-def tokens(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield ``(terminal, start, end)`` of every token: the lexer of the grammar above, at the speed of one regex.
+def tokens(text: str, start: int = 0) -> Iterator[tuple[str, int, int]]:
+    """Yield ``(terminal, start, end)`` of every token from an offset on.
 
-    lark's own lexer makes an object a token, which 100,000 items cannot afford; the terminals are lark's either way.
+    This is the lexer of the grammar above at the speed of one regex: lark's own makes every token an object, which
+    100,000 items cannot afford. The terminals are lark's either way.
     """
-    for match in _scanner().finditer(text):
+    for match in _scanner().finditer(text, start):
         kind = match.lastgroup
         if kind is not None:
-            start, end = match.span(kind)
-            yield kind, start, end
+            yield kind, *match.span(kind)

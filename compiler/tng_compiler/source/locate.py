@@ -49,12 +49,7 @@ class _Finder:
             # Imported here: a document without a diagnostic never pays for lark.
             from tng_compiler.source.scan import walk
 
-            ancestors = set(wanted)
-            for pointer in wanted:
-                while pointer:
-                    pointer = parent(pointer)
-                    ancestors.add(pointer)
-            found = walk(document.clean, ancestors)
+            found = walk(document.clean, wanted)
             self._values.update(found.values)
             self._keys = found.keys
 

@@ -6,6 +6,8 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compiler.documents import ATTEST, VERIFY, egress, ingress
 from tng_compiler.diagnostics.codes import Code
@@ -183,6 +185,25 @@ def test_an_entry_with_a_faulty_filter_is_not_handed_on_wider() -> None:
     """A destination that lost its host would capture more than its author wrote: later stages must not see it."""
     for item in ({"host": "x", "port": 1}, {"host": 5, "port": 1}, {"hots": "10.0.0.1", "port": 1}):
         assert model(ingress({"capture_dst": [item]})).partial.entries == ()
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "host": st.sampled_from(("10.0.0.0/8", "10.0.0.1", "10.0.0.1/8", "127.0.0.1", "::1", "2001:db8::/32", "x")),
+            "ipset": st.sampled_from(("a", "a b")),
+            "port": st.sampled_from((1, 80, 65535, None)),
+            "port_end": st.sampled_from((1, 80, 65535, None)),
+        },
+    )
+)
+def test_the_fast_way_to_a_destination_leads_where_the_slow_one_does(item: dict[str, object]) -> None:
+    """A field that is null is absent, and forces the slow way."""
+    nulled = {"host": None, "ipset": None, "port": None, "port_end": None, **item}
+    fast, slow = model(ingress({"capture_dst": [item]})), model(ingress({"capture_dst": [nulled]}))
+    assert fast.config == slow.config
+    assert [fault.code for fault in fast.faults] == [fault.code for fault in slow.faults]
 
 
 def test_every_fault_is_reported_in_one_run() -> None:

@@ -15,7 +15,8 @@ from referencing import Registry
 
 import tng_schema
 from compiler.documents import EXAMPLES, egress, ingress
-from tng_compiler.shape.validator import errors, plain
+from tng_compiler.shape.plain import plain
+from tng_compiler.shape.validator import errors
 
 SCHEMA = tng_schema.load("config")
 PLAIN_JSONSCHEMA = Draft202012Validator(SCHEMA, registry=Registry())

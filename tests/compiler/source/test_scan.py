@@ -41,6 +41,17 @@ def test_the_span_of_every_pointer_holds_its_value(value: Any, indent: Any, asci
         assert child(pointer.rpartition("/")[0], json.loads(text[start:end])) == pointer
 
 
+@settings(max_examples=100, deadline=None)
+@given(values, st.data())
+def test_what_is_not_wanted_is_skipped_and_nothing_else(value: Any, data: st.DataObject) -> None:
+    text = json.dumps(value)
+    everything = dict(pointers(value))
+    wanted = data.draw(st.sets(st.sampled_from(sorted(everything))))
+    found = walk(text, wanted)
+    assert wanted <= found.values.keys()
+    assert all(json.loads(text[slice(*span)]) == everything[pointer] for pointer, span in found.values.items())
+
+
 def judged(text: str) -> tuple[Diagnostic, ...]:
     return faults(text, Lines(text))
 

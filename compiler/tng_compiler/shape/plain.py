@@ -1,0 +1,18 @@
+"""The common case of ``capture_dst``, told from the others in half a microsecond."""
+
+from __future__ import annotations
+
+_FIELDS = frozenset({"host", "ipset", "port", "port_end"})
+
+
+def plain(item: object) -> bool:
+    """Tell whether a ``capture_dst`` item is certainly right; False means only that jsonschema should look at it."""
+    if type(item) is not dict:
+        return False
+    for name, value in item.items():
+        if name == "port" or name == "port_end":
+            if type(value) is not int or not 1 <= value <= 65535:
+                return False
+        elif name not in _FIELDS or type(value) is not str or not value:
+            return False
+    return True
