@@ -18,6 +18,9 @@ class Narrator:
         self.failures: list[str] = []
         self._colours = sys.stdout.isatty()
         self._step = 0
+        self._folds = textwrap.TextWrapper(
+            WIDTH - 4, subsequent_indent="  ", drop_whitespace=False, break_on_hyphens=False
+        )
 
     def step(self, title: str, text: str) -> None:
         """Begin a numbered step."""
@@ -36,8 +39,8 @@ class Narrator:
     def show(self, text: str) -> None:
         """What a program printed; longer lines are folded."""
         for line in text.rstrip("\n").expandtabs(4).splitlines():
-            for number, part in enumerate(textwrap.wrap(line, WIDTH - 6, drop_whitespace=False) or [""]):
-                print(f"    {'  ' if number else ''}{part}", flush=True)
+            for part in self._folds.wrap(line) or [""]:
+                print(f"    {part.rstrip()}", flush=True)
 
     def check(self, holds: bool, text: str) -> None:
         """State whether ``text`` holds."""

@@ -19,7 +19,6 @@ from tng_demo.lab import Host, Lab, LabError, lab
 from tng_demo.narrator import Narrator
 from tng_demo.process import Process, ProcessError
 from tng_demo.scene import (
-    AGENT_SOCKET,
     CLIENT_CONFIG,
     PAGE,
     PORT,
@@ -92,14 +91,14 @@ class Tour:
             self.tell.shell(host.name, "cat", config.name)
             self.tell.show(config.read_text(encoding="utf-8"))
             self.tell.shell(host.name, "tng", "compile", config.name, "--emit", "nft")
-            self.tell.show(host.run(tunnel.TNG, "compile", str(config), "--emit", "nft").stdout)
+            self.tell.show(_folded(host.run(tunnel.TNG, "compile", str(config), "--emit", "nft").stdout))
 
     def apply(self) -> None:
         self.tell.step("tng apply, on each host", "One command a host: it compiles, and becomes the runtime.")
         self.egress = self._apply(self.scene.server)
         self.ingress = self._apply(self.scene.client)
-        for process in (self.egress, self.ingress):
-            self.tell.check(process.alive(), process.wait_for(r"event=serving\b.*")[0])
+        for name, process in (("egress", self.egress), ("ingress", self.ingress)):
+            self.tell.check(process.alive(), f"{name}: {process.wait_for(r'event=capturing.*')[0]}")
 
     def request_that_just_works(self) -> None:
         self.tell.step(
@@ -254,6 +253,14 @@ class Tour:
         self.tell.check(locks == "", f"{host.name}: no lock file")
 
 
+def _folded(ruleset: str) -> str:
+    """The comments of long rules on a line of their own."""
+    lines = ruleset.expandtabs(4).splitlines()
+    return "\n".join(
+        line.replace(' comment "', '\n            comment "') if len(line) > 96 else line for line in lines
+    )
+
+
 def main() -> None:
     """Run the tour; exit status 0 if every claim holds."""
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__.split("\n", 1)[0] if __doc__ else None)
@@ -308,7 +315,7 @@ The hosts stay up, with the tunnel applied. To play with them:
   scripts/demo --on client tcpdump -ni eth0 -A tcp port {PORT}
   scripts/demo --on client curl --json '{{"affirming": false}}' http://{SERVICE}/sample/settings
   scripts/demo --on client nft list ruleset
-  scripts/demo --on server ls -l {AGENT_SOCKET}
+  scripts/demo --on server ls -lR /run
   scripts/demo --on server            (a shell)
 Logs: {scene.client.state}/*.log
       {scene.server.state}/*.log
