@@ -25,6 +25,17 @@ MADE = {
     "shape_too_many_entries": json.dumps(
         {"add_ingress": [{"netfilter": {"capture_dst": {"port": 1}}, "no_ra": True}] * 1001}
     ).encode(),
+    "plan_entries_nested_too_deep": json.dumps(
+        {
+            "add_ingress": [
+                *({"netfilter": {"capture_dst": {"port": port}}, "no_ra": True} for port in range(8000, 8100)),
+                {
+                    "netfilter": {"capture_dst": [{"host": f"10.0.{n // 250}.{n % 250}"} for n in range(1200)]},
+                    "verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]},
+                },
+            ]
+        }
+    ).encode(),
 }
 ALL = FILES | MADE
 
