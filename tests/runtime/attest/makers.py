@@ -29,7 +29,8 @@ from tng_runtime.attest.evidence import CocoEvidence, runtime_claims, runtime_da
 from tng_runtime.attest.issue import spki_sha256
 from tng_runtime.attest.oids import EVIDENCE
 
-NOW = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
+# The present, as a second that does not move: the same catalogues are shown to a running program in tests/hostile.
+NOW = datetime.now(UTC).replace(microsecond=0)
 HOUR = timedelta(hours=1)
 POLICY = "default"
 

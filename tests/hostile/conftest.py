@@ -1,0 +1,59 @@
+"""The stages of the hostile suite: each is built once for a module and must end as it began."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from hostile import stage as stages
+from hostile import tls13
+from hostile.stage import BACKGROUND, NO_RA, PASSPORT, Held, Stage
+from hostile.tls13 import Shown, Tls
+
+# Python keeps arenas that it has used once; what is leaked per connection would exceed this by far.
+MEMORY_SLACK = 24 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A stage with an honest connection that each case must leave alone."""
+
+    stage: Stage
+    held: Held
+
+    def show(self, shown: Shown) -> Callable[[socket.socket], Tls]:
+        """The peer that shakes hands properly and shows this."""
+        if self.stage.side == "ingress":
+            return lambda sock: tls13.server(sock, shown)
+        return lambda sock: tls13.client(sock, shown)
+
+    def refuses(self, port: int, shown: Shown, *codes: str) -> None:
+        """Assert that the peer that shows this is refused, and that the honest connection goes on."""
+        self.stage.refused(self.stage.hostile(port, self.show(shown)), *codes)
+        self.held.ping()
+
+
+@pytest.fixture(scope="module", params=["ingress", "egress"])
+def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """The runtime as ingress, then as egress. At the end its descriptors and memory are what they were."""
+    with stages.stage(request.param, tmp_path_factory.mktemp(request.param)) as stage:
+        opened = 1
+        for port in (BACKGROUND, PASSPORT, NO_RA):
+            shown = stages.passport(stages.honest_token()) if port == PASSPORT else stages.honest()
+            stage.open(port, shown).close()
+            opened += 1
+        held = stage.open(BACKGROUND, stages.honest())
+        descriptors, memory, dialled = stage.descriptors(), stage.memory(), stage.dialled()
+        built = Scene(stage, held)
+        yield built
+        held.ping()
+        stages.until(lambda: stage.descriptors() == descriptors, f"more than {descriptors} descriptors are left open")
+        assert stage.memory() < memory + MEMORY_SLACK
+        if stage.side == "egress":
+            assert (dialled, stage.dialled() - dialled) == (opened, stage.proved)
+        assert not [line for line in stage.log.read() if line["event"] == "bug"]
+        held.close()
+        assert stage.run.stop() == 0

@@ -1,0 +1,348 @@
+"""Where the hostile suite plays: two hosts, the real runtime as a black box on one of them, hostile peers on the other.
+
+A ``Stage`` is the runtime with an honest connection held open through it. Everything that a case asserts is seen from
+outside: the bytes at both ends, the log, ``/proc``, and a packet counter that the runtime does not know of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from hostile import service as services
+from hostile import tls13
+from hostile.service import Service
+from hostile.tls13 import Ended, Shown, Tls
+from runtime.attest import makers
+from runtime.attest.makers import Authority, ec_key
+from tng_demo.kernel import changes_of
+from tng_demo.lab import Host, Lab, lab
+from tng_demo.process import Process
+from tng_demo.sample_agent import SampleAgent
+
+TNG = str(Path(sys.prefix) / "bin" / "tng")
+RUNTIME = str(Path(sys.prefix) / "bin" / "tng-runtime")
+SERVICE = ("127.0.0.1", 9081)
+AGENT = "/run/aa.sock"
+PATIENCE = 10.0
+FLOOD = 100_000
+
+# One port, and with it one entry, for each relation of trust.
+BACKGROUND, PASSPORT, UNPINNED, MUTUAL, ATTESTING, NO_RA = range(9001, 9007)
+
+Side = Literal["ingress", "egress"]
+HONEST = Authority()
+
+_COUNTER = """
+table inet watch {
+    counter dialled { }
+    chain out { type filter hook output priority 300; oifname "lo" tcp dport 9001-9006 \
+tcp flags & (syn|ack) == syn counter name dialled; }
+}
+"""
+
+
+def honest() -> Shown:
+    """A peer whose certificate carries honest evidence; a new certificate each time."""
+    return Shown([makers.peer_certificate(makers.fields_value())], ec_key())
+
+
+def passport(token: str) -> Shown:
+    """A peer whose certificate carries this token."""
+    return Shown([makers.peer_certificate(makers.evidence_value(token.encode(), 0xC0C001))], ec_key())
+
+
+def honest_token() -> str:
+    """A token that affirms the honest peer."""
+    return HONEST.token(makers.ear())
+
+
+@dataclass
+class Log:
+    """The runtime's JSON log, read as it grows."""
+
+    path: Path
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    _at: int = 0
+
+    def read(self) -> list[dict[str, Any]]:
+        """All complete lines up to now."""
+        with self.path.open("rb") as file:
+            file.seek(self._at)
+            data = file.read()
+        complete = data[: data.rfind(b"\n") + 1]
+        self._at += len(complete)
+        self.lines += [json.loads(line) for line in complete.splitlines() if line.startswith(b"{")]
+        return self.lines
+
+    def wait(self, wanted: Callable[[dict[str, Any]], bool], deadline: float = PATIENCE) -> dict[str, Any]:
+        """The newest line that is wanted, awaited."""
+        end = time.monotonic() + deadline
+        with changes_of(self.path) as changes:
+            while True:
+                found = next((line for line in reversed(self.read()) if wanted(line)), None)
+                if found is not None:
+                    return found
+                assert changes.wait(end), f"not in the log within {deadline} s: {self.lines[-5:]}"
+
+    def refusal(self, client: str, deadline: float = PATIENCE) -> dict[str, Any]:
+        """The refusal of the connection that came from ``client`` (address:port)."""
+        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), deadline)
+
+
+@dataclass
+class Stage:
+    """The runtime on one host (``side`` says which) and what plays against it."""
+
+    side: Side
+    lab: Lab
+    run: Process
+    log: Log
+    service: Service
+    agent: SampleAgent
+    listeners: Mapping[int, socket.socket]
+    directory: Path
+    proved: int = 0
+
+    @property
+    def near(self) -> Host:
+        """The host of the runtime."""
+        return self.lab["client" if self.side == "ingress" else "server"]
+
+    # --- one connection ---
+
+    def connect(self, port: int, host: str | None = None) -> socket.socket:
+        """A connection of a program on the client to the server's port."""
+        with self.lab["client"].inside():
+            sock = socket.create_connection((host or self.lab["server"].ipv4, port), timeout=PATIENCE)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def accept(self, port: int) -> socket.socket:
+        """The connection that arrives at the server's port: from the ingress, or from the egress as its backend."""
+        sock = self.listeners[port].accept()[0]
+        sock.settimeout(PATIENCE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
+
+    def hostile(self, port: int, play: Callable[[socket.socket], Tls | None]) -> Outcome:
+        """Let a peer ``play`` against the runtime; both ends are then read until they end.
+
+        Behind an ingress the application sends 100 KB at once; to an egress the hostile client does.
+        """
+        with contextlib.ExitStack() as stack:
+            app = stack.enter_context(self.connect(port))
+            client = _text(app.getsockname())
+            if self.side == "ingress":
+                app.sendall(bytes(FLOOD))
+                peer = stack.enter_context(self.accept(port))
+            else:
+                peer = app
+            got, alert = b"", None
+            try:
+                tls = play(peer)
+                if tls is not None and self.side == "egress":
+                    tls.send(tls13.APPLICATION, bytes(FLOOD))
+                while tls is not None:
+                    got += tls.application()
+            except Ended as ended:
+                alert = ended.alert
+            except ConnectionError:
+                pass
+            reset = _ends_with_reset(app) if self.side == "ingress" else _ends(app)
+            return Outcome(client, len(got), alert, reset)
+
+    def open(self, port: int, shown: Shown) -> Held:
+        """An honest connection, proved by a round trip."""
+        app = self.connect(port)
+        client = _text(app.getsockname())
+        if self.side == "ingress":
+            peer = self.accept(port)
+            held = Held(tls13.server(peer, shown), app, client)
+        else:
+            tls = tls13.client(app, shown)
+            tls.send(tls13.APPLICATION, b"hello")
+            held = Held(tls, self.accept(port), client)
+            assert held.plain.recv(5) == b"hello"
+        held.ping()
+        return held
+
+    # --- what must hold ---
+
+    def refused(self, outcome: Outcome, *codes: str) -> dict[str, Any]:
+        """Assert that it was refused with one of the codes, and that nothing got through in the meantime."""
+        line = self.log.refusal(outcome.client)
+        assert line.get("code") in codes, line
+        assert outcome.application_bytes == 0
+        assert outcome.reset, "the application could take it for a clean end"
+        self.nothing_dialled()
+        return line
+
+    def nothing_dialled(self) -> None:
+        """Assert that no backend has a connection that nobody fetched."""
+        if self.side == "egress":
+            for listener in self.listeners.values():
+                listener.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    raise AssertionError(f"the backend was dialled: {listener.accept()}")
+                listener.settimeout(PATIENCE)
+
+    def dialled(self) -> int:
+        """SYNs that left for a backend since the stage was built."""
+        listing = json.loads(self.near.run("nft", "-j", "list", "counters", "table", "inet", "watch").stdout)
+        return int(next(item["counter"]["packets"] for item in listing["nftables"] if "counter" in item))
+
+    def descriptors(self) -> int:
+        """How many the runtime has open."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def memory(self) -> int:
+        """Resident bytes of the runtime."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+
+    def processor(self) -> float:
+        """Seconds of processor time that the runtime has used."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def pid(self) -> int:
+        """Of the runtime: what `nsenter` and `unshare` start replaces them."""
+        return self.run.pid
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One hostile connection as its ends saw it; ``client`` names it in the log."""
+
+    client: str
+    application_bytes: int
+    alert: int | None
+    reset: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An open tunnel: its TLS end and its plaintext end."""
+
+    tls: Tls
+    plain: socket.socket
+    client: str
+
+    def ping(self) -> None:
+        """Assert that bytes flow in both directions."""
+        self.plain.settimeout(PATIENCE)
+        self.plain.sendall(b"ping")
+        assert self.tls.application() == b"ping"
+        self.tls.send(tls13.APPLICATION, b"pong")
+        assert self.plain.recv(4) == b"pong"
+
+    def close(self) -> None:
+        """End it cleanly in both directions."""
+        with contextlib.suppress(OSError, Ended):
+            self.tls.close()
+            self.plain.shutdown(socket.SHUT_WR)
+            self.tls.application()
+        self.plain.close()
+        self.tls.sock.close()
+
+
+def trust(port: int, pin: Path) -> dict[str, Any]:
+    """What the entry of a port demands and shows."""
+    asked = {"as_addr": f"http://{SERVICE[0]}:{SERVICE[1]}/", "policy_ids": [makers.POLICY]}
+    pinned = {"trusted_certs_paths": [str(pin)]}
+    attest = {"attest": {"aa_addr": f"unix://{AGENT}"}}
+    entries: dict[int, dict[str, Any]] = {
+        BACKGROUND: {"verify": {**asked, **pinned}},
+        PASSPORT: {"verify": {"model": "passport", "policy_ids": [makers.POLICY], **pinned}},
+        UNPINNED: {"verify": asked},
+        MUTUAL: {"verify": {**asked, **pinned}, **attest},
+        ATTESTING: attest,
+        NO_RA: {"no_ra": True},
+    }
+    return entries[port]
+
+
+def document(side: Side, ports: Sequence[int], pin: Path) -> dict[str, Any]:
+    """The configuration with one entry for each port."""
+    return {f"add_{side}": [{"netfilter": {"capture_dst": {"port": port}}, **trust(port, pin)} for port in ports]}
+
+
+def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Process:
+    """Compile ``config`` and run the runtime on it until it serves."""
+    source, output = directory / f"{host.name}.json", directory / host.name
+    source.write_text(json.dumps(config), encoding="utf-8")
+    host.run(TNG, "compile", "-o", str(output), str(source))
+    run = host.start(RUNTIME, "--log-format", "json", "run", str(output), env=env)
+    run.wait_for('"event": "serving"')
+    return run
+
+
+@contextlib.contextmanager
+def stage(
+    side: Side, directory: Path, env: Mapping[str, str] | None = None, ports: Sequence[int] = range(9001, 9007)
+) -> Iterator[Stage]:
+    """Build the lab, start the runtime and everything around it; all of it goes with the context."""
+    pin = directory / "pin.pem"
+    pin.write_bytes(HONEST.pem)
+    with lab("client", "server") as hosts, contextlib.ExitStack() as stack:
+        near, server = hosts["client" if side == "ingress" else "server"], hosts["server"]
+        listeners = {}
+        with server.inside():
+            for port in ports:
+                listeners[port] = stack.enter_context(socket.create_server((server.ipv4, port), backlog=512))
+                listeners[port].settimeout(PATIENCE)
+        agent = stack.enter_context(SampleAgent(near.state / "run" / Path(AGENT).name))
+        with near.inside():
+            service = stack.enter_context(Service(SERVICE, HONEST.pem))
+        near.run("nft", "-f", "-", stdin=_COUNTER)
+        run = start(near, directory, document(side, ports, pin), env)
+        built = Stage(side, hosts, run, Log(run.log), service, agent, listeners, directory)
+        service.attestation = services.text(honest_token())
+        yield built
+
+
+def until(condition: Callable[[], bool], what: str, deadline: float = PATIENCE) -> None:
+    """Await what no event announces, such as another process's descriptors."""
+    end = time.monotonic() + deadline
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def abort(sock: socket.socket) -> None:
+    """Close with a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def _ends_with_reset(app: socket.socket) -> bool:
+    try:
+        assert app.recv(65536) == b"", "the application was given bytes"
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def _ends(sock: socket.socket) -> bool:
+    try:
+        while sock.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+    return True
+
+
+def _text(address: tuple[str, int]) -> str:
+    return f"{address[0]}:{address[1]}"
