@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import gc
+import io
+import os
 import sys
 
 
@@ -13,16 +15,28 @@ def main() -> None:
     """Run the command line; whatever happens, no traceback reaches the user."""
     # One short run makes no garbage worth looking for: collection is a third of the time of 100,000 destinations.
     gc.disable()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _open_streams()
     try:
         from tng_compiler.cli.app import app
 
         app(prog_name="tng")
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        print(f"tng: cannot write: {error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     except Exception as error:
         from tng_compiler.cli.bug import report
 
         sys.exit(report(error))
+
+
+def _open_streams() -> None:
+    """Give a program that was started without standard streams (``>&-``) such as swallow everything."""
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull)  # noqa: SIM115 - it lives as long as the process
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -8,21 +8,29 @@ from typing import Any
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.diagnostics.pointer import child
-from tng_compiler.shape.check import Shape
+from tng_compiler.shape.check import MAX_FAULTS, Shape, too_many
 
 
 @dataclass(slots=True)
 class Findings:
-    """The diagnostics of this stage, in the order found; ``whole`` turns False when a value could not be built."""
+    """The diagnostics of this stage, in the order found.
+
+    ``errors`` counts all errors, ``faults`` keeps the first: a generator that errs once errs 100,000 times.
+    """
 
     shape: Shape
     faults: list[Diagnostic] = field(default_factory=list)
+    errors: int = 0
 
     def error(
         self, code: Code, place: Place, message: str, help_: str | None = None, notes: tuple[Note, ...] = ()
     ) -> None:
         """Report what makes the document mean nothing, or something wrong."""
-        self.faults.append(Diagnostic(code, Severity.ERROR, message, place, notes, help_))
+        self.errors += 1
+        if self.errors < MAX_FAULTS:
+            self.faults.append(Diagnostic(code, Severity.ERROR, message, place, notes, help_))
+        elif self.errors == MAX_FAULTS:
+            self.faults.append(too_many())
 
     def warn(self, code: Code, place: Place, message: str, help_: str | None = None) -> None:
         """Report what is legal and surprising."""

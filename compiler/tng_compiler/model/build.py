@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
+from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.netfilter import netfilter
 from tng_compiler.model.trust import attest, check_trust, verify
@@ -34,7 +34,7 @@ def build(shape: Shape) -> Model:
         entries += _entries(document, "add_ingress", "ingress")
         entries += _entries(document, "add_egress", "egress")
     partial = Config(tuple(entries))
-    clean = not any(fault.severity is Severity.ERROR for fault in (*shape.faults, *findings.faults))
+    clean = not shape.faults and not findings.errors
     return Model(partial if clean else None, partial, tuple(findings.faults))
 
 
@@ -56,9 +56,9 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
     demand = verify(verifying) if verifying else None
     if capture is None:
         return None
-    before = len(document.findings.faults)
+    before = document.findings.errors
     captured = netfilter(capture, role)
-    if any(fault.severity is Severity.ERROR for fault in document.findings.faults[before:]) or _faulty(capture):
+    if document.findings.errors > before or _faulty(capture):
         return None
     return Entry(role, index, pointer, captured, proof, demand)
 

@@ -64,7 +64,7 @@ def _flawless(item: dict[str, Any], where: str) -> CaptureDst | None:
 
 
 def _destination(block: Block, role: Role, *, local: bool) -> CaptureDst | None:
-    before = len(block.findings.faults)
+    before = block.findings.errors
     get = block.members.get
     whole = all(name in _FIELDS and (value is None or block.usable(name)) for name, value in block.members.items())
     host, ipset, port, port_end = get("host"), get("ipset"), get("port"), get("port_end")
@@ -82,7 +82,7 @@ def _destination(block: Block, role: Role, *, local: bool) -> CaptureDst | None:
             message,
             'an empty destination is no filter; "capture_dst": [] captures all TCP',
         )
-    if not whole or len(block.findings.faults) > before:
+    if not whole or block.findings.errors > before:
         return None
     return CaptureDst(block.pointer, network, ipset, ports)
 

@@ -37,7 +37,6 @@ def check_trust(entry: Block) -> None:
 
 def attest(block: Block) -> Attest | None:
     """Build how this side proves itself; None after a fault, which is reported."""
-    before = len(block.findings.faults)
     model = _model(block)
     aa_path = _aa_path(block)
     interval = block.integer("refresh_interval")
@@ -54,11 +53,11 @@ def attest(block: Block) -> Attest | None:
                 message = f"expected `{name}` only with model passport, found it with background_check"
                 help_ = 'add "model": "passport", or remove it: the verifier has its own'
                 block.findings.error(Code.FIELD_OF_OTHER_MODEL, block.key_at(name), message, help_)
-    if len(block.findings.faults) > before and aa_path is None:
+    if aa_path is None:
         return None
     return Attest(
         model=model,
-        aa_path=aa_path or "",
+        aa_path=aa_path,
         refresh_interval=DEFAULT_REFRESH_INTERVAL if interval is None else interval,
         service=issuer,
         policy_ids=tuple(policy for _, policy in block.texts("policy_ids")),

@@ -54,15 +54,19 @@ def check(value: object) -> Shape:
     for error in errors(value):
         _translate(found, error)
         if len(found.faults) + len(found.missing) >= MAX_FAULTS:
-            found.add(
-                Code.TOO_MANY_FAULTS, (), f"expected fewer than {MAX_FAULTS} faults, found more", "fix these first"
-            )
+            found.faults.append(too_many())
             break
     found.faults.extend(fault for pointer, fault in found.missing if pointer not in found.meant)
     if isinstance(value, dict) and not found.faults and not value.get("add_ingress") and not value.get("add_egress"):
         message = "expected at least one entry in `add_ingress` or `add_egress`, found none"
         found.add(Code.NO_ENTRIES, (), message, "an empty configuration would protect nothing")
     return Shape(value, tuple(found.faults), frozenset(found.bad), frozenset(found.meant))
+
+
+def too_many() -> Diagnostic:
+    """Return the last fault of a stage that found more than anybody reads."""
+    message = f"expected fewer than {MAX_FAULTS} faults, found more"
+    return Diagnostic(Code.TOO_MANY_FAULTS, Severity.ERROR, message, Place(""), help="fix these first")
 
 
 def _translate(found: _Findings, error: Any) -> None:

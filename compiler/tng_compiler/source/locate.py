@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Span
 from tng_compiler.diagnostics.located import Excerpt, Located
 from tng_compiler.diagnostics.pointer import parent
@@ -28,9 +29,14 @@ def locate(document: Document, diagnostics: Iterable[Diagnostic]) -> tuple[Locat
     ]
     taken = {item.at.span.start for item in found if item.diagnostic.place.span}
     kept = [item for item in found if not (_is_echo(item) and item.at.span.start in taken)]
-    return tuple(
-        sorted(kept, key=lambda item: (item.at.span.start, item.diagnostic.code.value, item.diagnostic.message))
-    )
+    return tuple(sorted(kept, key=_order))
+
+
+def _order(item: Located) -> tuple[bool, int, str, str]:
+    """By place; that there are more faults is said at the end."""
+    diagnostic = item.diagnostic
+    more = diagnostic.code is Code.TOO_MANY_FAULTS
+    return more, item.at.span.start, diagnostic.code.value, diagnostic.message
 
 
 def _is_echo(item: Located) -> bool:

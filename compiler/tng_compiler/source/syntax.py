@@ -19,6 +19,8 @@ from tng_compiler.source.verdicts import Found, Verdict, judge
 
 _WINDOW = 4096
 _CLOSES = {"LBRACE": "RBRACE", "LSQB": "RSQB"}
+_CLOSERS = frozenset(_CLOSES.values())
+_CONSTANTS = frozenset({"NaN", "Infinity", "-Infinity"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +64,21 @@ def explain(text: str, position: int, lines: Lines) -> SyntaxFault:
 
 def _fold(text: str, position: int) -> _Prefix:
     opened: list[tuple[str, int]] = []
-    last: list[tuple[str, int, int]] = []
+    before: tuple[str, int, int] | None = None
+    last: tuple[str, int, int] | None = None
+    fault = len(text)
     for kind, start, end in tokens(text):
-        if start >= position or kind not in PLAIN:
-            constant = kind == "WORD" and text[start:end] in ("NaN", "Infinity", "-Infinity")
-            if start >= position or not constant:
-                return _Prefix(opened, last, start)
-            kind = "NUMBER"
+        # json takes the constants that JSON does not have, and reads on behind them.
+        constant = kind == "WORD" and text[start:end] in _CONSTANTS
+        if start >= position or not (constant or kind in PLAIN):
+            fault = start
+            break
         if kind in _CLOSES:
             opened.append((kind, start))
-        elif kind in _CLOSES.values() and opened:
+        elif kind in _CLOSERS and opened:
             opened.pop()
-        last = [*last[-1:], (kind, start, end)]
-    return _Prefix(opened, last, len(text))
+        before, last = last, ("NUMBER" if constant else kind, start, end)
+    return _Prefix(opened, [token for token in (before, last) if token], fault)
 
 
 def _state(prefix: _Prefix) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,19 @@ def test_a_bug_of_ours_is_called_one(run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert result.code == Exit.USAGE
     assert "this is a bug in tng" in result.err
     assert "RuntimeError" in result.err
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [(">/dev/full", Exit.USAGE), (">&-", Exit.CLEAN), ("<&-", Exit.FINDINGS), ("</dev/zero", Exit.FINDINGS)],
+)
+def test_strange_streams_are_no_bug_of_ours(files: Path, redirection: str, code: Exit) -> None:
+    argument = "-" if "<" in redirection else str(files / "good.json")
+    program = f"{sys.executable} -c 'from tng_compiler.cli import main; main()' check {argument} {redirection}"
+    result = subprocess.run(program, shell=True, capture_output=True, text=True, check=False, timeout=60)
+    assert result.returncode == code, result.stderr
+    assert "bug in tng" not in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_version_is_printed(run: Run) -> None:
