@@ -14,11 +14,10 @@ from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
 from tng_compiler.plan.allocate import listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.intervals import Interval, union
-from tng_compiler.plan.items import ports_of, where
+from tng_compiler.plan.items import items_of, ports_of
 from tng_compiler.plan.operator_sets import set_name
-from tng_compiler.plan.regions import Points, collapse
+from tng_compiler.plan.regions import collapse
 from tng_compiler.plan.types import (
-    EVERY_PORT,
     FAMILIES,
     CgroupLevel,
     Family,
@@ -44,7 +43,7 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
     for position, (entry, port) in enumerate(zip(config.entries, ports, strict=True)):
         regions: dict[Family, Region] = {}
         for family in FAMILIES:
-            regions[family], overlapping = collapse(family, destinations(entry.netfilter, family))
+            regions[family], overlapping = collapse(family, items_of(entry.netfilter, family))
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
@@ -74,15 +73,6 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         attest=entry.attest,
         verify=entry.verify,
     )
-
-
-def destinations(netfilter: Netfilter, family: Family) -> Points:
-    """Yield address, prefix length and ports of one family; no ``capture_dst``, absent or empty, is everything."""
-    if not netfilter.capture_dst:
-        yield 0, 0, (EVERY_PORT.first, EVERY_PORT.last)
-    for item in netfilter.capture_dst or ():
-        if (network := where(item, family)) is not None:
-            yield *network, ports_of(item)
 
 
 def _operator_sets(netfilter: Netfilter, family: Family) -> tuple[OperatorSet, ...]:

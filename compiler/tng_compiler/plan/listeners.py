@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry
+from tng_compiler.model.types import CaptureDst, Config, Entry, PortRange
 from tng_compiler.plan.allocate import EPHEMERAL
 
 
@@ -23,19 +23,19 @@ def listeners(config: Config, ports: tuple[int, ...]) -> Iterator[Diagnostic]:
             message = f"expected a listen port outside {EPHEMERAL[0]} to {EPHEMERAL[1]}, found {port}"
             advice = "the kernel gives these to outgoing connections, and one may have it when the runtime starts"
             yield Diagnostic(Code.LISTEN_PORT_EPHEMERAL, Severity.WARNING, message, _place(entry), (), advice)
+    lowest, highest = min(ports, default=0), max(ports, default=0)
     for entry in config.entries:
         for item in entry.netfilter.capture_dst or ():
-            yield from _captured(entry, item, owners)
+            if item.ports and item.ports.first <= highest and lowest <= item.ports.last:
+                yield from _captured(entry, item, item.ports, owners)
 
 
-def _captured(entry: Entry, item: CaptureDst, owners: dict[int, Entry]) -> Iterator[Diagnostic]:
+def _captured(entry: Entry, item: CaptureDst, ports: PortRange, owners: dict[int, Entry]) -> Iterator[Diagnostic]:
     """A range that names a listen port: on an egress its connections could not be told from direct ones."""
-    if item.ports is None:
-        return
-    if item.ports.last - item.ports.first < len(owners):
-        hits = [port for port in range(item.ports.first, item.ports.last + 1) if port in owners]
+    if ports.last - ports.first < len(owners):
+        hits = [port for port in range(ports.first, ports.last + 1) if port in owners]
     else:
-        hits = [port for port in owners if item.ports.first <= port <= item.ports.last]
+        hits = [port for port in owners if ports.first <= port <= ports.last]
     for port in sorted(hits):
         owner = owners[port]
         notes = (Note(_place(owner), f"listens on {port}"),)

@@ -25,11 +25,14 @@ def overlaps(family: Family, items: Iterable[Item]) -> Iterator[Diagnostic]:
         here = nodes[first, length]
         while around and around[-1][0] < first:
             around.pop()
-        for item in _in_one_network(here):
-            yield from _against(family, item, around)
-        yield from _duplicates(family, here)
-        last = first + (1 << (BITS[family] - length)) - 1
-        around.append((last, union(item.ports for item in here), here))
+        if around:
+            for item in _in_one_network(here):
+                yield from _against(family, item, around)
+        if len(here) > 1:
+            yield from _duplicates(family, here)
+        if length < BITS[family]:
+            last = first + (1 << (BITS[family] - length)) - 1
+            around.append((last, union(item.ports for item in here), here))
 
 
 def _in_one_network(here: list[Item]) -> Iterator[Item]:

@@ -9,43 +9,47 @@ a wide network into the gaps between the narrow ones. Cost: items times depth (3
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tng_compiler.plan.intervals import Interval, subtract, union
+from tng_compiler.plan.items import Item
 from tng_compiler.plan.types import BITS, Box, Family, Ports, Region
-
-Points = Iterable[tuple[int, int, Interval]]
 
 _LENGTH_BITS = 8  # a prefix length, up to 128, below the address in one sortable integer
 
 
-def collapse(family: Family, items: Points) -> tuple[Region, bool]:
-    """Return the union of ``items`` (first address, prefix length, ports), disjoint, and whether some might overlap.
+def collapse(family: Family, items: Iterable[Item]) -> tuple[Region, bool]:
+    """Return the union of ``items``, disjoint, and whether some might overlap.
 
     Address-adjacent boxes with the same ports are one box. The result depends on the set of items, not on their order.
     """
     bits = BITS[family]
     nodes: defaultdict[int, list[Interval]] = defaultdict(list)
-    for first, length, ports in items:
+    for _, _, first, length, ports in items:
         nodes[first << _LENGTH_BITS | length].append(ports)
     hostless = nodes.pop(0, [])
     everywhere = union(hostless)
     columns, touching = _columns(bits, nodes, everywhere)
     touching = touching or len(everywhere) < len(hostless)
-    rows: defaultdict[Interval, list[Interval]] = defaultdict(list)
-    for ports, spans in columns.items():
-        for span in spans:
-            rows[span].append(ports)
-    everywhere = union(everywhere + rows.pop((0, (1 << bits) - 1), []))
+    whole = (0, (1 << bits) - 1)
+    everywhere = union(everywhere + [ports for ports, spans in columns.items() if spans == [whole]])
+    boxes = [(*span, *ports) for ports, spans in columns.items() for span in spans if span != whole]
+    boxes.sort()
+    return Region(family, tuple(Ports(*ports) for ports in everywhere), tuple(_joined(boxes))), touching
+
+
+def _joined(boxes: list[tuple[int, int, int, int]]) -> Iterator[Box]:
+    """Yield sorted boxes as values, those of one address interval joined where their ports meet."""
     known: dict[Interval, Ports] = {}
-    boxes: list[Box] = []
-    for first, last in sorted(rows):
-        row = rows[first, last]
-        boxes += [
-            Box(first, last, known.get(ports) or known.setdefault(ports, Ports(*ports)))
-            for ports in (union(row) if len(row) > 1 else row)
-        ]
-    return Region(family, tuple(Ports(*ports) for ports in everywhere), tuple(boxes)), touching
+    before = (-1, -1, -1, -1)
+    for box in [*boxes, (-1, -1, -1, -1)]:
+        if box[2] == before[3] + 1 and box[0] == before[0] and box[1] == before[1]:
+            before = (*before[:3], box[3])
+            continue
+        if before[0] >= 0:
+            ports = before[2:]
+            yield Box(before[0], before[1], known.get(ports) or known.setdefault(ports, Ports(*ports)))
+        before = box
 
 
 def _columns(

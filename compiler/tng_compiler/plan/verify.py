@@ -49,16 +49,19 @@ def _disjoint(name: str, region: Region) -> None:
     ends: list[tuple[int, tuple[int, int]]] = []
     before = -1
     for box in region.boxes:
-        _require(before <= box.first <= box.last < limit, f"{name}: {box} is out of order or outside {region.family}")
-        before = box.first
-        while ends and ends[0][0] < box.first:
+        first, last, ports = box.first, box.last, (box.ports.first, box.ports.last)
+        if not before <= first <= last < limit:
+            raise PlanBug(f"{name}: {box} is out of order or outside {region.family}")
+        before = first
+        while ends and ends[0][0] < first:
             opened.remove(heappop(ends)[1])
-        ports = (box.ports.first, box.ports.last)
         at = bisect_left(opened, ports)
-        clash = [pair for pair in opened[max(at - 1, 0) : at + 1] if pair[0] <= ports[1] and ports[0] <= pair[1]]
-        _require(not clash and ports[0] <= ports[1], f"{name}: {box} overlaps ports {clash}")
+        if ports[0] > ports[1] or any(
+            one <= ports[1] and ports[0] <= two for one, two in opened[max(at - 1, 0) : at + 1]
+        ):
+            raise PlanBug(f"{name}: {box} overlaps others in its ports")
         opened.insert(at, ports)
-        heappush(ends, (box.last, ports))
+        heappush(ends, (last, ports))
 
 
 def _separate(what: str, ports: tuple[Ports, ...]) -> None:
