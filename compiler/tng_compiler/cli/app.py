@@ -106,18 +106,19 @@ def explain_code(
     raise typer.Exit(run_explain_code(code, markdown=markdown))
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})
 def apply(
+    context: typer.Context,
     document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
     state_dir: Annotated[
         str | None, typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE]")
     ] = None,
     strict: Strict = False,
 ) -> None:
-    """Compile a document and become the runtime that executes it."""
+    """Compile a document and become the runtime that executes it; options after -- go to `tng-runtime run`."""
     from tng_compiler.cli.apply import run_apply
 
-    raise typer.Exit(run_apply(document, state_dir, strict=strict))
+    raise typer.Exit(run_apply(document, state_dir, context.args, strict=strict))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -20,7 +20,7 @@ RUNTIME = "tng-runtime"
 STATE_ROOT = Path("/run/tng")
 
 
-def run_apply(argument: str, state_dir: str | None, *, strict: bool) -> Exit:
+def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, strict: bool) -> Exit:
     """Compile into a private directory and execute ``tng-runtime run`` on it; return only when there are faults."""
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
@@ -33,7 +33,7 @@ def run_apply(argument: str, state_dir: str | None, *, strict: bool) -> Exit:
     directory = Path(state_dir) if state_dir else STATE_ROOT / outcome.plan.instance
     _make_private(directory)
     write_directory(outcome.plan, directory)
-    return _become(program, ["run", str(directory)])
+    return _become(program, ["run", *options, str(directory)])
 
 
 def run_down(arguments: Sequence[str]) -> None:

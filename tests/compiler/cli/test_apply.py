@@ -13,7 +13,7 @@ import pytest
 from compiler.documents import ingress, text
 
 GOOD = text(ingress({"capture_dst": {"port": 8080}}))
-RECORDER = '#!/bin/sh\necho "called: $@"\ncd "$2" && echo *\nexit 7\n'
+RECORDER = '#!/bin/sh\necho "called: $@"\nfor last; do :; done\ncd "$last" 2>&- && echo *\nexit 7\n'
 
 
 @pytest.fixture
@@ -40,6 +40,12 @@ def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: 
     assert result.stdout.decode().splitlines() == [f"called: run {state}", "manifest.json ruleset.nft"]
     assert result.returncode == 7
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+def test_options_behind_two_dashes_are_the_runtimes(bin_: Path, tmp_path: Path) -> None:
+    result = tng(bin_, "apply", "-", "--state-dir", str(tmp_path / "state"), "--", "--drain", "5")
+    assert result.stdout.decode().splitlines()[0] == f"called: run --drain 5 {tmp_path / 'state'}"
+    assert tng(bin_, "apply", "-", "--stict").returncode == 2
 
 
 def test_apply_executes_nothing_for_a_document_with_faults(bin_: Path, tmp_path: Path) -> None:
