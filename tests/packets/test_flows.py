@@ -2,167 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import subprocess
-from collections.abc import Iterator
-from functools import cache
+import re
+from contextlib import closing
 
 import pytest
 
-from packets import flows
-from packets.cgroups import cgroups, socket_in, with_cgroups
-from packets.flows import CONFIGS, FLOWS, NOT_THERE, OLDER, SERVICES, Flow, Older
-from packets.wire import FAMILIES, SECRET, Conversation, Responder, client, ends, held, outcome, place
-from tng_compiler.emit import iptables, nft
-from tng_compiler.plan.build import build_plan
-from tng_compiler.plan.types import Plan
-from tng_demo.lab import Host, Lab, lab
+from packets.flows import CONFIGS, FLOWS, NOT_THERE, OLDER
+from packets.run import rules, wrong_flows
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
-# Connection tracking runs in a namespace only while some rule asks for it.
-TRACKER = "table inet tracker { chain a { type filter hook input priority 0; ct state new accept; }; }"
-OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
 BACKENDS = ("nft", "iptables")
 CASES = [(name, backend) for name in CONFIGS for backend in BACKENDS if (name, backend) not in NOT_THERE]
 
-
-@cache
-def plan_of(name: str) -> Plan:
-    """The plan of one configuration."""
-    plan, diagnostics = build_plan(CONFIGS[name], "0" * 64)
-    assert [diagnostic for diagnostic in diagnostics if diagnostic.severity.value == "error"] == []
-    return plan
-
-
-@contextlib.contextmanager
-def world(name: str) -> Iterator[tuple[Lab, Responder]]:
-    """Two hosts with services on both and, on ``host``, the listeners of the plan."""
-    wanted = (flows.APP, flows.EXEMPT, flows.OTHER) if "cgroup" in name else ()
-    with cgroups(*wanted), lab("host", "peer") as hosts, Responder() as responder:
-        hosts["peer"].run("ip", "addr", "add", "10.77.0.3/24", "dev", "eth0")
-        hosts["peer"].run("ip", "addr", "add", "fd77::3/64", "dev", "eth0", "nodad")
-        in_cgroup = {
-            flow.port: flow.cgroup for flow in FLOWS if flow.config == name and flow.way == "in" and flow.cgroup
-        }
-        for family, host, port in ((f, h, p) for f in FAMILIES for h in hosts.hosts.values() for p in SERVICES):
-            group = in_cgroup.get(port) if host.name == "host" else None
-            sock = socket_in(host, group, FAMILIES[family]) if group else None
-            responder.listen(host, family, port, sock, proxy=False)
-        for entry in plan_of(name).entries:
-            for family in FAMILIES:
-                responder.listen(hosts["host"], family, entry.listen_port, proxy=True)
-        yield hosts, responder
+# Each clause of the guard and of the capture, as a line that is taken out, and a configuration that must miss it.
+CLAUSES = {
+    "peers that speak first after the load": ("ingress_port", r".*goto guard_mid_stream.*\n"),
+    "requests that leave": ("ingress_port", r"\t\tjump ingress_0_guard.*\n"),
+    "requests that arrive": ("egress_port", r"\t\tjump egress_0_guard.*\n"),
+    "answers of services that leave": ("egress_port", r"(?<=ct direction reply) goto guard_answers(?=.*\n)"),
+    "services that speak first after the load": ("egress_port", r".*mid-stream or untracked.*\n"),
+    "listeners out of reach": ("egress_port", r".*counter name direct_to_listener.*\n"),
+    "own sockets exempt from the redirect": ("mesh", r"(?<=-105; policy accept;\n)\t\tmeta mark.*\n"),
+    "own sockets exempt from the guard": ("egress_local", r"(?<!accept;\n)\t\tmeta mark.*\n"),
+    "what this host sends to itself": ("egress_port", r".*fib saddr type local return.*\n"),
+    "local destinations of an ingress": ("ingress_port", r".*never captured by an ingress.*\n"),
+    "answers to this host's own requests": ("egress_all", r".*ct direction reply return.*\n"),
+    "exempt cgroups": ("ingress_cgroup", r".*@ingress_0_outside_3 return.*\n"),
+    "IPv6 kept from later entries": ("ingress_reject6", r".*tcp dport 8080 accept.*\n"),
+}
 
 
-def load(host: Host, plan: Plan, backend: str) -> None:
-    """Load the rules of ``plan`` and fill the operator's sets."""
-    if backend == "nft":
-        _run(host, nft.render(plan), "nft", "-f", "-")
-        for group in plan.operator_sets:
-            element = f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}"
-            _run(host, element, "nft", "-f", "-")
-        return
-    _run(host, iptables.render(plan), "sh")
-    for group in plan.operator_sets:
-        _run(host, f"add {group.name} {OPERATOR_SETS[group.name]} -exist", "ipset", "restore")
-
-
-def unload(host: Host, plan: Plan, backend: str) -> None:
-    """Remove the rules; nothing may be left."""
-    if backend == "nft":
-        _run(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
-        assert _run(host, "", "nft", "list", "ruleset") == ""
-        return
-    _run(host, iptables.render(plan), "sh", "-s", "remove")
-    assert "tng" not in _run(host, "", "iptables-save") + _run(host, "", "ip6tables-save")
-    left = _run(host, "", "ipset", "list", "-name").split()
-    assert left == [group.name for group in plan.operator_sets]
-
-
-def _run(host: Host, text: str, *argv: str) -> str:
-    argv = ("nsenter", f"--net=/run/netns/{host.namespace}", *with_cgroups(argv))
-    done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr + text
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    ("name", "backend"),
-    [(name, backend) for name in CONFIGS for backend in BACKENDS if (name, backend) not in NOT_THERE],
-)
+@pytest.mark.parametrize(("name", "backend"), CASES)
 def test_packets_go_where_the_plan_says(name: str, backend: str) -> None:
-    """Every flow of one configuration, then every connection older than the rules, with and without tracking before."""
-    wrong: list[str] = []
-    with world(name) as (hosts, responder):
-        host, plan = hosts["host"], plan_of(name)
-        wrong += _older(hosts, responder, plan, name, backend, "untracked")
-        wrong += [text for flow in FLOWS if flow.config == name and (text := _flow(hosts, plan, flow))]
-        unload(host, plan, backend)
-        _run(host, TRACKER, "nft", "-f", "-")
-        wrong += _older(hosts, responder, plan, name, backend, "tracked")
-    assert wrong == []
+    assert list(wrong_flows(name, backend, rules(name, backend))) == []
 
 
-def _flow(hosts: Lab, plan: Plan, flow: Flow) -> str:
-    expected = flow.expected
-    if expected == "passed":
-        expected = f"passed {flow.port}"
-    elif expected != "reset":
-        listen_port = next(entry.listen_port for entry in plan.entries if entry.name == expected)
-        expected = f"captured {listen_port} {place(flow.family, flow.address, flow.port)}"
-    sender = hosts["peer" if flow.way == "in" else "host"]
-    sock = _socket(sender, flow.family, flow.mark, flow.cgroup if flow.way == "out" else "")
-    found = outcome(sock, flow.address, flow.port)
-    return "" if found == expected else f"{flow.title}: {found}"
+@pytest.mark.parametrize("clause", CLAUSES)
+def test_a_rule_that_is_taken_out_is_missed_by_some_packet(clause: str) -> None:
+    """The flows prove each rule only if they fail without it."""
+    name, pattern = CLAUSES[clause]
+    instead = "" if pattern.endswith(r".*\n") else " return"
+    mutilated, count = re.subn(pattern, instead, rules(name, "nft"))
+    assert count
+    with closing(wrong_flows(name, "nft", mutilated)) as wrong:
+        assert next(wrong, None) is not None
 
 
-def _socket(sender: Host, family: str, mark: int, cgroup: str) -> socket.socket:
-    if not cgroup:
-        return client(sender, family, mark)
-    sock = socket_in(sender, cgroup, FAMILIES[family])
-    if mark:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
-    return sock
-
-
-def _older(hosts: Lab, responder: Responder, plan: Plan, name: str, backend: str, tracking: str) -> list[str]:
-    """Open the connections, load the rules, let one side speak first; return what went otherwise than the plan says."""
-    wrong = []
-    with contextlib.ExitStack() as stack:
-        opened = []
-        for case in (case for case in OLDER if case.config == name):
-            sender = hosts["peer" if case.way == "in" else "host"]
-            sock = _socket(sender, "ipv6" if ":" in case.address else "ipv4", case.mark, case.cgroup)
-            opened.append((case, stack.enter_context(held(responder, sock, case.address, case.port))))
-        load(hosts["host"], plan, backend)
-        for case, (near, far) in opened:
-            if found := _goes_on(responder, case, near, far):
-                wrong.append(f"{tracking} {case.title}: {found}")
-    return wrong
-
-
-def _goes_on(responder: Responder, case: Older, near: socket.socket, far: Conversation) -> str:
-    first, second = (near, far.connection) if case.first == "client" else (far.connection, near)
-    with contextlib.suppress(OSError):
-        first.send(SECRET)
-    if case.expected == "passed":
-        if case.first == "client":
-            return "" if responder.wait_until(far, SECRET) else "did not go on"
-        return "" if near.recv(4096) == SECRET else "did not go on"
-    ours = far.connection if case.way == "in" else near
-    if not ends(ours):
-        return "the end on the host lives on"
-    if case.way == "in" and case.first == "service":
-        return "the service spoke in plaintext" if _arrived(second) else ""
-    # What a peer sends in plaintext cannot be unsent, but it must not reach a service that demands attestation.
-    return "the client spoke in plaintext" if SECRET in far.received else ""
-
-
-def _arrived(sock: socket.socket) -> bool:
-    sock.settimeout(0.1)
-    try:
-        return sock.recv(65536) != b""
-    except OSError:
-        return False
+def test_the_table_of_flows_is_long_and_names_each_once() -> None:
+    titles = [flow.title for flow in FLOWS] + [case.title for case in OLDER]
+    assert len(FLOWS) >= 60
+    assert len(set(titles)) == len(titles)
+    assert {flow.config for flow in FLOWS} == set(CONFIGS)

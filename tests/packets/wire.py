@@ -21,7 +21,7 @@ from tng_demo.lab import Host
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 SO_ORIGINAL_DST = 80
 SECRET = b"in plaintext"
-PATIENCE = 3.0
+PATIENCE = 2.0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,163 @@
+"""Every flow and every older connection of one configuration, sent as packets; what went wrong is the result."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
+
+from packets import flows
+from packets.cgroups import cgroups, socket_in, with_cgroups
+from packets.flows import CONFIGS, FLOWS, OLDER, SERVICES, Flow, Older
+from packets.wire import FAMILIES, PATIENCE, SECRET, Conversation, Responder, client, ends, held, outcome, place
+from tng_compiler.emit import iptables, nft
+from tng_compiler.plan.build import build_plan
+from tng_compiler.plan.types import Plan
+from tng_demo.lab import Host, Lab, lab
+
+# Connection tracking runs in a namespace only while some rule asks for it.
+TRACKER = "table inet tracker { chain a { type filter hook input priority 0; ct state new accept; }; }"
+OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
+
+
+@cache
+def plan_of(name: str) -> Plan:
+    """The plan of one configuration."""
+    plan, diagnostics = build_plan(CONFIGS[name], "0" * 64)
+    assert [diagnostic for diagnostic in diagnostics if diagnostic.severity.value == "error"] == []
+    return plan
+
+
+@contextlib.contextmanager
+def world(name: str) -> Iterator[tuple[Lab, Responder]]:
+    """Two hosts with services on both and, on ``host``, the listeners of the plan."""
+    wanted = (flows.APP, flows.EXEMPT, flows.OTHER) if "cgroup" in name else ()
+    with cgroups(*wanted), lab("host", "peer") as hosts, Responder() as responder:
+        hosts["peer"].run("ip", "addr", "add", "10.77.0.3/24", "dev", "eth0")
+        hosts["peer"].run("ip", "addr", "add", "fd77::3/64", "dev", "eth0", "nodad")
+        in_cgroup = {
+            flow.port: flow.cgroup for flow in FLOWS if flow.config == name and flow.way == "in" and flow.cgroup
+        }
+        for family, host, port in ((f, h, p) for f in FAMILIES for h in hosts.hosts.values() for p in SERVICES):
+            group = in_cgroup.get(port) if host.name == "host" else None
+            sock = socket_in(host, group, FAMILIES[family]) if group else None
+            responder.listen(host, family, port, sock, proxy=False)
+        for entry in plan_of(name).entries:
+            for family in FAMILIES:
+                responder.listen(hosts["host"], family, entry.listen_port, proxy=True)
+        yield hosts, responder
+
+
+def rules(name: str, backend: str) -> str:
+    """What is loaded for one configuration."""
+    return nft.render(plan_of(name)) if backend == "nft" else iptables.render(plan_of(name))
+
+
+def load(host: Host, plan: Plan, backend: str, text: str) -> None:
+    """Load ``text`` and fill the operator's sets."""
+    if backend == "nft":
+        _run(host, text, "nft", "-f", "-")
+        for group in plan.operator_sets:
+            element = f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}"
+            _run(host, element, "nft", "-f", "-")
+        return
+    _run(host, text, "sh")
+    for group in plan.operator_sets:
+        _run(host, f"add {group.name} {OPERATOR_SETS[group.name]} -exist", "ipset", "restore")
+
+
+def unload(host: Host, plan: Plan, backend: str) -> None:
+    """Remove the rules; nothing may be left."""
+    if backend == "nft":
+        _run(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
+        assert _run(host, "", "nft", "list", "ruleset") == ""
+        return
+    _run(host, iptables.render(plan), "sh", "-s", "remove")
+    assert "tng" not in _run(host, "", "iptables-save") + _run(host, "", "ip6tables-save")
+    left = _run(host, "", "ipset", "list", "-name").split()
+    assert left == [group.name for group in plan.operator_sets]
+
+
+def _run(host: Host, text: str, *argv: str) -> str:
+    argv = ("nsenter", f"--net=/run/netns/{host.namespace}", *with_cgroups(argv))
+    done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr + text
+    return done.stdout
+
+
+def wrong_flows(name: str, backend: str, text: str) -> Generator[str, None, None]:
+    """Yield what goes otherwise than the plan says, with ``text`` loaded.
+
+    First the connections that are older than the rules while nothing tracked connections, then all new ones, then the
+    older ones again with tracking before.
+    """
+    with world(name) as (hosts, responder):
+        host, plan = hosts["host"], plan_of(name)
+        yield from _older(hosts, responder, name, lambda: load(host, plan, backend, text), "untracked")
+        yield from (found for flow in FLOWS if flow.config == name and (found := _flow(hosts, plan, flow)))
+        unload(host, plan, backend)
+        _run(host, TRACKER, "nft", "-f", "-")
+        yield from _older(hosts, responder, name, lambda: load(host, plan, backend, text), "tracked")
+
+
+def _flow(hosts: Lab, plan: Plan, flow: Flow) -> str:
+    expected = flow.expected
+    if expected == "passed":
+        expected = f"passed {flow.port}"
+    elif expected != "reset":
+        listen_port = next(entry.listen_port for entry in plan.entries if entry.name == expected)
+        expected = f"captured {listen_port} {place(flow.family, flow.address, flow.port)}"
+    sender = hosts["peer" if flow.way == "in" else "host"]
+    sock = _socket(sender, flow.family, flow.mark, flow.cgroup if flow.way == "out" else "")
+    found = outcome(sock, flow.address, flow.port)
+    return "" if found == expected else f"{flow.title}: {found}"
+
+
+def _socket(sender: Host, family: str, mark: int, cgroup: str) -> socket.socket:
+    if not cgroup:
+        return client(sender, family, mark)
+    sock = socket_in(sender, cgroup, FAMILIES[family])
+    if mark:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    return sock
+
+
+def _older(hosts: Lab, responder: Responder, name: str, load_rules: Callable[[], None], tracking: str) -> Iterator[str]:
+    """Open the connections, load the rules, let one side speak first; yield what goes otherwise than the plan says."""
+    with contextlib.ExitStack() as stack:
+        opened = []
+        for case in (case for case in OLDER if case.config == name):
+            sender = hosts["peer" if case.way == "in" else "host"]
+            sock = _socket(sender, "ipv6" if ":" in case.address else "ipv4", case.mark, case.cgroup)
+            opened.append((case, stack.enter_context(held(responder, sock, case.address, case.port))))
+        load_rules()
+        for case, (near, far) in opened:
+            if found := _goes_on(responder, case, near, far):
+                yield f"{tracking} {case.title}: {found}"
+
+
+def _goes_on(responder: Responder, case: Older, near: socket.socket, far: Conversation) -> str:
+    first, second = (near, far.connection) if case.first == "client" else (far.connection, near)
+    with contextlib.suppress(OSError):
+        first.send(SECRET)
+    if case.expected == "passed":
+        if case.first == "client":
+            return "" if responder.wait_until(far, SECRET) else "did not go on"
+        return "" if _arrived(near, PATIENCE) else "did not go on"
+    ours = far.connection if case.way == "in" else near
+    if not ends(ours):
+        return "the end on the host lives on"
+    if case.way == "in" and case.first == "service":
+        return "the service spoke in plaintext" if _arrived(second, 0.1) else ""
+    # What a peer sends in plaintext cannot be unsent, but it must not reach a service that demands attestation.
+    return "the client spoke in plaintext" if SECRET in far.received else ""
+
+
+def _arrived(sock: socket.socket, patience: float) -> bool:
+    sock.settimeout(patience)
+    try:
+        return sock.recv(65536) != b""
+    except OSError:
+        return False
