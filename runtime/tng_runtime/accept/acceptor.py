@@ -18,6 +18,7 @@ _BATCH = 32
 # Descriptors for everything that is not a connection: listeners, the service, the agent, the log.
 _RESERVED = 128
 _PER_CONNECTION = 2
+_RETRY_SECONDS = 1.0
 
 
 def connection_limit() -> int:
@@ -44,8 +45,7 @@ class Acceptor:
     def release(self) -> None:
         """One accepted connection is gone."""
         self._room += 1
-        if not self._accepting:
-            self._resume()
+        self._retry()
 
     def close(self) -> None:
         """Close the listeners: from now on the kernel answers captured connections with a reset."""
@@ -53,6 +53,10 @@ class Acceptor:
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+
+    def _retry(self) -> None:
+        if not self._accepting:
+            self._resume()
 
     def _resume(self) -> None:
         self._accepting = bool(self._listeners)
@@ -75,9 +79,10 @@ class Acceptor:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
-                # Out of descriptors or memory: the next release is the next chance.
-                log.error("accept_failed", detail=error.strerror)
+                # Out of descriptors or memory. The next release is a chance, but without a connection there is none.
+                log.error("accept_failed", detail=error.strerror, retry_seconds=_RETRY_SECONDS)
                 self._pause()
+                self._loop.call_later(_RETRY_SECONDS, self._retry)
                 return
             accepted.setblocking(False)
             self._room -= 1

@@ -78,5 +78,10 @@ class Poller:
         handlers = self._handlers
         for descriptor, events in self._epoll.poll(0, _BATCH):
             # A handler earlier in the batch may have closed this one.
-            if (handler := handlers.get(descriptor)) is not None:
+            if (handler := handlers.get(descriptor)) is None:
+                continue
+            try:
                 handler(events)
+            except Exception as error:
+                # Edges come once: those of the rest of the batch must not be lost to a bug in one handler.
+                self._loop.call_exception_handler({"message": "a readiness handler failed", "exception": error})
