@@ -69,6 +69,11 @@ class LinkCode(ExplainedCode):
         "The peer ended the connection in the middle of the handshake.",
         "Read the peer's log for this time: it may have refused this side.",
     )
+    TLS_FLOOD = (
+        "TLS-FLOOD",
+        "The peer sends key updates or session tickets without end, which cost time and carry nothing.",
+        "Find out who the peer is: no program needs that many.",
+    )
     TLS_HANDSHAKE = (
         "TLS-HANDSHAKE",
         "The handshake failed; OpenSSL's reason is in the detail.",

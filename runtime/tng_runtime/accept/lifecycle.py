@@ -43,6 +43,7 @@ class Event(Enum):
     TLS_CLOSE_NOTIFY = auto()
     PLAIN_BROKEN = auto()
     TLS_BROKEN = auto()
+    TLS_FLOODED = auto()
     REFUSED = auto()
     DEADLINE = auto()
     DRAIN_OVER = auto()
@@ -76,7 +77,10 @@ _ENDINGS: Final[Table] = {
     (state, event): (State.CLOSED, Action.ABORT)
     for states, events in (
         (_SETTING_UP, (Event.REFUSED, Event.DEADLINE, Event.DRAIN_OVER)),
-        (_RELAYING, (Event.PLAIN_BROKEN, Event.TLS_BROKEN, Event.DEADLINE, Event.DRAIN_OVER)),
+        (
+            _RELAYING,
+            (Event.PLAIN_BROKEN, Event.TLS_BROKEN, Event.TLS_FLOODED, Event.DEADLINE, Event.DRAIN_OVER),
+        ),
     )
     for state in states
     for event in events

@@ -18,14 +18,16 @@ from dataclasses import dataclass
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle, State
 from tng_runtime.kernel.readiness import BROKEN, ENDED, LOOK, READABLE, WRITABLE, Poller
 from tng_runtime.kernel.sockets import abort
-from tng_runtime.tunnel import openssl
+from tng_runtime.tunnel import flood, openssl
 from tng_runtime.tunnel.handshake import AttestedStream
 from tng_runtime.tunnel.openssl import SSL_get_error, SSL_read, SSL_write
 
 BUFFER = 256 << 10
 _RECORD = 16 << 10
-# After this many full buffers in one turn the other connections have theirs.
+# After this many full buffers in one turn the other connections have theirs. Records may be a byte long: a buffer counts
+# as full after so many of them.
 _TURNS = 4
+_RECORDS = 64
 _AGAIN = READABLE | WRITABLE
 
 
@@ -73,6 +75,7 @@ class _Link:
         "_connection",
         "_decrypted",
         "_finishing",
+        "_guard",
         "_held_plain",
         "_held_tls",
         "_life",
@@ -106,6 +109,7 @@ class _Link:
         self._ssl = openssl.handle(stream.connection)
         self._tls, self._tls_fd = stream.sock, stream.sock.fileno()
         self._plain, self._plain_fd = plain, plain.fileno()
+        self._guard = flood.watch(self._ssl)
         self._life = life
         self._plaintext = plaintext
         self._decrypted = decrypted
@@ -136,7 +140,8 @@ class _Link:
             self._decrypt()
         if events & READABLE and self._reading_plain and self._held_tls is None:
             self._encrypt(events)
-        elif events & BROKEN and not self._reading_plain:
+        elif events & BROKEN and not self._reading_plain and self._life.state is not State.CLOSED:
+            # Once both of its directions are closed, a hang-up is the kernel's word for just that.
             self.abort(Event.PLAIN_BROKEN)
 
     def _on_tls(self, events: int) -> None:
@@ -204,12 +209,17 @@ class _Link:
         pointer, size = memory.pointer, memory.size
         for _ in range(_TURNS):
             got = count = SSL_read(ssl, pointer, size)
-            while count > 0 and got <= size - _RECORD:
+            records = 1
+            while count > 0 and got <= size - _RECORD and records < _RECORDS:
                 count = SSL_read(ssl, pointer + got, size - got)
                 got += max(count, 0)
+                records += 1
             if got > 0:
                 self.to_plain += got
                 if not self._send(memory.view[:got]):
+                    # An error is met again by the next read. Until then it must not stay in the queue, which is the
+                    # thread's: SSL_get_error(3) would find it for every other connection.
+                    openssl.clear_errors()
                     return
             if count <= 0:
                 self._not_read(count)
@@ -224,7 +234,7 @@ class _Link:
             self._read_wants_write = True
         elif error == openssl.SSL_ERROR_ZERO_RETURN:
             self._reading_tls = False
-            self._end(Event.TLS_CLOSE_NOTIFY)
+            self._end(Event.TLS_FLOODED if self._guard.tripped else Event.TLS_CLOSE_NOTIFY)
         else:
             self._end(Event.TLS_BROKEN)
 
@@ -290,7 +300,7 @@ class _Link:
             self._plain.shutdown(socket.SHUT_WR)
 
     def _close(self, event: Event) -> None:
-        if self.done.done():
+        if self._plain.fileno() < 0:
             return
         self._forget()
         self._plain.close()
@@ -298,6 +308,7 @@ class _Link:
         self._report(event)
 
     def _forget(self) -> None:
+        flood.unwatch(self._ssl)
         self._poller.forget(self._tls_fd)
         self._poller.forget(self._plain_fd)
         self._held_tls = self._held_plain = None

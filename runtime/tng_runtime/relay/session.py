@@ -47,6 +47,8 @@ class Sessions:
         session = _Session(self._entry, self._door, self._relay, self._poller, captured)
         try:
             report = await session.run()
+            if report.ending is Event.TLS_FLOODED:
+                raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
             self._counts.relayed += 1
             session.log_end(report)
         except Refused as refused:

@@ -58,10 +58,19 @@ class AttestedStream:
 
 
 class Door:
-    """The handshake and the verification of one entry's connections."""
+    """The handshake, which may take ``deadline`` seconds, and the verification of one entry's connections."""
 
-    def __init__(self, side: Side, identity: Identity, verifier: Verifier | None, poller: Poller) -> None:
+    def __init__(
+        self,
+        side: Side,
+        identity: Identity,
+        verifier: Verifier | None,
+        poller: Poller,
+        *,
+        deadline: float = HANDSHAKE_SECONDS,
+    ) -> None:
         self._side = side
+        self._deadline = deadline
         self._identity = identity
         self._verifier = verifier
         self._poller = poller
@@ -76,10 +85,10 @@ class Door:
         else:
             connection.set_accept_state()
         try:
-            with anyio.fail_after(HANDSHAKE_SECONDS):
+            with anyio.fail_after(self._deadline):
                 await self._shake(connection, sock.fileno())
         except TimeoutError:
-            raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {HANDSHAKE_SECONDS:g} s") from None
+            raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
         if connection.get_alpn_proto_negotiated() != ALPN:
             raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
         return Handshaken(sock, connection)
