@@ -1,0 +1,434 @@
+"""The relay between a real application and a real TLS peer: ends, failures, back-pressure, fairness."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import select
+import socket
+import struct
+from collections.abc import AsyncIterator
+
+import anyio
+import anyio.lowlevel
+import pytest
+from OpenSSL import SSL
+
+from runtime.relay.peers import Floor, Relayed, floor, threaded, wait_until
+from tng_runtime.accept.lifecycle import Event, State
+from tng_runtime.manifest import Role
+from tng_runtime.relay import link as link_module
+
+pytestmark = pytest.mark.anyio
+
+ROLES: tuple[Role, ...] = ("ingress", "egress")
+BULK = 50_000_000
+QUEUED = 40_000
+
+
+@pytest.fixture
+async def ground() -> AsyncIterator[Floor]:
+    async with floor() as made:
+        yield made
+
+
+def receive_all(sock: socket.socket) -> bytes:
+    """Everything up to the end; a reset raises."""
+    parts = []
+    while part := sock.recv(1 << 18):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def read_until_close_notify(peer: SSL.Connection) -> bytes:
+    parts = []
+    while True:
+        try:
+            parts.append(peer.recv(1 << 16))
+        except SSL.ZeroReturnError:
+            return b"".join(parts)
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def no_clean_end(peer: SSL.Connection) -> str:
+    """How the peer's stream breaks; one that ended would be returned."""
+    with pytest.raises(SSL.Error) as caught:
+        read_until_close_notify(peer)
+    assert not isinstance(caught.value, (SSL.ZeroReturnError, SSL.WantReadError))
+    return repr(caught.value)
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_the_end_of_plaintext_becomes_close_notify_and_answers_still_flow(ground: Floor, role: Role) -> None:
+    one = await ground.connect(role)
+    one.app.sendall(b"question")
+    one.app.shutdown(socket.SHUT_WR)
+    assert await threaded(read_until_close_notify, one.peer) == b"question"
+    assert one.link._life.state is State.PLAIN_ENDED
+    for part in (b"a long ", b"answer " * 10_000, b"after the half-close"):
+        await threaded(one.peer.sendall, part)
+    one.peer.shutdown()
+    assert (await threaded(receive_all, one.app)).endswith(b"answer after the half-close")
+    assert await one.end() is Event.TLS_CLOSE_NOTIFY
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_close_notify_becomes_a_fin_and_answers_still_flow(ground: Floor, role: Role) -> None:
+    one = await ground.connect(role)
+    await threaded(one.peer.sendall, b"question")
+    one.peer.shutdown()
+    assert await threaded(receive_all, one.app) == b"question"
+    assert one.link._life.state is State.TLS_ENDED
+    for part in (b"a long ", b"answer " * 10_000, b"after the half-close"):
+        await threaded(one.app.sendall, part)
+    one.app.shutdown(socket.SHUT_WR)
+    assert (await threaded(read_until_close_notify, one.peer)).endswith(b"answer after the half-close")
+    assert await one.end() is Event.PLAIN_EOF
+
+
+async def test_an_end_that_waits_in_the_socket_before_the_relay_starts_is_half_a_close(ground: Floor) -> None:
+    """What the relay asks itself to look at again must not pass for a reset."""
+    for _ in range(20):
+        one = await ground.connect()
+        one.app.sendall(b"x" * (link_module.BUFFER * 5))
+        one.app.shutdown(socket.SHUT_WR)
+        assert len(await threaded(read_until_close_notify, one.peer)) == link_module.BUFFER * 5
+        one.peer.sendall(b"answer")
+        one.peer.shutdown()
+        assert await threaded(receive_all, one.app) == b"answer"
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_12_a_tls_stream_that_was_cut_resets_the_application(ground: Floor, half_closed: bool) -> None:
+    one = await ground.connect()
+    if half_closed:
+        one.app.shutdown(socket.SHUT_WR)
+        await threaded(read_until_close_notify, one.peer)
+    await threaded(one.peer.sendall, b"half of it")
+    one.peer_socket.shutdown(socket.SHUT_WR)
+    with pytest.raises(ConnectionResetError):
+        await threaded(receive_all, one.app)
+    assert await one.end() is Event.TLS_BROKEN
+
+
+async def test_a_forged_record_resets_the_application(ground: Floor) -> None:
+    one = await ground.connect()
+    one.peer_socket.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+    with pytest.raises(ConnectionResetError):
+        await threaded(receive_all, one.app)
+    assert await one.end() is Event.TLS_BROKEN
+
+
+@pytest.mark.parametrize("half_closed", [False, True])
+async def test_a_reset_of_the_plaintext_is_no_clean_end_for_the_peer(ground: Floor, half_closed: bool) -> None:
+    one = await ground.connect()
+    if half_closed:
+        one.app.shutdown(socket.SHUT_WR)
+        await threaded(read_until_close_notify, one.peer)
+    reset(one.app)
+    assert await one.end() is Event.PLAIN_BROKEN
+    if not half_closed:
+        no_clean_end(one.peer)
+    else:
+        assert one.peer_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or not one.peer_socket.recv(1)
+
+
+async def test_a_reset_of_the_peer_resets_the_application(ground: Floor) -> None:
+    one = await ground.connect()
+    reset(one.peer_socket)
+    with pytest.raises(ConnectionResetError):
+        await threaded(receive_all, one.app)
+    assert await one.end() is Event.TLS_BROKEN
+
+
+def odd_chunks(seed: int) -> list[bytes]:
+    """``BULK`` bytes, one byte to 700,000 at a time."""
+    generator = random.Random(seed)
+    block = generator.randbytes(710_000)
+    sizes, left = [], BULK
+    while left:
+        sizes.append(min(left, int(10 ** generator.uniform(0, 5.85))))
+        left -= sizes[-1]
+    return [block[:size] for size in sizes]
+
+
+def digest_of(chunks: list[bytes]) -> str:
+    found = hashlib.sha256()
+    for chunk in chunks:
+        found.update(chunk)
+    return found.hexdigest()
+
+
+async def test_50_megabytes_pass_both_ways_at_once_unchanged(ground: Floor) -> None:
+    """The peer's OpenSSL is one thread's at a time, so it reads and writes in turns."""
+    one = await ground.connect()
+    up, down = odd_chunks(1), odd_chunks(2)
+    got: dict[str, str] = {}
+
+    def application_sends() -> None:
+        for chunk in up:
+            one.app.sendall(chunk)
+        one.app.shutdown(socket.SHUT_WR)
+
+    def application_receives() -> None:
+        found = hashlib.sha256()
+        while part := one.app.recv(1 << 18):
+            found.update(part)
+        got["app"] = found.hexdigest()
+
+    def peer_works() -> None:
+        got["peer"] = exchange(one.peer, one.peer_socket, down)
+
+    async with anyio.create_task_group() as group:
+        for work in (application_sends, application_receives, peer_works):
+            group.start_soon(threaded, work)
+    assert got == {"app": digest_of(down), "peer": digest_of(up)}
+    assert await one.end() in (Event.PLAIN_EOF, Event.TLS_CLOSE_NOTIFY)
+    assert one.report is not None
+    assert (one.report.to_tls, one.report.to_plain) == (BULK, BULK)
+
+
+def exchange(peer: SSL.Connection, sock: socket.socket, chunks: list[bytes]) -> str:
+    """Send ``chunks`` and close_notify while everything is read up to close_notify; the digest of what was read."""
+    sock.setblocking(False)
+    found, to_send, offset, reading = hashlib.sha256(), iter([*chunks, b""]), 0, True
+    chunk = next(to_send)
+    writing = True
+    while reading or writing:
+        stuck = True
+        try:
+            if writing and not chunk:
+                peer.shutdown()
+                writing = False
+            while writing and chunk:
+                offset += peer.send(chunk[offset:])
+                stuck = False
+                if offset == len(chunk):
+                    chunk, offset = next(to_send), 0
+        except SSL.WantWriteError:
+            pass
+        try:
+            while reading:
+                found.update(peer.recv(1 << 18))
+                stuck = False
+        except SSL.WantReadError:
+            pass
+        except SSL.ZeroReturnError:
+            reading = False
+        if stuck and (reading or writing):
+            select.select([sock] if reading else [], [sock] if writing else [], [], 5)
+    return found.hexdigest()
+
+
+def send_until_stuck(peer: SSL.Connection, sock: socket.socket, data: bytes) -> int:
+    """How much of endless ``data`` the relay's side takes until nothing moves for a while."""
+    sock.setblocking(False)
+    sent = 0
+    while True:
+        try:
+            sent += peer.send(data)
+        except SSL.WantWriteError:
+            if not select.select([], [sock], [], 0.3)[1]:
+                return sent
+
+
+async def test_an_application_that_does_not_read_holds_the_peer_back(ground: Floor) -> None:
+    one = await ground.connect(app_buffer=4096)
+    data = b"0123456789abcdef" * 1024
+    sent = await threaded(send_until_stuck, one.peer, one.peer_socket, data)
+    held = one.link._held_plain
+    assert held is not None
+    assert len(held) <= link_module.BUFFER
+    # Beside what is held there are only the kernel's buffers of two sockets, each at most of tcp_wmem or tcp_rmem.
+    assert sent < 40_000_000
+    taken = one.link.to_plain
+    await anyio.lowlevel.checkpoint()
+    assert one.link.to_plain == taken, "nothing is read while something is held"
+
+    def take() -> int:
+        got = 0
+        while got < one.link.to_plain or one.link._held_plain is not None:
+            got += len(one.app.recv(1 << 18))
+        return got
+
+    got = await threaded(take)
+    assert got > taken
+    assert one.link._held_plain is None
+
+
+async def test_a_peer_that_does_not_read_holds_the_application_back(ground: Floor) -> None:
+    one = await ground.connect(peer_buffer=4096)
+    one.app.setblocking(False)
+
+    def fill() -> int:
+        sent = 0
+        while select.select([], [one.app], [], 0.3)[1]:
+            try:
+                sent += one.app.send(bytes(1 << 16))
+            except BlockingIOError:
+                continue
+        return sent
+
+    sent = await threaded(fill)
+    assert one.link._held_tls is not None
+    assert len(one.link._held_tls) <= link_module.BUFFER
+    assert sent < 40_000_000
+    one.app.shutdown(socket.SHUT_WR)
+    got = await threaded(read_until_close_notify, one.peer)
+    assert len(got) == sent
+
+
+async def test_close_notify_waits_for_room(ground: Floor) -> None:
+    one = await ground.connect(unix="peer")
+    await queue_towards_peer(one)
+    one.app.shutdown(socket.SHUT_WR)
+    await wait_until(lambda: one.link._finishing)
+    assert len(await threaded(read_until_close_notify, one.peer)) == QUEUED
+    one.peer.shutdown()
+    assert await threaded(receive_all, one.app) == b""
+    assert await one.end() is Event.TLS_CLOSE_NOTIFY
+
+
+async def test_a_last_close_notify_that_waits_for_room_is_sent_too(ground: Floor) -> None:
+    one = await ground.connect(unix="peer")
+    await queue_towards_peer(one)
+    one.peer.shutdown()
+    assert await threaded(receive_all, one.app) == b""
+    one.app.shutdown(socket.SHUT_WR)
+    await wait_until(lambda: one.link._finishing)
+    assert one.link._life.state is State.CLOSED
+    assert len(await threaded(read_until_close_notify, one.peer)) == QUEUED
+    assert await one.end() is Event.PLAIN_EOF
+
+
+async def test_a_last_close_notify_is_not_lost_to_the_hang_up_of_a_closed_socket(ground: Floor) -> None:
+    """With both directions of the plaintext closed its socket hangs up (epoll(7)) while close_notify still waits."""
+    one = await ground.connect(unix="peer")
+    await queue_towards_peer(one)
+    one.app.shutdown(socket.SHUT_WR)
+    one.peer.shutdown()
+    await wait_until(lambda: one.link._finishing and one.link._life.state is State.CLOSED)
+    for _ in range(10):
+        await anyio.lowlevel.checkpoint()
+    assert len(await threaded(read_until_close_notify, one.peer)) == QUEUED
+    assert await one.end() is Event.PLAIN_EOF
+
+
+async def queue_towards_peer(one: Relayed) -> None:
+    """Leave the relay's TLS socket without room for a byte, and nothing held.
+
+    A send buffer that is set smaller than what it holds takes nothing until that is gone.
+    """
+    one.app.sendall(bytes(QUEUED))
+    await wait_until(lambda: one.link.to_tls == QUEUED)
+    assert one.link._held_tls is None
+    one.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
+@pytest.mark.parametrize("waiting", [False, True])
+async def test_cancellation_closes_both_sides(ground: Floor, waiting: bool) -> None:
+    one = await ground.connect(unix="peer" if waiting else None)
+    if waiting:
+        await queue_towards_peer(one)
+        one.peer.shutdown()
+        one.app.shutdown(socket.SHUT_WR)
+        await wait_until(lambda: one.link._finishing and one.link._life.state is State.CLOSED)
+    one.scope.cancel()
+    with anyio.fail_after(5):
+        await one.ended.wait()
+    assert one.report is None
+    assert (one.near.fileno(), one.plain.fileno()) == (-1, -1)
+    if not waiting:
+        with pytest.raises(ConnectionResetError):
+            await threaded(receive_all, one.app)
+        no_clean_end(one.peer)
+
+
+async def test_abort_all_resets_everything_at_once(ground: Floor) -> None:
+    several = [await ground.connect(role) for role in ROLES * 2]
+    several[0].app.shutdown(socket.SHUT_WR)
+    await threaded(read_until_close_notify, several[0].peer)
+    ground.relay.abort_all(Event.DRAIN_OVER)
+    for one in several:
+        assert await one.end() is Event.DRAIN_OVER
+        with pytest.raises(ConnectionResetError):
+            await threaded(receive_all, one.app)
+
+
+async def test_no_descriptor_and_no_link_stays_behind() -> None:
+    async with floor() as ground:
+        before = len(os.listdir("/proc/self/fd"))
+        for number in range(30):
+            one = await ground.connect(ROLES[number % 2])
+            if number % 3 == 0:
+                reset(one.app)
+            elif number % 3 == 1:
+                one.peer.shutdown()
+                one.app.shutdown(socket.SHUT_WR)
+            else:
+                one.scope.cancel()
+            with anyio.fail_after(5):
+                await one.ended.wait()
+            one.app.close()
+            one.peer_socket.close()
+        assert len(os.listdir("/proc/self/fd")) == before
+        assert ground.relay._links == set()
+        assert ground.poller._handlers == {}
+
+
+@pytest.mark.parametrize("record", [16_000, 1])
+async def test_a_busy_connection_does_not_starve_a_quiet_one(ground: Floor, record: int) -> None:
+    """Between two steps of the quiet one the busy one gets a few turns, however small its records are."""
+    busy, quiet = await ground.connect(), await ground.connect()
+    stop = False
+
+    def flood() -> None:
+        data = bytes(record)
+        while not stop:
+            busy.peer.send(data)
+
+    def swallow() -> None:
+        while busy.app.recv(1 << 20):
+            pass
+
+    def talk() -> None:
+        for number in range(30):
+            ping = b"%04d" % number
+            quiet.app.sendall(ping)
+            assert quiet.peer.recv(100) == ping
+            quiet.peer.sendall(ping)
+            assert quiet.app.recv(100) == ping
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(threaded, flood)
+        group.start_soon(threaded, swallow)
+        await wait_until(lambda: busy.link.to_plain > 1000 * record)
+        before = busy.link.to_plain
+        with anyio.fail_after(10):
+            await threaded(talk)
+        passed = busy.link.to_plain - before
+        stop = True
+        await anyio.sleep(0.05)
+        busy.peer.shutdown()
+    assert 0 < passed < 60 * 16 * link_module._TURNS * link_module.BUFFER
+
+
+async def test_the_failure_of_one_connection_is_not_found_by_another(ground: Floor) -> None:
+    """OpenSSL's errors queue up per thread: one left there would break whoever asks next."""
+    broken, honest = await ground.connect(unix="app"), await ground.connect()
+    await threaded(broken.peer.sendall, bytes(QUEUED))
+    await wait_until(lambda: broken.link.to_plain == QUEUED)
+    broken.plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    broken.peer.send(b"one more")
+    broken.peer_socket.sendall(b"\x17\x03\x03\x00\x20" + bytes(32))
+    await wait_until(lambda: broken.link._held_plain is not None)
+    honest.peer.send(b"undisturbed")
+    assert await threaded(honest.app.recv, 100) == b"undisturbed"
+    assert not honest.ended.is_set()
+    assert (await threaded(receive_all, broken.app)).endswith(b"one more")
+    assert await broken.end() is Event.TLS_BROKEN
