@@ -1,0 +1,126 @@
+"""What earns a warning, and what is close to it and does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from packets.make import VERIFY, config, entry
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
+from tng_compiler.emit import iptables
+from tng_compiler.model.types import Config, Service
+from tng_compiler.plan.build import build_plan
+
+
+def found(document: Config) -> list[Diagnostic]:
+    """The diagnostics of a document."""
+    return list(build_plan(document, "0" * 64)[1])
+
+
+def codes(document: Config) -> list[Code]:
+    """Their codes."""
+    return [diagnostic.code for diagnostic in found(document)]
+
+
+def asking(url: str, *destinations: dict[str, object]) -> Config:
+    """An ingress whose service is at ``url``."""
+    return config(entry("ingress", 0, destinations, verify=replace(VERIFY, service=Service(url, ()))))
+
+
+@pytest.mark.parametrize(
+    ("url", "destination"),
+    [
+        ("http://10.9.0.7:8081/", {"host": "10.9.0.0/24"}),
+        ("https://10.9.0.7/", {"port": 443}),
+        ("http://10.9.0.7/", {"port": 80}),
+        ("https://as.example.com/", {"port": 400, "port_end": 500}),
+        ("https://[fd00::7]:9000/", {"host": "fd00::/64"}),
+    ],
+)
+def test_an_ingress_that_captures_its_service_is_told(url: str, destination: dict[str, object]) -> None:
+    assert codes(asking(url, destination)) == [Code.CAPTURES_SERVICE]
+
+
+@pytest.mark.parametrize(
+    ("url", "destination"),
+    [
+        ("http://127.0.0.1:8081/", {"port": 8081}),
+        ("http://localhost:8081/", {"port": 8081}),
+        ("http://[::1]:8081/", {"port": 8081}),
+        ("https://10.9.0.7/", {"host": "10.9.1.0/24"}),
+        ("https://10.9.0.7:8443/", {"port": 443}),
+        ("https://as.example.com/", {"host": "10.9.0.0/24"}),
+    ],
+)
+def test_a_service_out_of_reach_of_the_capture_is_not_mentioned(url: str, destination: dict[str, object]) -> None:
+    assert codes(asking(url, destination)) == []
+
+
+@pytest.mark.parametrize("port", [22, 53])
+def test_a_port_that_is_named_by_itself_is_meant(port: int) -> None:
+    assert codes(config(entry("ingress", 0, [{"port": port}]))) == []
+
+
+def test_a_narrow_capture_of_all_ports_is_not_broad() -> None:
+    assert codes(config(entry("ingress", 0, [{"host": "10.0.0.0/24"}, {"host": "fd00::/64"}]))) == []
+
+
+def test_a_broad_capture_names_what_it_takes_along() -> None:
+    (warning,) = found(config(entry("ingress", 0, [{"port": 20, "port_end": 60}])))
+    assert warning.code is Code.BROAD_CAPTURE
+    assert "DNS over TCP and SSH" in warning.message
+    (warning,) = found(config(entry("egress", 0, [{"port": 20, "port_end": 60}])))
+    assert "DNS" not in warning.message
+
+
+def test_a_broad_capture_of_one_cgroup_is_its_owners_choice() -> None:
+    assert codes(config(entry("ingress", 0, [], cgroup=["a.slice"]))) == []
+
+
+def test_bypass_is_open_only_where_ipv6_is_named() -> None:
+    assert codes(config(entry("ingress", 0, [{"host": "10.0.0.1"}], ipv6="bypass"))) == []
+    assert codes(config(entry("ingress", 0, [{"port": 80}], ipv6="bypass"))) == [Code.IPV6_OPEN]
+
+
+def test_entries_with_different_cgroups_do_not_shadow_each_other() -> None:
+    document = config(
+        entry("ingress", 0, [{"port": 80}], cgroup=["a.slice"]), entry("ingress", 1, [{"port": 80}], cgroup=["b.slice"])
+    )
+    assert codes(document) == []
+
+
+def test_an_exemption_leaves_something_for_the_next_entry() -> None:
+    document = config(
+        entry("ingress", 0, [{"port": 80}], nocgroup=["a.slice"]),
+        entry("ingress", 1, [{"port": 80}], cgroup=["a.slice"]),
+    )
+    assert codes(document) == []
+
+
+def test_the_entry_that_wins_is_named_with_a_packet_of_both() -> None:
+    document = config(
+        entry("egress", 0, [{"host": "10.0.0.0/24", "port": 80}]),
+        entry("egress", 1, [{"host": "10.0.0.7", "port": 1, "port_end": 100}], local=True),
+    )
+    (warning,) = found(document)
+    assert warning.code is Code.ITEM_PARTLY_SHADOWED
+    assert "TCP to 10.0.0.7:80" in warning.message
+    assert [note.place.pointer for note in warning.notes] == ["/add_egress/0/netfilter/capture_dst/0"]
+
+
+def test_roles_do_not_shadow_each_other() -> None:
+    assert codes(config(entry("ingress", 0, [{"port": 80}]), entry("egress", 0, [{"port": 80}]))) == []
+
+
+def test_the_same_mark_for_two_entries_is_no_collision() -> None:
+    document = config(entry("ingress", 0, [{"port": 80}], so_mark=7), entry("egress", 0, [{"port": 80}], so_mark=7))
+    assert codes(document) == []
+
+
+def test_what_iptables_has_not_is_named() -> None:
+    plan, _ = build_plan(config(entry("egress", 0, [{"port": 80}], nocgroup=["a.slice"])), "0" * 64)
+    (refusal,) = iptables.unsupported(plan)
+    assert (refusal.code, refusal.severity) == (Code.NOT_IN_IPTABLES, Severity.ERROR)
+    assert refusal.place.pointer == "/add_egress/0/netfilter/nocapture_cgroup"
