@@ -111,7 +111,8 @@ def apply(
     context: typer.Context,
     document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
     state_dir: Annotated[
-        str | None, typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE]")
+        str | None,
+        typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE.PID]"),
     ] = None,
     strict: Strict = False,
 ) -> None:

@@ -17,6 +17,7 @@ from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import compile_bytes
 
 RUNTIME = "tng-runtime"
+# Execution keeps the process id, by which the runtime knows its documents and removes them with its end.
 STATE_ROOT = Path("/run/tng")
 
 
@@ -30,7 +31,7 @@ def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, s
     if outcome.plan is None:
         return Exit.FINDINGS
     program = find_runtime()
-    directory = Path(state_dir) if state_dir else STATE_ROOT / outcome.plan.instance
+    directory = Path(state_dir) if state_dir else STATE_ROOT / f"{outcome.plan.instance}.{os.getpid()}"
     _make_private(directory)
     write_directory(outcome.plan, directory)
     return _become(program, ["run", *options, str(directory)])

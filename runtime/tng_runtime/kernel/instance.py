@@ -9,8 +9,8 @@ replaces the table, and ``down`` removes it. A live run is not ``down``'s busine
 when it is asked to stop, after it has drained; taking the rules from under it would let captured traffic pass
 in plaintext.
 
-The directory of the locks also holds, by the name of the table, the documents that ``tng apply`` compiled for the run.
-They go with it, so that nothing of it stays on the host.
+The directory of the locks also holds the documents that ``tng apply`` compiled for its run, by table and process id.
+They go with their run; those of a killed one go with the next run or with ``down``, so that nothing stays on the host.
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ LOCKS = Path("/run/tng")
 def hold(table: str, locks: Path = LOCKS) -> Iterator[None]:
     """Be the only run of ``table`` in this network namespace.
 
-    At the end the lock and the compiled documents of the run, ``locks``/``table``, are removed.
+    At the end the lock and the compiled documents of the run, ``locks``/``table``.``pid``, are removed.
     Raises ``HostError`` with the process id of the one that runs already, or if others can write to ``locks``.
     """
     # thread-self: a thread can be in another network namespace than its process (setns(2)).
     namespace = Path("/proc/thread-self/ns/net").stat().st_ino
     path = locks / f"{table}.{namespace}.lock"
-    descriptor = _acquire(path, table)
+    try:
+        descriptor = _acquire(path, table)
+    except HostError:
+        _discard_documents(table, locks)
+        raise
     try:
         yield
     finally:
-        shutil.rmtree(locks / table, ignore_errors=True)
+        _discard_documents(table, locks)
         path.unlink(missing_ok=True)
         os.close(descriptor)
         with contextlib.suppress(OSError):
@@ -55,6 +59,14 @@ def down(table: str, locks: Path = LOCKS) -> bool:
     nftables.require_privileges()
     with hold(table, locks):
         return nftables.remove(table)
+
+
+def _discard_documents(table: str, locks: Path) -> None:
+    """Remove what was compiled for this process, and for processes that are gone."""
+    for directory in locks.glob(f"{table}.*"):
+        owner = directory.name.removeprefix(f"{table}.")
+        if owner.isdecimal() and (owner == str(os.getpid()) or not Path("/proc", owner).exists()):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _acquire(path: Path, table: str) -> int:

@@ -70,12 +70,23 @@ def test_75_no_other_user_can_open_the_lock(locks: Path) -> None:
 
 
 def test_the_compiled_documents_go_with_their_run(locks: Path) -> None:
-    for table in ("tng", "tng_second"):
-        (locks / table).mkdir(parents=True)
-        (locks / table / "ruleset.nft").touch()
+    """Its own and those of a process that is gone; not another's (process 1 is always there), not another table's."""
+    own, gone, alive, second = f"tng.{os.getpid()}", "tng.99999999", "tng.1", f"tng_second.{os.getpid()}"
+    for name in (own, gone, alive, second):
+        (locks / name).mkdir(parents=True)
+        (locks / name / "ruleset.nft").touch()
     with instance.hold("tng", locks):
-        assert (locks / "tng" / "ruleset.nft").exists()
-    assert [path.name for path in locks.iterdir()] == ["tng_second"]
+        assert (locks / own / "ruleset.nft").exists()
+    assert sorted(path.name for path in locks.iterdir()) == [alive, second]
+
+
+def test_75_the_documents_of_a_run_that_came_second_go_and_those_of_the_first_stay(locks: Path) -> None:
+    with another_run("tng", locks) as holder:
+        for pid in (holder.pid, os.getpid()):
+            (locks / f"tng.{pid}").mkdir()
+        with pytest.raises(HostError), instance.hold("tng", locks):
+            pass
+        assert [path.name for path in locks.iterdir() if path.is_dir()] == [f"tng.{holder.pid}"]
 
 
 def test_the_lock_of_a_killed_run_is_free(locks: Path) -> None:
