@@ -1,4 +1,4 @@
-"""``python -m bench``: rounds that alternate between our pair of gateways and the Rust TNG's."""
+"""``python -m bench``: the tunnel, in rounds that alternate with the Rust TNG, and the compiler."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench import compiler
 from bench.phases import Figures, measure
 from bench.report import table
 from bench.sides import Program, Trust, tunnelled
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: tuple[Program, ...] = ("ours", "rust")
+SECTIONS = ("tunnel", "compiler")
 TRUSTS: tuple[Trust, ...] = ("no_ra", "attested")
 
 
@@ -24,11 +26,17 @@ def main() -> int:
     peer = Path(
         subprocess.run([ROOT / "scripts" / "fetch-peer"], capture_output=True, text=True, check=True).stdout.strip()
     )
-    tables = {trust: _rounds(trust, options.rounds, options.seconds, peer) for trust in options.trust}
-    text = "\n\n".join(f"### {trust}\n\n{lines}" for trust, lines in tables.items())
-    print(text)
-    if options.write:
-        _write(text, options.rounds, options.seconds)
+    sections: dict[str, str] = {}
+    if "tunnel" in options.only:
+        how = f"`scripts/bench --rounds {options.rounds} --seconds {options.seconds} --write`"
+        rounds = {trust: _rounds(trust, options.rounds, options.seconds, peer) for trust in options.trust}
+        sections["tunnel"] = "\n\n".join([how, *(f"### {trust}\n\n{lines}" for trust, lines in rounds.items())])
+    if "compiler" in options.only:
+        sections["compiler"] = compiler.tables(peer)
+    for name, text in sections.items():
+        print(text)
+        if options.write:
+            _write(name, text)
     return 0
 
 
@@ -43,13 +51,12 @@ def _rounds(trust: Trust, rounds: int, seconds: int, peer: Path) -> str:
     return table(figures["ours"], figures["rust"])
 
 
-def _write(text: str, rounds: int, seconds: int) -> None:
+def _write(section: str, text: str) -> None:
     path = ROOT / "docs" / "benchmarks.md"
-    begin, end = "<!-- tunnel: begin -->\n", "<!-- tunnel: end -->\n"
+    begin, end = f"<!-- {section}: begin -->\n", f"<!-- {section}: end -->\n"
     before, _, rest = path.read_text(encoding="utf-8").partition(begin)
     _, _, after = rest.partition(end)
-    how = f"`scripts/bench --rounds {rounds} --seconds {seconds} --write`\n\n"
-    path.write_text(before + begin + how + text + "\n" + end + after, encoding="utf-8")
+    path.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
 
 def _options() -> argparse.Namespace:
@@ -57,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="of each program and trust (5)")
     parser.add_argument("--seconds", type=int, default=3, help="of each phase (3)")
     parser.add_argument("--trust", nargs="+", choices=TRUSTS, default=TRUSTS)
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
     parser.add_argument("--write", action="store_true", help="replace the tables in docs/benchmarks.md")
     return parser.parse_args()
 

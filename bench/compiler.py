@@ -1,0 +1,101 @@
+"""How ``tng`` scales with ``capture_dst``, how fast it answers, and how many items the Rust TNG takes.
+
+Items are hosts, networks and port ranges in the proportion 8:1:1, of both families (for the Rust TNG of IPv4 alone),
+from a fixed seed. Every figure is the median of whole commands, start of the interpreter included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from ipaddress import IPv6Address
+from pathlib import Path
+
+from tng_demo.lab import lab
+from tng_demo.process import ProcessError
+from tng_demo.tunnel import write_config
+
+RUNS = 5
+SIZES = (1, 1_000, 10_000, 100_000)
+PEER_SIZES = (1_000, 1_500, 2_000)
+TNG = Path(sys.executable).with_name("tng")
+EXAMPLE = Path(__file__).parents[1] / "examples" / "ingress_netfilter.json"
+
+
+def tables(peer: Path) -> str:
+    """The section of docs/benchmarks.md about the compiler."""
+    with tempfile.TemporaryDirectory() as directory:
+        check = _median([str(TNG), "check", str(EXAMPLE)])[0]
+        rows = "\n".join(_row(size, Path(directory)) for size in SIZES)
+        answers = "\n".join(f"- {size:,} items: {_peer(size, peer, Path(directory))}" for size in PEER_SIZES)
+    return (
+        f"`tng check` of a small document: {check:.2f} s.\n\n"
+        "| items | `tng compile` s | peak MB | `nft -f` of the result s | ratio | ruleset MB |\n"
+        f"|---:|---:|---:|---:|---:|---:|\n{rows}\n\nThe Rust TNG, started with as many:\n\n{answers}"
+    )
+
+
+def _row(size: int, directory: Path) -> str:
+    source, ruleset = directory / "config.json", directory / "ruleset.nft"
+    source.write_text(json.dumps(_document(size)), encoding="utf-8")
+    seconds, peak = _median([str(TNG), "compile", str(source), "--emit", "nft"], ruleset)
+    load, _ = _median(["unshare", "--net", "nft", "-f", str(ruleset)])
+    written = ruleset.stat().st_size / 1e6
+    return f"| {size:,} | {seconds:.2f} | {peak:.0f} | {load:.2f} | {seconds / load:.1f}x | {written:.1f} |"
+
+
+def _median(argv: list[str], output: Path | None = None) -> tuple[float, float]:
+    runs = [_run(argv, output) for _ in range(RUNS)]
+    return statistics.median(took for took, _ in runs), max(memory for _, memory in runs)
+
+
+def _run(argv: list[str], output: Path | None) -> tuple[float, float]:
+    """Run a command; seconds of wall time and megabytes of its peak resident memory (wait4(2), in kilobytes)."""
+    with (output or Path(os.devnull)).open("wb") as sink:
+        began = time.perf_counter()
+        process = subprocess.Popen(argv, stdout=sink, stderr=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        took = time.perf_counter() - began
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(argv)}: exit {process.returncode}")
+    return took, usage.ru_maxrss / 1000
+
+
+def _peer(size: int, peer: Path, directory: Path) -> str:
+    with lab("client", "server") as hosts:
+        document = _document(size, families=(4,), trust={"no_ra": True})
+        process = hosts["client"].start(str(peer), "launch", "-c", str(write_config(directory / "peer.json", document)))
+        try:
+            process.wait_for("All services are ready", deadline=60)
+        except ProcessError:
+            too_long = "Argument list too long" in process.output()
+            return 'ends with "Argument list too long"' if too_long else "does not start"
+        return "starts"
+
+
+def _document(
+    size: int, families: tuple[int, ...] = (4, 6), trust: dict[str, object] | None = None
+) -> dict[str, object]:
+    chance = random.Random(1)
+    verify = {"verify": {"as_addr": "http://127.0.0.1:9/", "policy_ids": ["default"]}}
+    items = [_item(chance, number, families) for number in range(size)]
+    return {"add_ingress": [{"netfilter": {"capture_dst": items}, **(trust or verify)}]}
+
+
+def _item(chance: random.Random, number: int, families: tuple[int, ...]) -> dict[str, object]:
+    port = chance.randrange(1, 60_000)
+    a, b, c = (chance.randrange(256) for _ in range(3))
+    if number % 10 == 0:
+        return {"host": f"10.{a}.{b}.0/24", "port": port}
+    if number % 10 == 1:
+        return {"host": f"10.{a}.{b}.{c}", "port": port, "port_end": port + 100}
+    if number % 2 and 6 in families:
+        return {"host": str(IPv6Address((0xFD << 120) + chance.getrandbits(64))), "port": port}
+    return {"host": f"10.{a}.{b}.{c}", "port": port}
