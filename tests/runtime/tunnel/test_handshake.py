@@ -1,0 +1,349 @@
+"""The door against foreign TLS peers; the numbers are those of the catalogue of hostile inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+
+import anyio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.x509.oid import ObjectIdentifier
+from OpenSSL import SSL, crypto
+from OpenSSL._util import lib
+
+from runtime.tunnel import tls
+from runtime.tunnel.tls import Far, meet, offering, shaking
+from tng_demo.sample_service import SampleService
+from tng_runtime.attest.issue import generate_key
+from tng_runtime.errors import LinkCode
+from tng_runtime.kernel.readiness import Poller
+from tng_runtime.manifest import Service, Verify
+from tng_runtime.tunnel import credentials
+from tng_runtime.tunnel.contexts import MAX_CERTIFICATE_MESSAGE, Side
+from tng_runtime.tunnel.credentials import Credentials
+from tng_runtime.tunnel.handshake import AttestedStream, Handshaken
+from tng_runtime.tunnel.verifier import Verifier
+
+pytestmark = pytest.mark.anyio
+
+OTHER: dict[Side, Side] = {"client": "server", "server": "client"}
+
+
+@pytest.fixture
+async def poller() -> AsyncIterator[Poller]:
+    made = Poller()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def verifier(service: SampleService) -> Verifier:
+    return Verifier(
+        Verify("background_check", Service(service.url, ()), ("default",), (), False, None, None), so_mark=None
+    )
+
+
+async def throwaway() -> Credentials:
+    return await credentials.throwaway(datetime.now(UTC))
+
+
+def only(low: int, high: int) -> Callable[[SSL.Context], None]:
+    def prepare(context: SSL.Context) -> None:
+        context.set_min_proto_version(low)
+        context.set_max_proto_version(high)
+
+    return prepare
+
+
+def read_to_the_end(connection: SSL.Connection) -> bytes:
+    got = b""
+    try:
+        while part := connection.recv(1 << 16):
+            got += part
+    except SSL.Error:
+        return got
+    return got
+
+
+async def test_our_own_two_sides_agree_on_the_hybrid_and_send_no_ticket(poller: Poller) -> None:
+    """Both ends are ours here. After the handshake the server has sent nothing more."""
+    streams: list[AttestedStream] = []
+
+    async def shake(side: Side, sock: socket.socket) -> None:
+        door = await tls.our_door(poller, side)
+        poller.register(sock.fileno(), lambda _: None)
+        streams.append(await door.verify(await door.handshake(sock)))
+        poller.forget(sock.fileno())
+
+    with tls.loopback() as (near, far):
+        far.setblocking(False)
+        async with anyio.create_task_group() as group:
+            group.start_soon(shake, "client", near)
+            group.start_soon(shake, "server", far)
+        assert {(stream.group, stream.verdict) for stream in streams} == {("X25519MLKEM768", None)}
+        for stream in streams:
+            with pytest.raises(SSL.WantReadError):
+                stream.connection.recv(1)
+            with pytest.raises(BlockingIOError):
+                stream.sock.recv(1)
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_1_a_peer_of_tls_1_2_is_refused(poller: Poller, side: Side) -> None:
+    shown = await throwaway()
+    context = offering(OTHER[side], shown=shown, prepare=only(SSL.TLS1_2_VERSION, SSL.TLS1_2_VERSION))
+    met = await meet(poller, side, shaking(OTHER[side], context))
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_VERSION
+    assert met.far.failure is not None
+
+
+@pytest.mark.parametrize("alpn", [[], [b"h2"], [b"http/1.1", b"rats-tls/2"]], ids=["none", "h2", "others"])
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_2_3_a_peer_of_another_protocol_is_refused(poller: Poller, side: Side, alpn: list[bytes]) -> None:
+    shown = await throwaway()
+    met = await meet(poller, side, shaking(OTHER[side], offering(OTHER[side], alpn=alpn, shown=shown), read_to_the_end))
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_ALPN
+    assert met.far.received == b""
+
+
+async def test_ours_is_found_among_other_protocols(poller: Poller) -> None:
+    met = await meet(poller, "server", shaking("client", offering("client", alpn=[b"h2", b"rats-tls"])))
+    assert met.refused is None
+    assert met.far.connection is not None
+    assert met.far.connection.get_alpn_proto_negotiated() == b"rats-tls"
+
+
+def saying(data: bytes) -> tls.Program:
+    def program(far: Far) -> None:
+        far.sock.sendall(data)
+        far.sock.settimeout(10)
+        while part := far.sock.recv(1 << 16):
+            far.received += part
+
+    return program
+
+
+@pytest.mark.parametrize(
+    "said",
+    [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n" * 10, b"HTTP/1.1 200 OK\r\n\r\n", bytes(64)],
+    ids=["http", "ssh", "http_answer", "zeros"],
+)
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_6_plaintext_is_refused(poller: Poller, side: Side, said: bytes) -> None:
+    met = await meet(poller, side, saying(said))
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_PLAINTEXT
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_7_a_silent_peer_is_refused_at_the_deadline(poller: Poller, side: Side) -> None:
+    started = time.monotonic()
+    met = await meet(poller, side, saying(b""), deadline=0.2)
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_DEADLINE
+    assert 0.2 <= time.monotonic() - started < 5
+
+
+async def test_7_a_byte_now_and_then_does_not_prolong_the_deadline(poller: Poller) -> None:
+    def slow(far: Far) -> None:
+        for byte in b"\x16\x03\x01\x02\x00\x01" + bytes(500):
+            far.sock.sendall(bytes([byte]))
+            time.sleep(0.02)  # it is the slowness that is tested
+
+    met = await meet(poller, "server", slow, deadline=0.2)
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_DEADLINE
+
+
+async def test_8_a_hello_and_then_junk_is_refused_at_its_first_record(poller: Poller) -> None:
+    context = offering("client")
+
+    def program(far: Far) -> None:
+        connection = SSL.Connection(context)
+        connection.set_connect_state()
+        with pytest.raises(SSL.WantReadError):
+            connection.do_handshake()
+        far.sock.sendall(connection.bio_read(1 << 16))
+        for _ in range(256):
+            far.sock.sendall(bytes(1 << 16))
+
+    met = await meet(poller, "server", program)
+    assert met.refused is not None
+    assert str(met.refused.code).startswith("TLS-")
+    assert isinstance(met.far.failure, ConnectionError), "16 MB were not taken"
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_peer_that_leaves_in_the_middle_is_refused(poller: Poller, side: Side) -> None:
+    met = await meet(poller, side, lambda far: far.sock.close())
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_BROKEN
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_4_an_honest_certificate_with_another_private_key_fails(
+    poller: Poller, side: Side, verifier: Verifier
+) -> None:
+    honest = await throwaway()
+    context = offering(OTHER[side], shown=honest, key=key_without_the_secret(honest))
+    met = await meet(poller, side, shaking(OTHER[side], context, read_to_the_end), verifier=verifier)
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_HANDSHAKE
+    assert "signature" in met.refused.detail
+    assert met.far.received == b""
+
+
+def key_without_the_secret(honest: Credentials) -> crypto.PKey:
+    """A key that looks like that of ``honest``, with another secret number: OpenSSL refuses to pair what differs."""
+
+    def point(key: ec.EllipticCurvePrivateKey) -> bytes:
+        return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+    own = generate_key()
+    der = own.private_bytes(Encoding.DER, PrivateFormat.TraditionalOpenSSL, NoEncryption())
+    assert der.count(point(own)) == 1
+    return crypto.load_privatekey(crypto.FILETYPE_ASN1, der.replace(point(own), point(honest.private_key)))
+
+
+async def test_5_a_client_without_a_certificate_is_refused(poller: Poller, verifier: Verifier) -> None:
+    """In TLS 1.3 the client believes the handshake done before the server has refused it: it gets no byte."""
+    met = await meet(poller, "server", shaking("client", offering("client"), read_to_the_end), verifier=verifier)
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_NO_CERTIFICATE
+    assert met.far.received == b""
+
+
+async def test_a_client_is_asked_for_no_certificate_where_nobody_verifies_it(poller: Poller) -> None:
+    met = await meet(poller, "server", shaking("client", offering("client")))
+    assert met.shaken is not None
+    assert met.shaken.connection.get_peer_certificate() is None
+
+
+def large(size: int) -> Credentials:
+    """A certificate of ``size`` bytes or a few more."""
+    key = generate_key()
+    name = x509.Name([])
+    now = datetime.now(UTC)
+    oid = ObjectIdentifier("2.23.133.5.4.9")
+    der = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now)
+        .not_valid_after(now.replace(year=now.year + 1))
+        .add_extension(x509.UnrecognizedExtension(oid, bytes(size - 300)), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Credentials(der.public_bytes(Encoding.DER), key, now)
+
+
+@pytest.mark.parametrize("size", [95_000, 120_000, (1 << 20) - 64], ids=["95KB", "120KB", "1MiB"])
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_13_a_large_certificate_is_taken(poller: Poller, side: Side, size: int, verifier: Verifier) -> None:
+    shown = large(size)
+    met = await meet(poller, side, shaking(OTHER[side], offering(OTHER[side], shown=shown)), verifier=verifier)
+    assert met.shaken is not None, met.refused
+    assert met.door._chain(met.shaken.connection) == (shown.certificate_der,)
+    assert size - 300 < len(shown.certificate_der) <= 1 << 20
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_13_a_certificate_above_the_cap_is_refused(poller: Poller, side: Side, verifier: Verifier) -> None:
+    shown = large(MAX_CERTIFICATE_MESSAGE + 400)
+    met = await meet(poller, side, shaking(OTHER[side], offering(OTHER[side], shown=shown)), verifier=verifier)
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_CERT_SIZE
+
+
+async def test_9_what_would_resume_a_session_gets_a_full_handshake(poller: Poller) -> None:
+    """A foreign server's ticket is offered to ours, which shows its certificate anew."""
+    foreign, client = offering("server", shown=await throwaway()), offering("client")
+    session = foreign_session(client, foreign)
+    got: list[bytes] = []
+
+    def again(far: Far) -> None:
+        far.connection = connection = SSL.Connection(client, far.sock)
+        connection.set_connect_state()
+        connection.set_session(session)
+        connection.do_handshake()
+        connection.sendall(b"in time")
+        far.received = read_to_the_end(connection)
+
+    def read(shaken: Handshaken) -> None:
+        shaken.sock.setblocking(True)
+        got.append(shaken.connection.recv(100))
+
+    met = await meet(poller, "server", again, after=read)
+    assert met.shaken is not None, met.refused
+    assert got == [b"in time"]
+    assert met.far.connection is not None
+    for connection in (met.shaken.connection, met.far.connection):
+        assert not lib.SSL_session_reused(connection._ssl)
+    assert met.far.connection.get_peer_certificate() is not None
+
+
+def foreign_session(client: SSL.Context, server: SSL.Context) -> SSL.Session:
+    """A session of TLS 1.3, with the ticket that a foreign server sent."""
+    left, right = SSL.Connection(client), SSL.Connection(server)
+    left.set_connect_state()
+    right.set_accept_state()
+    for _ in range(4):
+        for one, other in ((left, right), (right, left)):
+            with contextlib.suppress(SSL.WantReadError):
+                one.do_handshake()
+            with contextlib.suppress(SSL.WantReadError):
+                other.bio_write(one.bio_read(1 << 16))
+    with pytest.raises(SSL.WantReadError):
+        left.recv(1)
+    session = left.get_session()
+    assert session is not None
+    return session
+
+
+async def test_10_a_server_that_sends_tickets_is_never_resumed(poller: Poller) -> None:
+    """The second hello offers no session (pre_shared_key, RFC 8446 section 4.2.11) and no early data."""
+    context = offering("server", shown=await throwaway())
+    hellos: list[set[int]] = []
+
+    def server(far: Far) -> None:
+        hellos.append(extensions(far.sock.recv(1 << 16, socket.MSG_PEEK)))
+        shaking("server", context)(far)
+        assert far.connection is not None
+        far.connection.sendall(b"and two tickets")
+
+    def read(shaken: Handshaken) -> None:
+        shaken.sock.setblocking(True)
+        assert shaken.connection.recv(100) == b"and two tickets"
+
+    door = await tls.our_door(poller, "client")
+    for _ in range(2):
+        met = await meet(poller, "client", server, door=door, after=read)
+        assert met.shaken is not None, met.refused
+        assert not lib.SSL_session_reused(met.shaken.connection._ssl)
+    assert hellos[0] == hellos[1]
+    assert not hellos[1] & {41, 42}
+    assert {16, 43, 51} <= hellos[1], "ALPN, versions and key shares were found, so the parser works"
+
+
+def extensions(hello: bytes) -> set[int]:
+    """The types of the extensions of a ClientHello (RFC 8446, section 4.1.2) in one record."""
+    rest = hello[5 + 4 + 2 + 32 :]
+    rest = rest[1 + rest[0] :]
+    rest = rest[2 + int.from_bytes(rest[:2]) :]
+    rest = rest[1 + rest[0] + 2 :]
+    found = set()
+    while rest:
+        found.add(int.from_bytes(rest[:2]))
+        rest = rest[4 + int.from_bytes(rest[2:4]) :]
+    return found
