@@ -1,8 +1,8 @@
 """The manifest, read with typed getters into frozen values.
 
 The runtime parses instead of validating: no JSON Schema library belongs to the trusted base of a TEE. Unknown members
-and versions are refused, because a member that is not understood may be a restriction that would be dropped. The format is
-``tng_schema/manifest.schema.json``.
+and versions are refused, because a member that is not understood may be a restriction that would be dropped. The format
+is ``tng_schema/manifest.schema.json``.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ def load_bundle(directory: Path) -> Bundle:
             hint="compile both again with `tng compile CONFIG -o DIR`; neither is edited by hand",
             exit_code=1,
         )
-    return Bundle(manifest, ruleset.decode("utf-8"))
+    try:
+        return Bundle(manifest, ruleset.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise HostError(f"{directory / 'ruleset.nft'}: not UTF-8", hint="compile it again", exit_code=1) from None
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -283,6 +286,8 @@ _absolute = _matching(r"/.*")
 
 
 def _kind(value: object) -> str:
+    if isinstance(value, (list, dict)):
+        return "an array" if isinstance(value, list) else "an object"
     return "nothing" if value in ("", None) else json.dumps(value)[:40]
 
 

@@ -1,0 +1,270 @@
+"""The manifest's reader: what the compiler writes is read whole, and whatever is wrong is refused with its path."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tng_compiler.emit import manifest as manifest_text
+from tng_compiler.emit import nft
+from tng_compiler.pipeline import compile_bytes
+from tng_runtime.errors import HostError
+from tng_runtime.manifest import Manifest, load_bundle, parse_manifest
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.json"))
+SHA = "0" * 64
+SERVICE = {"as_addr": "http://127.0.0.1:8081/", "as_headers": {"X-Tenant": "a"}}
+VERIFY = {
+    "model": "background_check",
+    "service": SERVICE,
+    "policy_ids": ["default"],
+    "trusted_certs_paths": ["/etc/ca.pem"],
+    "skip_as_token_cert_verify": False,
+    "issuer": "somebody",
+    "max_session_age": 3600,
+}
+ATTEST = {
+    "model": "passport",
+    "aa_path": "/run/aa.sock",
+    "refresh_interval": 600,
+    "service": SERVICE,
+    "policy_ids": ["default"],
+}
+ENTRY = {
+    "pointer": "/add_ingress/0",
+    "role": "ingress",
+    "listen_port": 15001,
+    "so_mark": 565,
+    "families": ["ipv4", "ipv6"],
+    "attest": ATTEST,
+    "verify": VERIFY,
+}
+WHOLE = {
+    "manifest_version": 1,
+    "compiler_version": "0.1.0",
+    "config_sha256": SHA,
+    "ruleset_sha256": SHA,
+    "table": "tng",
+    "kept_sets": ["blocked"],
+    "entries": [ENTRY],
+}
+MISSING = object()
+
+
+def encoded(document: object) -> bytes:
+    return json.dumps(document).encode()
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The whole manifest with ``value`` at ``path``, a JSON pointer."""
+    document: dict[str, Any] = json.loads(encoded(WHOLE))
+    *way, last = path.strip("/").split("/")
+    place: Any = document
+    for step in way:
+        place = place[int(step)] if isinstance(place, list) else place[step]
+    if value is MISSING:
+        del place[last]
+    else:
+        place[int(last) if isinstance(place, list) else last] = value
+    return document
+
+
+def refused(data: bytes) -> HostError:
+    with pytest.raises(HostError) as caught:
+        parse_manifest(data)
+    assert caught.value.exit_code == 1
+    return caught.value
+
+
+def members(value: object, path: str = "") -> list[str]:
+    """The pointers of all members below ``value``, but for those of the map of headers."""
+    if isinstance(value, dict):
+        return [
+            found
+            for name, item in value.items()
+            for found in (f"{path}/{name}", *([] if name == "as_headers" else members(item, f"{path}/{name}")))
+        ]
+    if isinstance(value, list):
+        return [found for index, item in enumerate(value) for found in members(item, f"{path}/{index}")]
+    return []
+
+
+WRONG: list[tuple[str, object]] = [
+    ("/manifest_version", 2),
+    ("/manifest_version", True),
+    ("/manifest_version", "1"),
+    ("/compiler_version", ""),
+    ("/config_sha256", "A" * 64),
+    ("/config_sha256", SHA + "\n"),
+    ("/ruleset_sha256", SHA[1:]),
+    ("/table", "other"),
+    ("/table", "tng_"),
+    ("/table", "tng; delete table inet filter"),
+    ("/kept_sets/0", "x; drop"),
+    ("/kept_sets/0", "$(id)"),
+    ("/kept_sets/0", "a" * 32),
+    ("/entries", []),
+    ("/entries", {}),
+    ("/entries", [ENTRY, ENTRY]),
+    ("/entries/0", None),
+    ("/entries/0/pointer", "/add_ingress/-1"),
+    ("/entries/0/role", "both"),
+    ("/entries/0/listen_port", 0),
+    ("/entries/0/listen_port", 65536),
+    ("/entries/0/listen_port", 15001.0),
+    ("/entries/0/listen_port", True),
+    ("/entries/0/so_mark", 0),
+    ("/entries/0/so_mark", 1 << 32),
+    ("/entries/0/families", []),
+    ("/entries/0/families", ["ipv4", "ipv4"]),
+    ("/entries/0/families/0", "ipx"),
+    ("/entries/0/attest", False),
+    ("/entries/0/attest/model", "other"),
+    ("/entries/0/attest/aa_path", "run/aa.sock"),
+    ("/entries/0/attest/refresh_interval", -1),
+    ("/entries/0/attest/service", None),
+    ("/entries/0/attest/policy_ids/0", 1),
+    ("/entries/0/verify/model", None),
+    ("/entries/0/verify/service", None),
+    ("/entries/0/verify/service/as_addr", "ftp://x"),
+    ("/entries/0/verify/service/as_addr", "http://"),
+    ("/entries/0/verify/service/as_headers", []),
+    ("/entries/0/verify/service/as_headers/X-Tenant", 1),
+    ("/entries/0/verify/policy_ids", []),
+    ("/entries/0/verify/policy_ids/0", ""),
+    ("/entries/0/verify/trusted_certs_paths/0", "ca.pem"),
+    ("/entries/0/verify/skip_as_token_cert_verify", 0),
+    ("/entries/0/verify/issuer", ""),
+    ("/entries/0/verify/max_session_age", 0),
+]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_what_the_compiler_writes_is_read_without_loss(example: Path, tmp_path: Path) -> None:
+    plan = compile_bytes(example.name, example.read_bytes()).plan
+    assert plan is not None
+    ruleset = nft.render(plan)
+    written = manifest_text.render(plan, ruleset)
+    document = json.loads(written)
+    (tmp_path / "manifest.json").write_text(written, encoding="utf-8")
+    (tmp_path / "ruleset.nft").write_text(ruleset, encoding="utf-8")
+    bundle = load_bundle(tmp_path)
+    assert bundle.ruleset == ruleset
+    assert as_document(bundle.manifest) == {name: document[name] for name in document if name != "manifest_version"}
+
+
+def as_document(value: object) -> object:
+    """Frozen values as the JSON that they were read from."""
+    if isinstance(value, tuple):
+        return [as_document(item) for item in value]
+    if hasattr(value, "__dataclass_fields__"):
+        plain = {name: as_document(getattr(value, name)) for name in value.__dataclass_fields__}
+        if "as_headers" in plain:
+            plain["as_headers"] = dict(value.as_headers)  # type: ignore[attr-defined]  # a Service has them
+        return plain
+    return value
+
+
+@pytest.mark.parametrize(("path", "value"), WRONG, ids=lambda value: str(value)[:40])
+def test_a_wrong_member_is_refused_with_its_path(path: str, value: object) -> None:
+    error = refused(encoded(changed(path, value)))
+    assert f"{path}:" in error.message
+
+
+@pytest.mark.parametrize("path", members(WHOLE))
+def test_a_missing_member_is_refused_with_its_path(path: str) -> None:
+    assert f"{path}: is missing" in refused(encoded(changed(path, MISSING))).message
+
+
+@pytest.mark.parametrize(
+    "at", ["", "/entries/0", "/entries/0/attest", "/entries/0/verify", "/entries/0/verify/service"]
+)
+def test_an_unknown_member_is_refused_because_it_may_restrict_something(at: str) -> None:
+    assert f"{at}/only_on_tuesdays: is not known" in refused(encoded(changed(f"{at}/only_on_tuesdays", None))).message
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not a JSON document"),
+        (b"{", "not a JSON document"),
+        (b"\xff\xfe", "not a JSON document"),
+        (b'{"table":"tng","table":"tng"}', "twice"),
+        (b'{"manifest_version":1,"entries":[{"role":"a","role":"b"}]}', "twice"),
+        (b'{"manifest_version":NaN}', "NaN"),
+        (b'{"manifest_version":' + b"9" * 5000 + b"}", "not a JSON document"),
+        (b"[" * 100_000, "not a JSON document"),
+        (b"null", "expected an object"),
+    ],
+    ids=["empty", "cut", "not_utf8", "twice", "twice_below", "nan", "huge_number", "deep", "null"],
+)
+def test_what_is_no_strict_json_is_refused(data: bytes, reason: str) -> None:
+    assert reason in refused(data).message
+
+
+def test_a_document_just_within_the_depth_of_the_parser_is_refused_in_words() -> None:
+    """Saying what was wrong must not need more depth than reading it did."""
+    said = set()
+    for depth in range(sys.getrecursionlimit() - 200, sys.getrecursionlimit()):
+        message = refused(b'{"manifest_version":' + b"[" * depth + b"]" * depth + b"}").message
+        said.add("not a JSON document" in message)
+    assert said == {True, False}, "the depths lie on both sides of what the parser takes"
+
+
+def test_a_ruleset_of_another_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(encoded(WHOLE))
+    (tmp_path / "ruleset.nft").write_text("table inet tng { }\n")
+    with pytest.raises(HostError, match="the manifest belongs to") as caught:
+        load_bundle(tmp_path)
+    assert caught.value.exit_code == 1
+
+
+def test_a_ruleset_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    ruleset = b"table inet tng { \xff }\n"
+    (tmp_path / "manifest.json").write_bytes(encoded({**WHOLE, "ruleset_sha256": hashlib.sha256(ruleset).hexdigest()}))
+    (tmp_path / "ruleset.nft").write_bytes(ruleset)
+    with pytest.raises(HostError) as caught:
+        load_bundle(tmp_path)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("missing", ["manifest.json", "ruleset.nft"])
+def test_a_missing_document_is_named(tmp_path: Path, missing: str) -> None:
+    for name in {"manifest.json", "ruleset.nft"} - {missing}:
+        (tmp_path / name).write_bytes(encoded(WHOLE))
+    with pytest.raises(HostError, match=missing) as caught:
+        load_bundle(tmp_path)
+    assert caught.value.exit_code == 1
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(path=st.sampled_from(["/x", *members(WHOLE)]), value=JSON)
+def test_any_json_in_any_place_gives_a_manifest_or_one_kind_of_error(path: str, value: object) -> None:
+    only_host_errors(lambda: parse_manifest(encoded(changed(path, value))))
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=200) | JSON.map(encoded))
+def test_any_bytes_give_one_kind_of_error(data: bytes) -> None:
+    only_host_errors(lambda: parse_manifest(data))
+
+
+def only_host_errors(parse: Callable[[], Manifest]) -> None:
+    with contextlib.suppress(HostError):
+        assert isinstance(parse(), Manifest)
