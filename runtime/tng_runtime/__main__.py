@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import traceback
 from pathlib import Path
@@ -49,6 +50,13 @@ def _report(error: BaseException, *, debug: bool) -> int:
     return 2
 
 
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tng-runtime", description="Execute what `tng compile -o DIR` wrote.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -57,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="load the rules and serve until SIGINT or SIGTERM")
     run.add_argument("directory", type=Path, metavar="DIR", help="with manifest.json and ruleset.nft")
-    run.add_argument("--drain", type=float, default=10.0, metavar="SECONDS", help="for open connections (10)")
+    run.add_argument("--drain", type=_seconds, default=10.0, metavar="SECONDS", help="for open connections (10)")
     run.add_argument(
         "--keep-rules",
         action="store_true",

@@ -34,7 +34,10 @@ from tng_runtime.tunnel.verifier import Verifier
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """``drain_seconds``: how long open connections go on after a signal; ``keep_rules``: leave the table, closed."""
+    """``drain_seconds``: how long open connections go on after a signal, unless a second one ends them at once.
+
+    ``keep_rules``: leave the table, closed.
+    """
 
     drain_seconds: float = 10.0
     keep_rules: bool = False
@@ -57,16 +60,16 @@ def run(directory: Path, options: Options) -> None:
 
 
 async def _run(bundle: Bundle, options: Options) -> None:
-    stop = anyio.Event()
+    stop, hurry = anyio.Event(), anyio.Event()
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with anyio.create_task_group() as background:
-            background.start_soon(_first_signal, signals, stop)
-            await serve(bundle, options, stop, background)
+            background.start_soon(_on_signals, signals, stop, hurry)
+            await serve(bundle, options, stop, hurry, background)
             background.cancel_scope.cancel()
 
 
-async def serve(bundle: Bundle, options: Options, stop: anyio.Event, background: TaskGroup) -> None:
-    """Start, serve until ``stop``, drain, clean up; ``background`` gets what goes on beside it."""
+async def serve(bundle: Bundle, options: Options, stop: anyio.Event, hurry: anyio.Event, background: TaskGroup) -> None:
+    """Start, serve until ``stop``, drain until ``hurry``, clean up; ``background`` gets what goes on beside it."""
     trusts = await _prove(bundle.manifest, stop)
     if stop.is_set():
         return
@@ -86,6 +89,7 @@ async def serve(bundle: Bundle, options: Options, stop: anyio.Event, background:
             await stop.wait()
             acceptor.close()
             connections.cancel_scope.deadline = anyio.current_time() + options.drain_seconds
+            background.start_soon(_cancel_on, hurry, connections)
         if not options.keep_rules:
             nftables.remove(bundle.manifest.table)
         log.info("stopped", relayed=counts.relayed, rules_kept=options.keep_rules, **_refusals(counts))
@@ -116,9 +120,11 @@ async def _prove(manifest: Manifest, stop: anyio.Event) -> list[_Trust]:
 
 
 def _bind(trusts: list[_Trust], resources: ExitStack) -> list[tuple[_Trust, socket.socket]]:
-    bound = [(trust, listener) for trust in trusts for listener in listeners(trust.entry)]
-    for _, listener in bound:
-        resources.callback(listener.close)
+    bound: list[tuple[_Trust, socket.socket]] = []
+    for trust in trusts:
+        for listener in listeners(trust.entry):
+            resources.callback(listener.close)
+            bound.append((trust, listener))
     return bound
 
 
@@ -145,14 +151,16 @@ def _handlers(
     return {trust.entry.pointer: handler(trust) for trust in trusts}
 
 
-async def _first_signal(signals: AsyncIterator[signal.Signals], stop: anyio.Event) -> None:
+async def _on_signals(signals: AsyncIterator[signal.Signals], stop: anyio.Event, hurry: anyio.Event) -> None:
     async for number in signals:
-        log.info("stopping", signal=number.name)
+        log.info("hurrying" if stop.is_set() else "stopping", signal=number.name)
+        if stop.is_set():
+            hurry.set()
         stop.set()
 
 
-async def _cancel_on(stop: anyio.Event, group: TaskGroup) -> None:
-    await stop.wait()
+async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
+    await event.wait()
     group.cancel_scope.cancel()
 
 

@@ -1,0 +1,69 @@
+"""The command line of the runtime, as a program: its exit codes and its last words. Nothing here needs privileges."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ingress_no_ra.json"
+TNG = str(Path(sys.prefix) / "bin" / "tng")
+RUNTIME = str(Path(sys.prefix) / "bin" / "tng-runtime")
+
+
+@pytest.fixture
+def compiled(tmp_path: Path) -> Path:
+    subprocess.run([TNG, "compile", str(EXAMPLE), "-o", str(tmp_path)], check=True, capture_output=True, timeout=60)
+    return tmp_path
+
+
+def failing(status: int, *argv: str) -> str:
+    done = subprocess.run([RUNTIME, *argv], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        (),
+        ("walk",),
+        ("run",),
+        ("run", "x", "--drain", "-1"),
+        ("run", "x", "--drain", "nan"),
+        ("run", "x", "--drain", "soon"),
+        ("--log-format", "xml", "run", "x"),
+    ],
+    ids=lambda argv: "_".join(argv) or "nothing",
+)
+def test_a_wrong_command_line_ends_with_2(argv: tuple[str, ...]) -> None:
+    assert "usage: tng-runtime" in failing(2, *argv)
+
+
+def test_a_directory_that_is_not_there_ends_with_1_and_says_how_to_make_it(tmp_path: Path) -> None:
+    said = failing(1, "run", str(tmp_path / "nowhere"))
+    assert "nowhere/manifest.json" in said
+    assert "help: make it with `tng compile" in said
+
+
+def test_a_ruleset_that_was_changed_ends_with_1(compiled: Path) -> None:
+    with (compiled / "ruleset.nft").open("a") as ruleset:
+        ruleset.write("# harmless\n")
+    assert "ruleset.nft: its SHA-256 is" in failing(1, "run", str(compiled))
+
+
+def test_a_manifest_that_was_changed_ends_with_1_and_the_member(compiled: Path) -> None:
+    manifest = json.loads((compiled / "manifest.json").read_text())
+    manifest["entries"][0]["listen_port"] = "15001"
+    (compiled / "manifest.json").write_text(json.dumps(manifest))
+    assert "/entries/0/listen_port: expected an integer" in failing(1, "run", str(compiled))
+
+
+def test_the_version_is_told() -> None:
+    done = subprocess.run([RUNTIME, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("tng-runtime 0.")
