@@ -28,6 +28,21 @@ MADE = {
     "shape_too_many_entries": json.dumps(
         {"add_ingress": [{"netfilter": {"capture_dst": {"port": 1}}, "no_ra": True}] * 1001}
     ).encode(),
+    "plan_too_fragmented": json.dumps(
+        {
+            "add_ingress": [
+                {
+                    "netfilter": {
+                        "capture_dst": [
+                            *({"host": "10.0.0.0/16", "port": 2 * port} for port in range(1, 1001)),
+                            *({"host": f"10.0.{n // 250}.{n % 250}"} for n in range(260)),
+                        ]
+                    },
+                    "verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]},
+                }
+            ]
+        }
+    ).encode(),
     "plan_entries_nested_too_deep": json.dumps(
         {
             "add_ingress": [

@@ -140,6 +140,11 @@ CAPTURE: dict[Code, Explanation] = {
         '{"ipv6": "bypass"}',
         '{"ipv6": "reject"}',
     ),
+    Code.TOO_FRAGMENTED: Explanation(
+        "Overlaps in too many pieces",
+        "The rows of a set must not overlap. A network with thousands of separate ports around thousands of hosts with "
+        "all their ports would need millions of rows.",
+    ),
     Code.NOT_IN_IPTABLES: Explanation(
         "A condition that iptables cannot express",
         "iptables compares the cgroup of the sending socket only. On an egress the service's is meant, which nft finds "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
@@ -17,6 +18,7 @@ from tng_compiler.plan.shadows import shadows
 from tng_compiler.plan.types import Family
 
 LIMIT = 8
+MOST = 500
 _ROLES: tuple[Role, Role] = ("ingress", "egress")
 
 
@@ -53,13 +55,14 @@ def _once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
 def _limited(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     counted: Counter[Code] = Counter()
     last: dict[Code, Diagnostic] = {}
-    for diagnostic in found:
+    for diagnostic in islice(found, MOST):
         counted[diagnostic.code] += 1
         last[diagnostic.code] = diagnostic
         if counted[diagnostic.code] <= LIMIT:
             yield diagnostic
     for code, count in counted.items():
         if count > LIMIT:
-            message = f"expected few findings of a kind, found {count - LIMIT} more of {code.value} in this entry"
+            many = f"{count - LIMIT}" if sum(counted.values()) < MOST else "many"
+            message = f"expected few findings of a kind, found {many} more of {code.value} in this entry"
             severity = last[code].severity
             yield Diagnostic(Code.MORE_OF_A_KIND, severity, message, Place(last[code].place.pointer))

@@ -9,14 +9,15 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from tng_compiler import __version__
-from tng_compiler.diagnostics.diagnostic import Diagnostic
+from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
 from tng_compiler.plan.allocate import listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.items import items_of, ports_of
 from tng_compiler.plan.operator_sets import set_name
-from tng_compiler.plan.regions import collapse
+from tng_compiler.plan.regions import MOST_ROWS, TooFragmentedError, collapse
 from tng_compiler.plan.types import (
     FAMILIES,
     CgroupLevel,
@@ -40,15 +41,27 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
     ports = listen_ports(config)
     entries: list[Interception] = []
     touching: list[tuple[int, Family]] = []
+    fragmented: list[Diagnostic] = []
     for position, (entry, port) in enumerate(zip(config.entries, ports, strict=True)):
         regions: dict[Family, Region] = {}
         for family in FAMILIES:
-            regions[family], overlapping = collapse(family, items_of(entry.netfilter, family))
+            try:
+                regions[family], overlapping = collapse(family, items_of(entry.netfilter, family))
+            except TooFragmentedError:
+                regions[family], overlapping = Region(family, (), ()), False
+                fragmented.append(_too_fragmented(entry))
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
     plan = Plan(INSTANCE, __version__, source_digest, tuple(entries))
-    return plan, tuple(analyse(config, ports, touching))
+    return plan, (*fragmented, *analyse(config, ports, touching))
+
+
+def _too_fragmented(entry: Entry) -> Diagnostic:
+    message = f"expected destinations that make at most {MOST_ROWS} disjoint rows of a set, found more"
+    advice = "very many ports of a network are cut out of very many of its hosts: make them ranges, or name hosts only"
+    place = Place(f"{entry.netfilter.pointer}/capture_dst")
+    return Diagnostic(Code.TOO_FRAGMENTED, Severity.ERROR, message, place, (), advice)
 
 
 def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region]) -> Interception:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 Interval = tuple[int, int]
+
+_ABOVE = 1 << 129
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:
@@ -41,6 +43,14 @@ def intersect(left: Sequence[Interval], right: Sequence[Interval]) -> list[Inter
         for first, last in left
         for other_first, other_last in _touching(right, first, last)
     ]
+
+
+def touching(intervals: Sequence[Interval], first: int, last: int) -> int:
+    """How many of ``intervals``, in normal form, share an integer with ``first`` to ``last``; logarithmic."""
+    start = bisect_left(intervals, (first, first))
+    if start and intervals[start - 1][1] >= first:
+        start -= 1
+    return bisect_right(intervals, (last, _ABOVE)) - start
 
 
 def _touching(intervals: Sequence[Interval], first: int, last: int) -> Iterable[Interval]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.plan.intervals import Interval, subtract, union
+from tng_compiler.plan.intervals import Interval, subtract, touching, union
 from tng_compiler.plan.items import Item, describe
 from tng_compiler.plan.types import BITS, Family
 
@@ -48,10 +48,12 @@ def _against(family: Family, item: Item, around: list[tuple[int, list[Interval],
     left = [item.ports]
     wider: Item | None = None
     for _, taken, items in around:
-        rest = subtract(left, taken)
-        if rest != left and wider is None:
+        pieces = touching(taken, *item.ports)
+        if pieces and wider is None:
             wider = next(other for other in items if _share(other.ports, item.ports))
-        left = rest
+        if pieces == 1:
+            # More than one piece leaves gaps between them: they do not cover the item, though others may.
+            left = subtract(left, taken)
     if wider:
         yield _warning(family, item, wider, covered=not left)
 

@@ -12,16 +12,28 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.plan.intervals import Interval, subtract, union
+from tng_compiler.plan.intervals import touching as touching_ports
 from tng_compiler.plan.items import Item
 from tng_compiler.plan.types import BITS, Box, Family, Ports, Region
 
+MOST_ROWS = 250_000
+"""Rows of one set. 100,000 items make more only if very many ports of networks are cut out of very many hosts."""
+
+FEW = 4
+"""Ports that are captured everywhere have a rule of their own; a box repeats them if cutting makes more pieces."""
+
 _LENGTH_BITS = 8  # a prefix length, up to 128, below the address in one sortable integer
+
+
+class TooFragmentedError(Exception):
+    """The items overlap in so many pieces that no set could hold them disjoint."""
 
 
 def collapse(family: Family, items: Iterable[Item]) -> tuple[Region, bool]:
     """Return the union of ``items``, disjoint, and whether some might overlap.
 
-    Address-adjacent boxes with the same ports are one box. The result depends on the set of items, not on their order.
+    Raises ``TooFragmentedError``. Address-adjacent boxes with the same ports are one box. The result depends on the set
+    of items, not on their order.
     """
     bits = BITS[family]
     nodes: defaultdict[int, list[Interval]] = defaultdict(list)
@@ -36,6 +48,10 @@ def collapse(family: Family, items: Iterable[Item]) -> tuple[Region, bool]:
     boxes = [(*span, *ports) for ports, spans in columns.items() for span in spans if span != whole]
     boxes.sort()
     return Region(family, tuple(Ports(*ports) for ports in everywhere), tuple(_joined(boxes))), touching
+
+
+def _pieces(intervals: list[Interval], taken: list[Interval]) -> int:
+    return sum(touching_ports(taken, first, last) for first, last in intervals)
 
 
 def _joined(boxes: list[tuple[int, int, int, int]]) -> Iterator[Box]:
@@ -61,6 +77,7 @@ def _columns(
     """
     columns: dict[Interval, list[Interval]] = {}
     touching = False
+    rows = 0
     around: list[tuple[int, list[Interval]]] = []
     mask = (1 << _LENGTH_BITS) - 1
     for key in sorted(nodes):
@@ -72,19 +89,32 @@ def _columns(
         if len(whole) > 1:
             whole = union(whole)
             touching = touching or len(whole) < len(nodes[key])
-        own = subtract(whole, everywhere) if everywhere else whole
+        own = whole
+        if everywhere and (pieces := _pieces(whole, everywhere)):
+            touching = True
+            own = subtract(whole, everywhere) if pieces <= FEW else whole
         for _, taken in around:
-            own = subtract(own, taken)
-        touching = touching or own != whole
-        for ports in own:
-            # Ascending and disjoint within a column: two nested networks never keep the same ports.
-            spans = columns.get(ports)
-            if spans is None:
-                columns[ports] = [(first, last)]
-            elif spans[-1][1] + 1 == first:
-                spans[-1] = (spans[-1][0], last)
-            else:
-                spans.append((first, last))
+            if pieces := _pieces(own, taken):
+                touching = True
+                if rows + pieces > MOST_ROWS:
+                    raise TooFragmentedError
+                own = subtract(own, taken)
+        rows += len(own)
+        if rows > MOST_ROWS:
+            raise TooFragmentedError
+        _append(columns, own, first, last)
         if own and length < bits:
             around.append((last, own))
     return columns, touching
+
+
+def _append(columns: dict[Interval, list[Interval]], own: list[Interval], first: int, last: int) -> None:
+    """Columns stay ascending and disjoint: two nested networks never keep the same ports."""
+    for ports in own:
+        spans = columns.get(ports)
+        if spans is None:
+            columns[ports] = [(first, last)]
+        elif spans[-1][1] + 1 == first:
+            spans[-1] = (spans[-1][0], last)
+        else:
+            spans.append((first, last))

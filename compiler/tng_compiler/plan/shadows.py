@@ -14,6 +14,8 @@ from tng_compiler.plan.precedence import Fate, precedence
 def shadows(entries: Sequence[Entry]) -> Iterator[tuple[int, Diagnostic]]:
     """Yield, with the position of its entry, what entries of one role lose to entries before them."""
     found = precedence(entries)
+    if not found.complete:
+        yield len(entries) - 1, _unfinished(entries[-1])
     lost: dict[int, list[Fate]] = {}
     alive: set[int] = set()
     for fate in found.fates.values():
@@ -27,8 +29,6 @@ def shadows(entries: Sequence[Entry]) -> Iterator[tuple[int, Diagnostic]]:
             yield position, _entry(entries, entry, lost[position][0])
         else:
             yield from ((position, _item(entries, fate)) for fate in lost[position])
-    if not found.complete:
-        yield len(entries) - 1, _unfinished(entries[-1])
 
 
 def _entry(entries: Sequence[Entry], entry: Entry, fate: Fate) -> Diagnostic:

@@ -42,7 +42,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """Destinations of one family, disjoint and sorted: ``ports`` at every address, ``boxes`` at some."""
+    """Destinations of one family: ``ports`` at every address, ``boxes`` at some. Each is disjoint and sorted."""
 
     family: Family
     ports: tuple[Ports, ...]

@@ -45,7 +45,7 @@ def _disjoint(name: str, region: Region) -> None:
     """Sweep over the boxes by address; the port intervals that are open at a time must be separate."""
     limit = 1 << BITS[region.family]
     _separate(f"{name}: {region.family} ports", region.ports)
-    opened = [(ports.first, ports.last) for ports in region.ports]
+    opened: list[tuple[int, int]] = []
     ends: list[tuple[int, tuple[int, int]]] = []
     before = -1
     for box in region.boxes:
