@@ -30,14 +30,15 @@ def raw(*parts: bytes) -> Answer:
 class Service:
     """Serves on ``address`` in the network of the thread that makes it.
 
-    ``attestation`` and ``certificate`` are the answers; ``calls`` counts requests by path. An answer that is called
-    may wait for ``ended``, which is set when the service goes.
+    ``attestation`` and ``certificate`` are the answers; ``calls`` counts requests by path. An answer
+    may look at ``asked``, the body of the request, or wait for ``ended``, which is set when the service goes.
     """
 
     def __init__(self, address: tuple[str, int], certificate: bytes) -> None:
         self.attestation = text("nobody set an answer", "500 No")
         self.certificate = text(certificate.decode())
         self.calls: Counter[str] = Counter()
+        self.asked = b""
         self.peers: list[tuple[str, int]] = []
         self.ended = threading.Event()
         self._listener = socket.create_server(address, backlog=512)
@@ -88,6 +89,7 @@ class Service:
                 body += more
             path = head.split(b" ")[1].decode()
             self.calls[path] += 1
+            self.asked = body
             for part in (self.certificate if path == "/certificate" else self.attestation)():
                 connection.sendall(part)
         self._open.discard(connection)

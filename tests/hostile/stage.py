@@ -32,12 +32,15 @@ from tng_demo.sample_agent import SampleAgent
 TNG = str(Path(sys.prefix) / "bin" / "tng")
 RUNTIME = str(Path(sys.prefix) / "bin" / "tng-runtime")
 SERVICE = ("127.0.0.1", 9081)
+SECOND_SERVICE = ("127.0.0.1", 9082)  # of UNPINNED alone
 AGENT = "/run/aa.sock"
 PATIENCE = 10.0
 FLOOD = 100_000
 
 # One port, and with it one entry, for each relation of trust.
-BACKGROUND, PASSPORT, UNPINNED, MUTUAL, ATTESTING, NO_RA = range(9001, 9007)
+# FRESH attests with a new certificate for each handshake, SHORT_LIVED in passport with whatever token it is given.
+BACKGROUND, PASSPORT, UNPINNED, MUTUAL, ATTESTING, NO_RA, FRESH, SHORT_LIVED = range(9001, 9009)
+ALL = range(BACKGROUND, FRESH + 1)
 
 Side = Literal["ingress", "egress"]
 HONEST = Authority()
@@ -45,7 +48,7 @@ HONEST = Authority()
 _COUNTER = """
 table inet watch {
     counter dialled { }
-    chain out { type filter hook output priority 300; oifname "lo" tcp dport 9001-9006 \
+    chain out { type filter hook output priority 300; oifname "lo" tcp dport 9001-9008 \
 tcp flags & (syn|ack) == syn counter name dialled; }
 }
 """
@@ -108,6 +111,7 @@ class Stage:
     run: Process
     log: Log
     service: Service
+    second: Service
     agent: SampleAgent
     listeners: Mapping[int, socket.socket]
     directory: Path
@@ -135,7 +139,7 @@ class Stage:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
-    def hostile(self, port: int, play: Callable[[socket.socket], Tls | None]) -> Outcome:
+    def hostile(self, port: int, play: Callable[[socket.socket], Tls | None], patience: float = PATIENCE) -> Outcome:
         """Let a peer ``play`` against the runtime; both ends are then read until they end.
 
         Behind an ingress the application sends 100 KB at once; to an egress the hostile client does.
@@ -143,9 +147,11 @@ class Stage:
         with contextlib.ExitStack() as stack:
             app = stack.enter_context(self.connect(port))
             client = _text(app.getsockname())
+            app.settimeout(patience)
             if self.side == "ingress":
                 app.sendall(bytes(FLOOD))
                 peer = stack.enter_context(self.accept(port))
+                peer.settimeout(patience)
             else:
                 peer = app
             got, alert = b"", None
@@ -266,10 +272,12 @@ def trust(port: int, pin: Path) -> dict[str, Any]:
     entries: dict[int, dict[str, Any]] = {
         BACKGROUND: {"verify": {**asked, **pinned}},
         PASSPORT: {"verify": {"model": "passport", "policy_ids": [makers.POLICY], **pinned}},
-        UNPINNED: {"verify": asked},
+        UNPINNED: {"verify": {**asked, "as_addr": f"http://{SECOND_SERVICE[0]}:{SECOND_SERVICE[1]}/"}},
         MUTUAL: {"verify": {**asked, **pinned}, **attest},
         ATTESTING: attest,
         NO_RA: {"no_ra": True},
+        FRESH: {"attest": {**attest["attest"], "refresh_interval": 0}},
+        SHORT_LIVED: {"attest": {**attest["attest"], **asked, "model": "passport"}},
     }
     return entries[port]
 
@@ -291,9 +299,17 @@ def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[s
 
 @contextlib.contextmanager
 def stage(
-    side: Side, directory: Path, env: Mapping[str, str] | None = None, ports: Sequence[int] = range(9001, 9007)
+    side: Side,
+    directory: Path,
+    *,
+    env: Mapping[str, str] | None = None,
+    ports: Sequence[int] = ALL,
+    token: str | None = None,
 ) -> Iterator[Stage]:
-    """Build the lab, start the runtime and everything around it; all of it goes with the context."""
+    """Build the lab, start the runtime and everything around it; all of it goes with the context.
+
+    ``token`` is what the services answer, at first an honest one; ``env`` is added to the runtime's environment.
+    """
     pin = directory / "pin.pem"
     pin.write_bytes(HONEST.pem)
     with lab("client", "server") as hosts, contextlib.ExitStack() as stack:
@@ -306,10 +322,11 @@ def stage(
         agent = stack.enter_context(SampleAgent(near.state / "run" / Path(AGENT).name))
         with near.inside():
             service = stack.enter_context(Service(SERVICE, HONEST.pem))
+            second = stack.enter_context(Service(SECOND_SERVICE, HONEST.pem))
+        service.attestation = second.attestation = services.text(token or honest_token())
         near.run("nft", "-f", "-", stdin=_COUNTER)
         run = start(near, directory, document(side, ports, pin), env)
-        built = Stage(side, hosts, run, Log(run.log), service, agent, listeners, directory)
-        service.attestation = services.text(honest_token())
+        built = Stage(side, hosts, run, Log(run.log), service, second, agent, listeners, directory)
         yield built
 
 

@@ -84,13 +84,17 @@ class _Keys:
 
 
 class Tls:
-    """One end of a connection over ``sock``; see ``client`` and ``server`` for whole handshakes."""
+    """One end of a connection over ``sock``; see ``client`` and ``server`` for whole handshakes.
+
+    A server's ``offered`` are the extensions of the first ClientHello.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.transcript = b""
         self.keys_in: _Keys | None = None
         self.keys_out: _Keys | None = None
+        self.offered: dict[int, bytes] = {}
         self._received = b""
         self._messages = b""
         self._own = X25519PrivateKey.generate()
@@ -147,6 +151,12 @@ class Tls:
         whole = bytes([kind]) + len(body).to_bytes(3) + body
         self.transcript += whole
         self.send(HANDSHAKE, whole)
+
+    def update_key(self) -> None:
+        """KeyUpdate (4.6.3), without asking for one in return."""
+        assert self.keys_out is not None
+        self.send(HANDSHAKE, bytes([KEY_UPDATE, 0, 0, 1, 0]))
+        self.keys_out = self.keys_out.next()
 
     def close(self) -> None:
         """close_notify (6.1)."""
@@ -227,13 +237,21 @@ def client_hello(
     )
 
 
-def client(sock: socket.socket, shown: Shown | None, *, extra: bytes = b"", early: bytes = b"") -> Tls:
+def client(
+    sock: socket.socket,
+    shown: Shown | None,
+    *,
+    alpn: Sequence[bytes] = (ALPN,),
+    versions: Sequence[int] = (0x0304,),
+    extra: bytes = b"",
+    early: bytes = b"",
+) -> Tls:
     """A client's whole handshake, without looking at who the server is; raises ``Ended``.
 
     ``early`` is sent as it is between the hello and the answer to it.
     """
     tls = Tls(sock)
-    tls.say(CLIENT_HELLO, client_hello(tls.share, extra=extra))
+    tls.say(CLIENT_HELLO, client_hello(tls.share, alpn=alpn, versions=versions, extra=extra))
     if early:
         sock.sendall(early)
     _, extensions = read_hello(tls.message(SERVER_HELLO), 0)
@@ -255,8 +273,11 @@ def client(sock: socket.socket, shown: Shown | None, *, extra: bytes = b"", earl
     return tls
 
 
-def server(sock: socket.socket, shown: Shown, *, alpn: bytes | None = ALPN, ask: bool = False) -> Tls:
-    """A server's whole handshake, without looking at who the client is; raises ``Ended``."""
+def server(sock: socket.socket, shown: Shown, *, alpn: bytes | None = ALPN, ask: bool = False, junk: int = 0) -> Tls:
+    """A server's whole handshake, without looking at who the client is; raises ``Ended``.
+
+    ``junk`` is a number of meaningless bytes to send once the keys are agreed on.
+    """
     tls = Tls(sock)
     hello, session = _server_hellos(tls)
     tls.say(SERVER_HELLO, hello)
@@ -264,6 +285,8 @@ def server(sock: socket.socket, shown: Shown, *, alpn: bytes | None = ALPN, ask:
     theirs, own = tls.handshake_keys()
     tls.keys_out, tls.keys_in = own, theirs
     agreed = b"" if alpn is None else extension(16, vector(2, vector(1, alpn)))
+    if junk:
+        sock.sendall(b"\x17\x03\x03\x40\x00" + bytes(junk))
     tls.say(ENCRYPTED, vector(2, agreed))
     if ask:
         tls.say(REQUEST, vector(1, b"") + vector(2, extension(13, vector(2, struct.pack("!H", 0x0403)))))
@@ -303,6 +326,7 @@ def expand(secret: bytes, label: bytes, context: bytes, size: int) -> bytes:
 
 def _server_hellos(tls: Tls) -> tuple[bytes, bytes]:
     session, extensions = read_hello(tls.message(CLIENT_HELLO), 1)
+    tls.offered = extensions
     version = extension(43, b"\x03\x04")
 
     def hello(random: bytes, share: bytes) -> bytes:
