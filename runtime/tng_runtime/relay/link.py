@@ -218,7 +218,7 @@ class _Link:
                 self.to_plain += got
                 if not self._send(memory.view[:got]):
                     # An error is met again by the next read. Until then it must not stay in the queue, which is the
-                    # thread's: SSL_get_error(3) would find it for every other connection.
+                    # thread's: before OpenSSL 4.0 SSL_get_error(3) finds it there for every other connection.
                     openssl.clear_errors()
                     return
             if count <= 0:
