@@ -43,6 +43,7 @@ BACKGROUND, PASSPORT, UNPINNED, MUTUAL, ATTESTING, NO_RA, FRESH, SHORT_LIVED = r
 ALL = range(BACKGROUND, FRESH + 1)
 
 Side = Literal["ingress", "egress"]
+Play = Callable[[socket.socket], Tls | None]
 HONEST = Authority()
 
 _COUNTER = """
@@ -92,7 +93,7 @@ class Log:
         end = time.monotonic() + deadline
         with changes_of(self.path) as changes:
             while True:
-                found = next((line for line in reversed(self.read()) if wanted(line)), None)
+                found: dict[str, Any] | None = next((line for line in reversed(self.read()) if wanted(line)), None)
                 if found is not None:
                     return found
                 assert changes.wait(end), f"not in the log within {deadline} s: {self.lines[-5:]}"
@@ -124,10 +125,15 @@ class Stage:
 
     # --- one connection ---
 
-    def connect(self, port: int, host: str | None = None) -> socket.socket:
+    def connect(self, port: int) -> socket.socket:
         """A connection of a program on the client to the server's port."""
         with self.lab["client"].inside():
-            sock = socket.create_connection((host or self.lab["server"].ipv4, port), timeout=PATIENCE)
+            sock = socket.socket()
+        sock.settimeout(PATIENCE)
+        sock.bind((self.lab["client"].ipv4, 0))
+        # Who is refused at once may see the reset in connect(2) already.
+        with contextlib.suppress(ConnectionResetError):
+            sock.connect((self.lab["server"].ipv4, port))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
@@ -139,7 +145,7 @@ class Stage:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return sock
 
-    def hostile(self, port: int, play: Callable[[socket.socket], Tls | None], patience: float = PATIENCE) -> Outcome:
+    def hostile(self, port: int, play: Play, patience: float = PATIENCE) -> Outcome:
         """Let a peer ``play`` against the runtime; both ends are then read until they end.
 
         Behind an ingress the application sends 100 KB at once; to an egress the hostile client does.
@@ -148,8 +154,9 @@ class Stage:
             app = stack.enter_context(self.connect(port))
             client = _text(app.getsockname())
             app.settimeout(patience)
+            reset = False
             if self.side == "ingress":
-                app.sendall(bytes(FLOOD))
+                reset = not _sends(app, bytes(FLOOD))
                 peer = stack.enter_context(self.accept(port))
                 peer.settimeout(patience)
             else:
@@ -163,9 +170,10 @@ class Stage:
                     got += tls.application()
             except Ended as ended:
                 alert = ended.alert
-            except ConnectionError:
+            except OSError:
                 pass
-            reset = _ends_with_reset(app) if self.side == "ingress" else _ends(app)
+            # An error is told once: an application that was told in send reads an end afterwards.
+            reset = reset or (_ends_with_reset(app) if self.side == "ingress" else _ends(app))
             return Outcome(client, len(got), alert, reset)
 
     def open(self, port: int, shown: Shown) -> Held:
@@ -292,6 +300,15 @@ def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[s
     source, output = directory / f"{host.name}.json", directory / host.name
     source.write_text(json.dumps(config), encoding="utf-8")
     host.run(TNG, "compile", "-o", str(output), str(source))
+    return _run(host, output, env)
+
+
+def again(stage: Stage) -> Process:
+    """Run the runtime once more on what was compiled for it."""
+    return _run(stage.near, stage.directory / stage.near.name, None)
+
+
+def _run(host: Host, output: Path, env: Mapping[str, str] | None) -> Process:
     run = host.start(RUNTIME, "--log-format", "json", "run", str(output), env=env)
     run.wait_for('"event": "serving"')
     return run
@@ -344,6 +361,14 @@ def abort(sock: socket.socket) -> None:
     sock.close()
 
 
+def _sends(app: socket.socket, data: bytes) -> bool:
+    try:
+        app.sendall(data)
+    except ConnectionError:
+        return False
+    return True
+
+
 def _ends_with_reset(app: socket.socket) -> bool:
     try:
         assert app.recv(65536) == b"", "the application was given bytes"
@@ -356,7 +381,9 @@ def _ends(sock: socket.socket) -> bool:
     try:
         while sock.recv(65536):
             pass
-    except ConnectionError:
+    except TimeoutError:
+        return False
+    except OSError:
         pass
     return True
 

@@ -1,6 +1,7 @@
-"""TLS of the catalogue (1 to 15), and what depends on its order (76, 86, 87): peers that shake hands as no library would.
+"""TLS of the catalogue (1 to 15), and what depends on its order (76, 86, 87).
 
-Each case is data: the side that it plays against, the peer, and the codes that may end it.
+The peers shake hands as no library would. Each case is data: the peer, the port that it plays
+against, and the codes that may end it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hostile import stage as stages
 from hostile import tls13
 from hostile.conftest import Scene
 from hostile.stage import ATTESTING, BACKGROUND, MUTUAL, NO_RA, PASSPORT, UNPINNED, Outcome
-from hostile.tls13 import Ended, Shown, Tls
+from hostile.tls13 import Shown, Tls
 from runtime.attest import makers
 from runtime.attest.makers import ec_key
 from tng_runtime.attest import cbor
