@@ -45,7 +45,6 @@ LATER_TOKENS = [
 # Where something else is asked earlier than in the pure catalogue: by TLS, which reads the certificate first,
 # and by the reader of the service's answer.
 EARLIER = {
-    "h13_larger_than_the_cap": "TLS-CERT-SIZE",
     "h21_an_unsupported_curve": "TLS-HANDSHAKE",
     "h23_bytes_after_the_der": "TLS-HANDSHAKE",
     "service_h39_alg_none": "RA-SERVICE-ANSWER",
@@ -60,7 +59,7 @@ EARLIER = {
     "service_h55_a_byte_above_the_cap": "RA-SERVICE-SIZE",
     "service_h56_an_empty_signature": "RA-SERVICE-ANSWER",
     "passport_h55_10_mb": "TLS-CERT-SIZE",
-    "passport_h55_a_byte_above_the_cap": "TLS-CERT-SIZE",
+    "passport_h55_a_byte_above_the_cap": "RA-CERT-SIZE",
 }
 
 KEYS: list[makers.PrivateKey] = [

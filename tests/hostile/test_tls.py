@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +20,7 @@ from hostile import service as services
 from hostile import stage as stages
 from hostile import tls13
 from hostile.conftest import Scene
-from hostile.stage import ATTESTING, BACKGROUND, MUTUAL, NO_RA, PASSPORT, UNPINNED, Outcome
+from hostile.stage import BACKGROUND, MUTUAL, NO_RA, PASSPORT, UNPINNED, Outcome
 from hostile.tls13 import Shown, Tls
 from runtime.attest import makers
 from runtime.attest.makers import ec_key
@@ -140,47 +140,6 @@ EGRESS: list[tuple[str, int, Play, tuple[str, ...]]] = [
     ("h86_a_no_ra_client_of_a_mutual_entry", MUTUAL, lambda sock: tls13.client(sock, throwaway()),
      ("RA-CERT-NO-EVIDENCE",)),
 ]  # fmt: skip
-
-
-@dataclass
-class Slow:
-    """A peer that takes its time, in a thread of its own from the beginning of the module on."""
-
-    outcome: Outcome | None = None
-    seconds: float = 0.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def slow(scene: Scene) -> Iterator[dict[str, Slow]]:
-    """Two that run into the deadline while the other cases are played."""
-
-    def nothing(sock: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while sock.recv(65536):
-                pass
-
-    def byte_by_byte(sock: socket.socket) -> None:
-        hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500)
-        with contextlib.suppress(OSError):
-            for byte in hello:
-                sock.sendall(bytes([byte]))
-                time.sleep(0.5)
-
-    def play(name: str, port: int, how: Play) -> None:
-        began = time.monotonic()
-        found[name].outcome = scene.stage.hostile(port, how, patience=3 * DEADLINE)
-        found[name].seconds = time.monotonic() - began
-
-    found = {"nothing": Slow(), "byte_by_byte": Slow()}
-    threads = [
-        threading.Thread(target=play, args=("nothing", UNPINNED, nothing)),
-        threading.Thread(target=play, args=("byte_by_byte", ATTESTING, byte_by_byte)),
-    ]
-    for thread in threads:
-        thread.start()
-    yield found
-    for thread in threads:
-        thread.join(3 * DEADLINE)
 
 
 def cases(found: list[tuple[str, int, Play, tuple[str, ...]]]) -> list[object]:
@@ -333,13 +292,49 @@ def test_76_the_backend_is_dialled_after_the_verification(scene: Scene) -> None:
     stage.service.attestation = services.text(stages.honest_token())
 
 
-@pytest.mark.parametrize("name", ["nothing", "byte_by_byte"])
-def test_07_a_peer_that_takes_its_time_is_refused_at_the_deadline(
-    scene: Scene, slow: dict[str, Slow], name: str
-) -> None:
-    """While it did, all the others were served."""
-    stages.until(lambda: slow[name].outcome is not None, "it is still connected", 3 * DEADLINE)
-    outcome = slow[name].outcome
-    assert outcome is not None
-    scene.stage.refused(outcome, "TLS-DEADLINE", "TLS-HANDSHAKE")
-    scene.held.ping()
+def says_nothing(sock: socket.socket) -> None:
+    """A peer that listens."""
+    with contextlib.suppress(OSError):
+        while sock.recv(65536):
+            pass
+
+
+def byte_by_byte(sock: socket.socket) -> None:
+    """A peer that begins a hello and takes four minutes for it."""
+    with contextlib.suppress(OSError):
+        for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500):
+            sock.sendall(bytes([byte]))
+            time.sleep(0.5)
+
+
+def test_07_peers_that_take_their_time_are_refused_at_the_deadline(tmp_path: Path) -> None:
+    """On both sides at the same time; an honest connection is opened and used in the meantime."""
+    found: list[tuple[stages.Stage, Outcome, float]] = []
+
+    def play(stage: stages.Stage, port: int, how: Play) -> None:
+        began = time.monotonic()
+        outcome = stage.hostile(port, how, patience=3 * DEADLINE)
+        found.append((stage, outcome, time.monotonic() - began))
+
+    sides: tuple[stages.Side, ...] = ("ingress", "egress")
+    with contextlib.ExitStack() as stack:
+        built = []
+        for side in sides:
+            (tmp_path / side).mkdir()
+            built.append(stack.enter_context(stages.stage(side, tmp_path / side, ports=[BACKGROUND, UNPINNED, NO_RA])))
+        threads = [
+            threading.Thread(target=play, args=(stage, port, how))
+            for stage in built
+            for port, how in ((UNPINNED, says_nothing), (NO_RA, byte_by_byte))
+        ]
+        for thread in threads:
+            thread.start()
+        for stage in built:
+            held = stage.open(BACKGROUND, stages.honest())
+            held.close()
+        for thread in threads:
+            thread.join(3 * DEADLINE)
+        assert len(found) == len(threads)
+        for stage, outcome, seconds in found:
+            stage.refused(outcome, "TLS-DEADLINE")
+            assert DEADLINE - 1 < seconds < DEADLINE + 3
