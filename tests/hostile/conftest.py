@@ -36,6 +36,15 @@ class Scene:
         self.held.ping()
 
 
+@pytest.fixture(autouse=True)
+def codes_seen(record_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Hand the codes of a test on to its report."""
+    stages.CODES_SEEN.clear()
+    yield
+    if stages.CODES_SEEN:
+        record_property("refused", " ".join(sorted(set(stages.CODES_SEEN))))
+
+
 @pytest.fixture(scope="module", params=["ingress", "egress"])
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """The runtime as ingress, then as egress. At the end its descriptors and memory are what they were."""

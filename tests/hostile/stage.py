@@ -42,6 +42,9 @@ FLOOD = 100_000
 BACKGROUND, PASSPORT, UNPINNED, MUTUAL, ATTESTING, NO_RA, FRESH, SHORT_LIVED = range(9001, 9009)
 ALL = range(BACKGROUND, FRESH + 1)
 
+# What the running test saw, for the table in docs/security.md.
+CODES_SEEN: list[str] = []
+
 Side = Literal["ingress", "egress"]
 Play = Callable[[socket.socket], Tls | None]
 HONEST = Authority()
@@ -196,6 +199,7 @@ class Stage:
     def refused(self, outcome: Outcome, *codes: str) -> dict[str, Any]:
         """Assert that it was refused with one of the codes, and that nothing got through in the meantime."""
         line = self.log.refusal(outcome.client)
+        CODES_SEEN.append(str(line.get("code")))
         assert line.get("code") in codes, line
         assert outcome.application_bytes == 0
         assert outcome.reset, "the application could take it for a clean end"

@@ -1,10 +1,11 @@
-"""Capture under attack (65, 74, 88): what ends or starts while clients send, and whose trust a connection gets.
+"""Capture under attack (65, 67, 69, 74, 88): what ends or starts while clients send, and whose trust a connection gets.
 
-66, 67, 72, 73 and 75, and the signals of 65, are played in tests/runtime/test_scenario.py and tests/packets.
+66, 72, 73 and 75, and the signals of 65, are played in tests/runtime/test_scenario.py and tests/packets.
 """
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 from pathlib import Path
@@ -41,6 +42,32 @@ def test_65_no_plaintext_leaves_when_the_ingress_crashes(hosts: Lab, end: signal
         senders.wait_for_failures(20)
     assert not ingress.alive()
     assert_no_plaintext(wire, MARKER[:24])
+
+
+def test_67_ipv6_to_a_captured_port_is_captured(tmp_path: Path) -> None:
+    """The server sees TLS of a verifying client, never the application's own bytes."""
+    with stages.stage("ingress", tmp_path, ports=[BACKGROUND]) as stage:
+        client, server = stage.lab["client"], stage.lab["server"]
+        with server.inside():
+            listener = socket.create_server((server.ipv6, BACKGROUND), family=socket.AF_INET6)
+        with client.inside():
+            app = socket.create_connection((server.ipv6, BACKGROUND), timeout=PATIENCE)
+        with listener, app:
+            app.sendall(b"hello")
+            listener.settimeout(PATIENCE)
+            with listener.accept()[0] as peer:
+                assert tls13.server(peer, stages.honest()).application() == b"hello"
+
+
+def test_69_a_cgroup_that_is_missing_refuses_the_start(hosts: Lab, tmp_path: Path) -> None:
+    """By its name, with nothing installed."""
+    capture = {"capture_dst": {"port": BACKGROUND}, "capture_cgroup": ["/no.such.slice"]}
+    source, output = tmp_path / "config.json", tmp_path / "compiled"
+    source.write_text(json.dumps({"add_ingress": [{"netfilter": capture, "no_ra": True}]}), encoding="utf-8")
+    hosts["client"].run(stages.TNG, "compile", "-o", str(output), str(source))
+    done = hosts["client"].run(stages.RUNTIME, "run", str(output), check=False)
+    assert (done.returncode, "no.such.slice" in done.stderr) == (3, True), done
+    assert hosts["client"].run("nft", "list", "ruleset").stdout == ""
 
 
 def test_74_its_own_calls_to_the_service_are_not_captured(hosts: Lab, tmp_path: Path) -> None:

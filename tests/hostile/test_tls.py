@@ -209,27 +209,26 @@ def test_10_a_ticket_is_never_used(scene: Scene) -> None:
 
 
 def _empty_records(tls: Tls) -> None:
-    for _ in range(5000):
+    for _ in range(50_000):
         tls.send(tls13.APPLICATION, b"")
 
 
 def _key_updates(tls: Tls) -> None:
-    for _ in range(5000):
+    for _ in range(50_000):
         tls.update_key()
 
 
 @pytest.mark.parametrize("flood", [_empty_records, _key_updates], ids=["empty_records", "key_updates"])
-def test_11_a_flood_is_cut_off_or_costs_little(scene: Scene, flood: Callable[[Tls], None]) -> None:
+def test_11_a_flood_is_cut_off_and_costs_little(scene: Scene, flood: Callable[[Tls], None]) -> None:
     """By a peer that was verified: no reason to spend processor time on it."""
     held = scene.stage.open(BACKGROUND, stages.honest())
     scene.stage.proved += 1
     before, memory = scene.stage.processor(), scene.stage.memory()
-    with contextlib.suppress(ConnectionError):
+    with pytest.raises(ConnectionError):
         flood(held.tls)
-        held.tls.close()
     held.plain.settimeout(stages.PATIENCE)
-    with contextlib.suppress(ConnectionResetError):
-        assert held.plain.recv(100) == b""
+    with pytest.raises(ConnectionResetError):
+        held.plain.recv(100)
     assert scene.stage.processor() - before < 0.5
     assert scene.stage.memory() < memory + (8 << 20)
     scene.held.ping()
