@@ -19,10 +19,15 @@ def main() -> None:
     try:
         from tng_compiler.cli.app import app
 
-        app(prog_name="tng")
+        try:
+            app(prog_name="tng")
+        finally:
+            sys.stdout.flush()  # a full disk is to be noticed while an exit code can still say so
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
+        # The interpreter flushes once more at its end, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         print(f"tng: cannot write: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
