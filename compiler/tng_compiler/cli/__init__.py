@@ -25,6 +25,10 @@ def main() -> None:
             sys.stdout.flush()  # a full disk is to be noticed while an exit code can still say so
     except KeyboardInterrupt:
         sys.exit(130)
+    except ModuleNotFoundError as error:
+        # The base package is the runtime's: hosts that only run what was compiled elsewhere do without these.
+        print(f"tng: the compiler needs the package {error.name}\n  help: pip install 'tng[compiler]'", file=sys.stderr)
+        sys.exit(3)
     except OSError as error:
         # The interpreter flushes once more at its end, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -235,3 +235,11 @@ def test_both_roles_in_one_document_compile(run: Run) -> None:
         **egress({"capture_dst": {"port": 2}}),
     }
     assert run("check", "-", stdin=text(both)).code == Exit.CLEAN
+
+
+def test_without_the_compilers_packages_it_says_how_to_get_them() -> None:
+    """A host of the runtime alone has ``tng`` too, because both programs come in one wheel."""
+    program = "import sys; sys.modules['typer'] = None; from tng_compiler.cli import main; main()"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (result.returncode, result.stdout) == (Exit.HOST_NOT_READY, "")
+    assert "pip install 'tng[compiler]'" in result.stderr
