@@ -32,7 +32,8 @@ Backend = Literal["nft", "iptables"]
 def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Backend = "nft") -> Outcome:
     """Compile one document; any bytes have an outcome. ``strict`` turns warnings into errors.
 
-    ``backend`` is what the plan will be written for: conditions that it cannot express are errors.
+    ``backend`` is what the plan will be written for: conditions that it cannot express are errors,
+    and what it can hold to in part only is a warning.
 
     A stage that found faults still hands on what it could make, so that one run reports those of every stage. A plan
     is made of a document without any.
@@ -54,9 +55,9 @@ def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Back
 
 def _limits(plan: Plan) -> tuple[Diagnostic, ...]:
     # Imported here: the other backend does without.
-    from tng_compiler.emit.iptables import unsupported
+    from tng_compiler.emit.iptables import doubtful, unsupported
 
-    return unsupported(plan)
+    return (*unsupported(plan), *doubtful(plan))
 
 
 def _judged(found: Iterable[Diagnostic], *, strict: bool) -> tuple[Diagnostic, ...]:

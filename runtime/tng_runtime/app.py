@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor, connection_limit
-from tng_runtime.kernel import instance, nftables
+from tng_runtime.kernel import cgroups, instance, nftables
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import listeners
 from tng_runtime.manifest import Bundle, Entry, Manifest, Verify, load_bundle
@@ -55,6 +55,7 @@ def run(directory: Path, options: Options) -> None:
     bundle = load_bundle(directory)
     nftables.require_privileges()
     openssl.require()
+    cgroups.require(bundle.manifest.cgroups)
     with instance.hold(bundle.manifest.table):
         anyio.run(_run, bundle, options, backend_options={"use_uvloop": True})
 
@@ -83,7 +84,9 @@ async def serve(bundle: Bundle, options: Options, stop: anyio.Event, hurry: anyi
         async with anyio.create_task_group() as connections:
             acceptor = Acceptor(connection_limit())
             handlers = _handlers(trusts, poller, counts, acceptor, connections)
-            nftables.load(bundle.ruleset, bundle.manifest.table, bundle.manifest.kept_sets)
+            follower = cgroups.Follower(bundle.manifest.table, bundle.manifest.cgroups)
+            nftables.load(bundle.ruleset, bundle.manifest.table, bundle.manifest.kept_sets, follower.commands)
+            background.start_soon(follower.run)
             acceptor.start((listener, handlers[trust.entry.pointer]) for trust, listener in bound)
             _announce(bundle.manifest)
             await stop.wait()

@@ -24,6 +24,8 @@ Family = Literal["ipv4", "ipv6"]
 
 MANIFEST_VERSION = 1
 MAX_BYTES = 16 << 20
+# One name in a path, of what systemd and container runtimes use and nft can quote.
+CGROUP = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.@:+,=~\\-]{1,255}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,30 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownSet:
+    """A set of the table that holds every cgroup at depth ``level`` (1 is below the root)."""
+
+    set: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class CgroupSet:
+    """A set of the table that holds the cgroups at ``paths``, relative to the root, all of one depth."""
+
+    set: str
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """What the table knows of cgroups by their ids; both empty when no entry asks for any."""
+
+    known: tuple[KnownSet, ...]
+    sets: tuple[CgroupSet, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole document; ``ruleset_sha256`` names the one ruleset that it belongs to."""
 
@@ -80,6 +106,7 @@ class Manifest:
     ruleset_sha256: str
     table: str
     kept_sets: tuple[str, ...]
+    cgroups: Cgroups
     entries: tuple[Entry, ...]
 
 
@@ -126,6 +153,7 @@ def parse_manifest(data: bytes) -> Manifest:
         ruleset_sha256=root.get("ruleset_sha256", _sha256),
         table=root.get("table", _matching(r"tng(_[a-z0-9_]{1,32})?")),
         kept_sets=root.get("kept_sets", _tuple(_matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"))),
+        cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
     )
     root.close()
@@ -135,6 +163,33 @@ def parse_manifest(data: bytes) -> Manifest:
     if len(set(ports)) != len(ports):
         raise _bad("/entries", "expected a listen_port of its own for each entry")
     return manifest
+
+
+def _cgroups(value: object, path: str) -> Cgroups:
+    obj = _Object(value, path)
+    cgroups = Cgroups(known=obj.get("known", _tuple(_known_set)), sets=obj.get("sets", _tuple(_cgroup_set)))
+    obj.close()
+    names = [group.set for group in (*cgroups.known, *cgroups.sets)]
+    if len(set(names)) != len(names):
+        raise _bad(path, "expected each set once")
+    return cgroups
+
+
+def _known_set(value: object, path: str) -> KnownSet:
+    obj = _Object(value, path)
+    known = KnownSet(obj.get("set", _matching(r"known_cgroups_[0-9]{1,3}")), obj.get("level", _between(1, 255)))
+    obj.close()
+    return known
+
+
+def _cgroup_set(value: object, path: str) -> CgroupSet:
+    obj = _Object(value, path)
+    name = obj.get("set", _matching(r"(in|e)gress_[0-9]{1,9}_(inside|outside)_[0-9]{1,3}"))
+    group = CgroupSet(name, obj.get("paths", _tuple(_matching(f"{CGROUP}(/{CGROUP})*"))))
+    obj.close()
+    if not group.paths:
+        raise _bad(f"{path}/paths", "expected at least one path")
+    return group
 
 
 def _entry(value: object, path: str) -> Entry:

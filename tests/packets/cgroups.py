@@ -49,6 +49,14 @@ def cgroups(*paths: str) -> Iterator[None]:
             subprocess.run(with_cgroups(["rmdir", *reversed(directories)]), check=False)
 
 
+def remake(*paths: str) -> None:
+    """Remove cgroups, those below first, and make them again: each has another identity then."""
+    directories = [f"/sys/fs/cgroup/{path}" for path in paths]
+    script = 'for one; do rmdir "$one"; done; shift $(($# - 1)); exec mkdir -p "$@"'
+    subprocess.run(with_cgroups(["sh", "-ec", script, "sh", *sorted(directories, reverse=True)]), check=True)
+    subprocess.run(with_cgroups(["mkdir", "-p", *directories]), check=True)
+
+
 def socket_in(host: Host, cgroup: str, family: socket.AddressFamily) -> socket.socket:
     """A TCP socket on ``host`` that belongs to ``cgroup``."""
     ours, theirs = socket.socketpair()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 
@@ -12,13 +13,22 @@ from packets import flows
 from packets.cgroups import cgroups, socket_in, with_cgroups
 from packets.flows import CONFIGS, FLOWS, OLDER, SERVICES, Flow, Older
 from packets.wire import FAMILIES, PATIENCE, SECRET, Conversation, Responder, client, ends, held, outcome, place
-from tng_compiler.emit import iptables, nft
+from tng_compiler.emit import iptables, manifest, nft
 from tng_compiler.plan.build import build_plan
 from tng_compiler.plan.types import Plan
 from tng_demo.lab import Host, Lab, lab
 
 # Connection tracking runs in a namespace only while some rule asks for it.
 TRACKER = "table inet tracker { chain a { type filter hook input priority 0; ct state new accept; }; }"
+# The runtime's own way to load: the text, and in the same transaction what it knows of this host's cgroups.
+LOADER = """
+import sys
+from tng_runtime.kernel import cgroups, nftables
+from tng_runtime.manifest import parse_manifest
+manifest = parse_manifest(sys.argv[1].encode())
+cgroups.require(manifest.cgroups)
+nftables.load(sys.stdin.read(), manifest.table, (), cgroups.Follower(manifest.table, manifest.cgroups).commands)
+"""
 OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
 
 
@@ -58,7 +68,10 @@ def rules(name: str, backend: str) -> str:
 def load(host: Host, plan: Plan, backend: str, text: str) -> None:
     """Load ``text`` and fill the operator's sets."""
     if backend == "nft":
-        _run(host, text, "nft", "-f", "-")
+        if plan.known_levels:
+            _run(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text))
+        else:
+            _run(host, text, "nft", "-f", "-")
         for group in plan.operator_sets:
             element = f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}"
             _run(host, element, "nft", "-f", "-")

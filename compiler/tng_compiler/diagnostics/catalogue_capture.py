@@ -105,10 +105,11 @@ CAPTURE: dict[Code, Explanation] = {
         '{"capture_cgroup": ["a.slice"], "nocapture_cgroup": ["a.slice/b"]}',
     ),
     Code.CGROUP_OF_UNIT: Explanation(
-        "A cgroup that a restart replaces",
+        "A cgroup that a restart replaces, with iptables",
         "Rules hold the identity of a cgroup, not its path. systemd removes the cgroup of a service or scope when it "
-        "stops and makes another when it starts; until the rules are loaded again its traffic is that of an unknown "
-        "cgroup. A slice of its own lives on while its units restart.",
+        "stops and makes another when it starts. The nft output refuses what an unknown cgroup sends to captured "
+        "destinations until the runtime has found it; iptables cannot, and lets it pass in plaintext until the script "
+        "is run again. A slice of its own lives on while its units restart.",
         '{"capture_cgroup": ["system.slice/web.service"]}',
         '{"capture_cgroup": ["web.slice"]}',
     ),

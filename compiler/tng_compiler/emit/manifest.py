@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from tng_compiler.emit.nft import cgroup_sets, known_set
 from tng_compiler.model.types import Attest, Service, Verify
 from tng_compiler.plan.types import Interception, Plan
 
@@ -23,6 +24,14 @@ def render(plan: Plan, ruleset: str) -> str:
         "ruleset_sha256": hashlib.sha256(ruleset.encode()).hexdigest(),
         "table": plan.instance,
         "kept_sets": [group.name for group in plan.operator_sets],
+        "cgroups": {
+            "known": [{"set": known_set(level), "level": level} for level in plan.known_levels],
+            "sets": [
+                {"set": name, "paths": list(level.paths)}
+                for entry in plan.entries
+                for name, level in cgroup_sets(entry)
+            ],
+        },
         "entries": [_entry(entry) for entry in plan.entries],
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"

@@ -14,6 +14,9 @@ Facts of nft 1.0.6 and Linux 6 that the text depends on:
 - ``redirect`` on an output hook goes to 127.0.0.1 or ::1, on prerouting to an address of the incoming interface.
 - A lookup that lacks its operand (no socket, no conntrack) ends the rule without a match. So conditions are written as
   what must hold for *leaving* protection, never the other way round.
+- A set of cgroups holds ids that nft found by path when it loaded; a cgroup that is made anew has another. So a third
+  answer stands between inside and outside: not in ``known_cgroups``, and refused. A socket in a cgroup that is not that
+  deep has no ancestor to compare, and is rightly neither.
 - Sets of concatenations are not merged by nft; the plan's regions are disjoint already.
 """
 
@@ -78,16 +81,28 @@ def _sets(plan: Plan) -> Iterator[list[str]]:
     for group in plan.operator_sets:
         key = f"typeof {_HEADER[group.family]} daddr"
         yield _set(group.name, key, "filled by the operator, kept when the table is replaced", (), ["auto-merge"])
+    for number in plan.known_levels:
+        comment = "filled by the runtime; a cgroup of this depth that is not in here reaches nothing captured"
+        yield _set(known_set(number), f"typeof socket cgroupv2 level {number}", comment, (), interval=False)
     for entry in plan.entries:
-        for name, levels in (("inside", entry.inside), ("outside", entry.outside)):
-            for level in levels:
-                key = f"typeof socket cgroupv2 level {level.level}"
-                elements = [_quote(path) for path in level.paths]
-                yield _set(f"{entry.name}_{name}_{level.level}", key, entry.pointer, elements, interval=False)
+        for name, level in cgroup_sets(entry):
+            key = f"typeof socket cgroupv2 level {level.level}"
+            yield _set(name, key, entry.pointer, [_quote(path) for path in level.paths], interval=False)
         for region in (*entry.captured, *entry.rejected):
             if region.boxes:
                 key = f"typeof {_HEADER[region.family]} daddr . tcp dport"
                 yield _set(_box_set(entry, region), key, entry.pointer, [_box(region.family, b) for b in region.boxes])
+
+
+def known_set(level: int) -> str:
+    """Return the name of the set of all cgroups of one depth."""
+    return f"known_cgroups_{level}"
+
+
+def cgroup_sets(entry: Interception) -> Iterator[tuple[str, CgroupLevel]]:
+    """Yield the sets of the entry's own cgroups by name: inside ones first."""
+    yield from ((_cgroups(entry, "inside", level), level) for level in entry.inside)
+    yield from ((_cgroups(entry, "outside", level), level) for level in entry.outside)
 
 
 def _set(
@@ -158,25 +173,31 @@ def _entry_chains(plan: Plan) -> Iterator[list[str]]:
         ]
         local = entry.role == "egress" and not entry.local_traffic
         remote_only = ["fib saddr type local return"] if local else []
-        yield from _chains(entry, entry.name, remote_only, captured)
+        regions, sets = (*entry.captured, *entry.rejected), (*entry.captured_sets, *entry.rejected_sets)
+        untouched = [f"{match} accept" for match in _destinations(entry, regions, sets)]
+        yield from _chains(entry, entry.name, remote_only, captured, untouched)
         yield from _chains(entry, f"{entry.name}_guard", remote_only, _rejections(entry, "d"))
         yield from _chains(entry, f"{entry.name}_answers", [], _rejections(entry, "s"))
 
 
 def _rejections(entry: Interception, side: str) -> list[str]:
-    regions = (*entry.captured, *entry.rejected)
-    sets = (*entry.captured_sets, *entry.rejected_sets)
+    regions, sets = (*entry.captured, *entry.rejected), (*entry.captured_sets, *entry.rejected_sets)
     return [
         f"{match} counter name {entry.name}_rejected reject with tcp reset"
         for match in _destinations(entry, regions, sets, side)
     ]
 
 
-def _chains(entry: Interception, name: str, exempt: list[str], verdicts: list[str]) -> Iterator[list[str]]:
+def _chains(
+    entry: Interception, name: str, exempt: list[str], verdicts: list[str], unknown: list[str] | None = None
+) -> Iterator[list[str]]:
     """Yield the chain of one entry and one purpose: who is exempt, who is meant, then which destinations.
 
     Several depths of ``capture_cgroup`` are alternatives, and a socket without a cgroup must match none of them: so
     each depth leads by ``goto`` to one chain with the destinations, instead of a negated match that returns.
+
+    ``unknown``: the verdicts for a cgroup that is newer than the rules, which may be a captured one made anew; None is
+    the same as for what is meant.
     """
     conditions = [
         *exempt,
@@ -188,7 +209,12 @@ def _chains(entry: Interception, name: str, exempt: list[str], verdicts: list[st
             for lv in entry.inside
         ]
         yield _chain(f"{name}_destinations", _commented(verdicts, entry.pointer))
-        verdicts = []
+        if unknown is not None:
+            yield _chain(f"{name}_unknown", _commented(unknown, entry.pointer))
+        strangers = f"{name}_destinations" if unknown is None else f"{name}_unknown"
+        verdicts = [
+            f"socket cgroupv2 level {lv.level} != @{known_set(lv.level)} goto {strangers}" for lv in entry.inside
+        ]
     yield _chain(name, _commented(conditions + verdicts, entry.pointer))
 
 

@@ -75,14 +75,6 @@ def _cgroup_conditions(entry: Entry) -> Iterator[Diagnostic]:
             )
             place = f"{netfilter.pointer}/capture_local_traffic"
             yield _error(Code.LOCAL_TRAFFIC_BY_CGROUP, place, message, "use two entries", (path.pointer, "the cgroup"))
-    for path in netfilter.capture_cgroup:
-        if path.path.endswith((".service", ".scope")):
-            message = f"expected a cgroup that outlives restarts, found the unit `{path.path}`"
-            advice = (
-                "systemd makes a new cgroup when a unit restarts, and rules name the old one until they are loaded "
-                "again: put the unit into a slice of its own (Slice=) and capture the slice"
-            )
-            yield _warn(Code.CGROUP_OF_UNIT, path.pointer, message, advice)
 
 
 def _well_known_mark(entry: Entry) -> Iterator[Diagnostic]:

@@ -128,6 +128,11 @@ class Plan:
         }
         return tuple(named[name] for name in sorted(named))
 
+    @property
+    def known_levels(self) -> tuple[int, ...]:
+        """Depths at which some entry captures by cgroup: cgroups newer than the rules are refused there."""
+        return tuple(sorted({level.level for entry in self.entries for level in entry.inside}))
+
     def of(self, role: Role) -> tuple[Interception, ...]:
         """The entries of one role, in the order of precedence."""
         return tuple(entry for entry in self.entries if entry.role == role)

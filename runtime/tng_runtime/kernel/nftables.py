@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -24,8 +24,13 @@ BINDING = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
 # Where nft looks for the paths of `socket cgroupv2` (nftables: src/datatype.c).
 CGROUPS = Path("/sys/fs/cgroup")
 
+# A cgroup of others may end between the look at it and nft's; it is rare, and each attempt looks again.
+_ATTEMPTS = 20
+
 # capabilities(7), linux/capability.h
 _CAP_NET_ADMIN = 12
+
+_NO_CGROUP = "cgroupv2 path fails"
 
 
 class _Context(Protocol):
@@ -41,21 +46,37 @@ def require_privileges() -> None:
         raise _not_permitted()
 
 
-def load(ruleset: str, table: str, kept_sets: Iterable[str] = ()) -> None:
+def load(ruleset: str, table: str, kept_sets: Iterable[str] = (), commands: Callable[[], str] = lambda: "") -> None:
     """Put ``ruleset``, which deletes and defines ``inet table``, in place of what is there, in one transaction.
 
     The elements that the live table has in ``kept_sets`` are added again in the same transaction. What another
-    program adds to such a set between our look and the commit is lost: nftables offers no lock for it. Raises
-    ``HostError``; then the rules on the host are what they were before.
+    program adds to such a set between our look and the commit is lost: nftables offers no lock for it. ``commands``
+    gives what else belongs into it; it is asked again if a cgroup that the ruleset does not name has ended meanwhile.
+    Raises ``HostError``; then the rules on the host are what they were before.
     """
     require_privileges()
     context = _context()
     kept = "".join(_kept(context, table, name) for name in kept_sets) if _exists(context, table) else ""
-    code, _, problem = context.cmd(ruleset.rstrip("\n") + "\n" + kept)
-    if code != 0:
-        if "cgroupv2 path fails" in problem:
-            raise _no_cgroup(ruleset, table)
-        raise _refused(f"table inet {table} was not loaded", problem)
+    for _ in range(_ATTEMPTS):
+        code, _, problem = context.cmd(ruleset.rstrip("\n") + "\n" + kept + commands())
+        if code == 0:
+            return
+        if _NO_CGROUP not in problem or _absent_cgroups(ruleset):
+            break
+    if _NO_CGROUP in problem:
+        raise _no_cgroup(ruleset, table)
+    raise _refused(f"table inet {table} was not loaded", problem)
+
+
+def change(commands: str) -> bool:
+    """Execute nft commands on a table that is there, in one transaction; False if a cgroup in them has ended.
+
+    Raises ``HostError``. Then, and if it is False, nothing changed.
+    """
+    code, _, problem = _context().cmd(commands)
+    if code != 0 and _NO_CGROUP not in problem:
+        raise _refused("the table was not changed", problem)
+    return code == 0
 
 
 def remove(table: str) -> bool:
@@ -134,13 +155,17 @@ def _refused(what: str, problem: str) -> HostError:
 
 
 def _no_cgroup(ruleset: str, table: str) -> HostError:
-    # nft 1.0.6 says that a path failed, but of a ruleset of several lines it shows the wrong one.
-    paths = sorted(set(re.findall(r'(?<!comment )"([^"\n]+)"', ruleset)))
-    missing = [path for path in paths if not (CGROUPS / path).is_dir()] or paths
+    missing = _absent_cgroups(ruleset) or ["one that ended meanwhile, again and again"]
     return HostError(
         f"table inet {table} was not loaded: no such cgroup below {CGROUPS}: {', '.join(missing)}",
         hint="start what runs in it first, or take it out of the configuration",
     )
+
+
+def _absent_cgroups(ruleset: str) -> list[str]:
+    # nft 1.0.6 says that a path failed, but of a ruleset of several lines it shows the wrong one.
+    paths = sorted(set(re.findall(r'(?<!comment )"([^"\n]+)"', ruleset)))
+    return [path for path in paths if not (CGROUPS / path).is_dir()]
 
 
 def _not_permitted() -> HostError:
