@@ -93,10 +93,11 @@ LINES = {
     88: "entries of different trust, many starts",
 }
 
-_NUMBERS = re.compile(r"(?<![a-z0-9])(?:test_|h)((?:\d\d_)+)")
+# The name of a test may be about several lines, a case of a table is about one.
+_NUMBERS = re.compile(r"(?<![a-z0-9])(?:test_((?:\d\d_)+)|(?:test_)?h(\d\d)_)")
 
 
 def numbers(test: str) -> set[int]:
     """The lines that a test is about, by its id."""
-    found = _NUMBERS.findall(test.rpartition("::")[2])
+    found = ["".join(groups) for groups in _NUMBERS.findall(test.rpartition("::")[2])]
     return {int(number) for group in found for number in group.strip("_").split("_")} & LINES.keys()

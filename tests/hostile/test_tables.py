@@ -34,4 +34,6 @@ def test_numbers_are_read_from_ids() -> None:
     """From names and from parameters, but not from other digits."""
     assert numbers("a/b.py::test_58_61_62_what_only_a_deadline_ends") == {58, 61, 62}
     assert numbers("a/b.py::test_x[ingress-h39_alg_none]") == {39}
+    assert numbers("a/b.py::test_x[h55_10_mb-egress]") == {55}
+    assert numbers("a/b.py::test_h45_jku") == {45}
     assert numbers("a/b.py::test_x[2048-sha256_10_x]") == set()
