@@ -69,31 +69,32 @@ def load(host: Host, plan: Plan, backend: str, text: str) -> None:
     """Load ``text`` and fill the operator's sets."""
     if backend == "nft":
         if plan.known_levels:
-            _run(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text))
+            tool(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text))
         else:
-            _run(host, text, "nft", "-f", "-")
+            tool(host, text, "nft", "-f", "-")
         for group in plan.operator_sets:
             element = f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}"
-            _run(host, element, "nft", "-f", "-")
+            tool(host, element, "nft", "-f", "-")
         return
-    _run(host, text, "sh")
+    tool(host, text, "sh")
     for group in plan.operator_sets:
-        _run(host, f"add {group.name} {OPERATOR_SETS[group.name]} -exist", "ipset", "restore")
+        tool(host, f"add {group.name} {OPERATOR_SETS[group.name]} -exist", "ipset", "restore")
 
 
 def unload(host: Host, plan: Plan, backend: str) -> None:
     """Remove the rules; nothing may be left."""
     if backend == "nft":
-        _run(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
-        assert _run(host, "", "nft", "list", "ruleset") == ""
+        tool(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
+        assert tool(host, "", "nft", "list", "ruleset") == ""
         return
-    _run(host, iptables.render(plan), "sh", "-s", "remove")
-    assert "tng" not in _run(host, "", "iptables-save") + _run(host, "", "ip6tables-save")
-    left = _run(host, "", "ipset", "list", "-name").split()
+    tool(host, iptables.render(plan), "sh", "-s", "remove")
+    assert "tng" not in tool(host, "", "iptables-save") + tool(host, "", "ip6tables-save")
+    left = tool(host, "", "ipset", "list", "-name").split()
     assert left == [group.name for group in plan.operator_sets]
 
 
-def _run(host: Host, text: str, *argv: str) -> str:
+def tool(host: Host, text: str, *argv: str) -> str:
+    """Run a program on ``host``, where cgroup2 is on /sys/fs/cgroup, with ``text`` as its input."""
     argv = ("nsenter", f"--net=/run/netns/{host.namespace}", *with_cgroups(argv))
     done = subprocess.run(argv, input=text, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr + text
@@ -111,7 +112,7 @@ def wrong_flows(name: str, backend: str, text: str) -> Generator[str, None, None
         yield from _older(hosts, responder, name, lambda: load(host, plan, backend, text), "untracked")
         yield from (found for flow in FLOWS if flow.config == name and (found := _flow(hosts, plan, flow)))
         unload(host, plan, backend)
-        _run(host, TRACKER, "nft", "-f", "-")
+        tool(host, TRACKER, "nft", "-f", "-")
         yield from _older(hosts, responder, name, lambda: load(host, plan, backend, text), "tracked")
 
 
