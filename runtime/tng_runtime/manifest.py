@@ -169,7 +169,7 @@ def _cgroups(value: object, path: str) -> Cgroups:
     obj = _Object(value, path)
     cgroups = Cgroups(known=obj.get("known", _tuple(_known_set)), sets=obj.get("sets", _tuple(_cgroup_set)))
     obj.close()
-    names = [group.set for group in (*cgroups.known, *cgroups.sets)]
+    names = [known.set for known in cgroups.known] + [group.set for group in cgroups.sets]
     if len(set(names)) != len(names):
         raise _bad(path, "expected each set once")
     return cgroups
