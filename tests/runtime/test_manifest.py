@@ -126,7 +126,7 @@ WRONG: list[tuple[str, object]] = [
     ("/cgroups/sets/0/paths/0", "a//b"),
     ("/cgroups/sets/0/paths/0", "a/../b"),
     ("/cgroups/sets/0/paths/0", "."),
-    ("/cgroups/sets", [{"set": "ingress_0_inside_1", "paths": ["a"]}] * 2),
+    ("/cgroups", {"known": [], "sets": [{"set": "ingress_0_inside_1", "paths": ["a"]}] * 2}),
     ("/kept_sets/0", "x; drop"),
     ("/kept_sets/0", "$(id)"),
     ("/kept_sets/0", "a" * 32),
