@@ -57,16 +57,32 @@ class Poller:
         """Call ``handler`` in the loop's next round: for work that was cut short so that others have their turn."""
         self._loop.call_soon(handler, events)
 
-    async def wait(self, descriptor: int) -> int:
-        """The next events of a registered descriptor; the caller tries its operation before, and again after."""
+    def time(self) -> float:
+        """The clock of ``wait``'s deadlines, in seconds."""
+        return self._loop.time()
+
+    async def wait(self, descriptor: int, deadline: float) -> int:
+        """The next events of a registered descriptor; the caller tries its operation before, and again after.
+
+        Raises ``TimeoutError`` at ``deadline`` (``time``). A timer costs a tenth of a cancel scope, and every
+        connection waits several times.
+        """
         future: asyncio.Future[int] = self._loop.create_future()
 
         def wake(events: int) -> None:
             if not future.done():
                 future.set_result(events)
 
+        def expire() -> None:
+            if not future.done():
+                future.set_exception(TimeoutError())
+
         self._handlers[descriptor] = wake
-        return await future
+        timer = self._loop.call_at(deadline, expire)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
     def close(self) -> None:
         """Watch nothing any more."""

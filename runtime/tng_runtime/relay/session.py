@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -109,9 +110,11 @@ class _Session:
     async def _relayed(self, stream: AttestedStream) -> Report:
         assert self._dialled is not None, "the table dials before it relays"
         plain = self._captured if self._entry.role == "ingress" else self._dialled
-        with anyio.move_on_after(self._session_seconds(stream)) as limit:
+        seconds = self._session_seconds(stream)
+        if seconds is None:
             return await self._relay.run(stream, plain, self._life)
-        assert limit.cancelled_caught
+        with anyio.move_on_after(seconds):
+            return await self._relay.run(stream, plain, self._life)
         raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
 
     def _session_seconds(self, stream: AttestedStream) -> float | None:
@@ -137,8 +140,8 @@ class _Session:
         code = sock.connect_ex(destination.sockaddr)
         if code == errno.EINPROGRESS:
             self._poller.register(sock.fileno(), _ignore)
-            with anyio.move_on_after(DIAL_SECONDS):
-                await self._poller.wait(sock.fileno())
+            with contextlib.suppress(TimeoutError):
+                await self._poller.wait(sock.fileno(), self._poller.time() + DIAL_SECONDS)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         elif not code:
             self._poller.register(sock.fileno(), _ignore)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 
-import anyio
 from OpenSSL import SSL, crypto
 
 from tng_runtime.attest.token import Verdict
@@ -85,8 +84,7 @@ class Door:
         else:
             connection.set_accept_state()
         try:
-            with anyio.fail_after(self._deadline):
-                await self._shake(connection, sock.fileno())
+            await self._shake(connection, sock.fileno(), self._poller.time() + self._deadline)
         except TimeoutError:
             raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
         if connection.get_alpn_proto_negotiated() != ALPN:
@@ -107,12 +105,12 @@ class Door:
             shaken.connection.get_cipher_name(),
         )
 
-    async def _shake(self, connection: SSL.Connection, descriptor: int) -> None:
+    async def _shake(self, connection: SSL.Connection, descriptor: int, deadline: float) -> None:
         while True:
             try:
                 connection.do_handshake()
             except (SSL.WantReadError, SSL.WantWriteError):
-                await self._poller.wait(descriptor)
+                await self._poller.wait(descriptor, deadline)
             except AlpnMissingError:
                 raise Refused(LinkCode.TLS_ALPN, "the client does not offer rats-tls") from None
             except SSL.ZeroReturnError:

@@ -135,7 +135,7 @@ async def test_a_shortage_of_descriptors_ends_by_itself(
     clients: Callable[[int], list[socket.socket]],
     accepted: list[socket.socket],
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Nothing is open that could be released, and still the next one is accepted when descriptors are back."""
     monkeypatch.setattr(module, "_RETRY_SECONDS", 0.05)
@@ -146,7 +146,7 @@ async def test_a_shortage_of_descriptors_ends_by_itself(
     try:
         acceptor.start([(listener, accepted.append)])
         with anyio.fail_after(5):
-            while "accept_failed" not in caplog.text:  # noqa: ASYNC110 - a log line is no event
+            while "accept_failed" not in capsys.readouterr().err:  # noqa: ASYNC110 - a log line is no event
                 await anyio.sleep(0.001)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -110,15 +110,27 @@ async def test_wait_resumes_with_the_next_event_and_a_cancelled_wait_does_no_har
 ) -> None:
     near, far = pair
     poller.register(near.fileno(), lambda _: None)
-    await poller.wait(near.fileno())
+    await poller.wait(near.fileno(), poller.time() + 5)
     with anyio.move_on_after(0.01) as scope:
-        await poller.wait(near.fileno())
+        await poller.wait(near.fileno(), poller.time() + 5)
     assert scope.cancelled_caught
     far.sendall(b"x")
     await rounds()
     far.sendall(b"y")
     with anyio.fail_after(5):
-        assert await poller.wait(near.fileno()) & READABLE
+        assert await poller.wait(near.fileno(), poller.time() + 5) & READABLE
+
+
+async def test_wait_ends_at_its_deadline_and_a_later_event_does_no_harm(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    poller.register(near.fileno(), lambda _: None)
+    await poller.wait(near.fileno(), poller.time() + 5)
+    with pytest.raises(TimeoutError):
+        await poller.wait(near.fileno(), poller.time() + 0.01)
+    far.sendall(b"x")
+    await rounds()
 
 
 async def test_events_go_to_the_handler_of_now(poller: Poller, pair: tuple[socket.socket, socket.socket]) -> None:
