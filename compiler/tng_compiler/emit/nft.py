@@ -248,9 +248,9 @@ def _guard_output(plan: Plan, own: str) -> Iterator[list[str]]:
     ingress, egress = plan.of("ingress"), plan.of("egress")
     rules = [
         "meta l4proto != tcp return",
+        own,  # first of all, for its packets are the most and a fib lookup costs more than a mark
         f"{_STAYS} return" + _comment("does not leave this host, or was redirected"),
         "tcp flags & rst == rst return" + _comment("ends a connection, carries nothing"),
-        own,
     ]
     if egress:
         yield _chain(
