@@ -26,8 +26,8 @@ from tng_demo.lab import Lab
 
 pytestmark = pytest.mark.netns
 
-# As many as fit into the time of the whole suite; each is a process of its own.
-STARTS = 10
+# Fifty in all, for there are two sides; each is a process of its own.
+STARTS = 25
 
 
 @pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGABRT], ids=["SIGSEGV", "SIGABRT"])

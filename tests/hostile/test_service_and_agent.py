@@ -169,7 +169,7 @@ def test_60_a_pin_is_exclusive(scene: Scene) -> None:
 def test_64_clients_with_one_certificate_cause_one_request(scene: Scene) -> None:
     """They all arrive while the service thinks, and all are served when it has."""
     stage, answer = scene.stage, threading.Event()
-    count, calls = 50, stage.service.calls["/attestation"]
+    count, calls = 100, stage.service.calls["/attestation"]
 
     def thinking() -> Iterator[bytes]:
         answer.wait(stages.PATIENCE)
