@@ -122,15 +122,16 @@ def _unknown_field(found: _Findings, path: Path, name: str, error: Any) -> None:
         message = f"expected a field of {_of(kind)}, found {quote(name)}, which is none here"
         found.add(Code.UNKNOWN_FIELD, here, message, ELSEWHERE[kind, name], key=True)
         return
-    supported = [candidate for candidate in error.schema["properties"] if candidate not in error.instance]
-    meant = nearest(name, supported) or nearest(name, known)
-    if meant:
-        found.meant.add(pointer_of((*path, meant)))
-    choices = ", ".join(error.schema["properties"])
+    meant = nearest(name, error.schema["properties"]) or nearest(name, known)
     message = f"expected a field of {_of(kind)}, found {quote(name)}, which the language does not have"
-    found.add(
-        Code.UNKNOWN_FIELD, here, message, f"did you mean `{meant}`?" if meant else f"fields here: {choices}", key=True
-    )
+    if meant is None:
+        help_ = f"fields here: {', '.join(error.schema['properties'])}"
+    elif meant in error.instance:
+        help_ = f"did you mean `{meant}`, which is here already?"
+    else:
+        help_ = f"did you mean `{meant}`?"
+        found.meant.add(pointer_of((*path, meant)))
+    found.add(Code.UNKNOWN_FIELD, here, message, help_, key=True)
 
 
 def _unsupported(found: _Findings, here: Path, name: str, what: str, modes: frozenset[str]) -> None:
