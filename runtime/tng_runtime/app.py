@@ -91,6 +91,7 @@ async def serve(bundle: Bundle, options: Options, stop: anyio.Event, hurry: anyi
             _announce(bundle.manifest)
             await stop.wait()
             acceptor.close()
+            log.info("draining", seconds=options.drain_seconds)
             connections.cancel_scope.deadline = anyio.current_time() + options.drain_seconds
             background.start_soon(_cancel_on, hurry, connections)
         if not options.keep_rules:

@@ -77,10 +77,10 @@ class Responder:
             assert self._changed.wait_for(lambda: source in self.accepted, PATIENCE), f"nobody accepted {source}"
             return self.accepted[source]
 
-    def wait_until(self, what: Conversation, expected: bytes) -> bool:
+    def wait_until(self, what: Conversation, expected: bytes, patience: float = PATIENCE) -> bool:
         """Whether ``expected`` comes out of the conversation before it breaks or patience ends."""
         with self._changed:
-            self._changed.wait_for(lambda: expected in what.received or what.broken, PATIENCE)
+            self._changed.wait_for(lambda: expected in what.received or what.broken, patience)
             return expected in what.received
 
     def _run(self) -> None:

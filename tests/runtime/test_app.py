@@ -90,7 +90,7 @@ def test_a_signal_lets_open_connections_end_in_peace_and_then_removes_the_rules(
     near, far = ends.connect()
     with near, far:
         ingress.popen.send_signal(signal.SIGTERM)
-        ingress.wait_for("event=stopping")
+        ingress.wait_for("event=draining")
         with ends.lab["client"].inside(), pytest.raises(OSError):  # noqa: PT011 - refused or reset, as the kernel likes
             socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=5)
         near.sendall(b"still here")
