@@ -22,7 +22,7 @@ from tng_runtime.tunnel import flood, openssl
 from tng_runtime.tunnel.handshake import AttestedStream
 from tng_runtime.tunnel.openssl import SSL_get_error, SSL_read, SSL_write
 
-BUFFER = 256 << 10
+BUFFER = 512 << 10
 _RECORD = 16 << 10
 # After this many full buffers in one turn the other connections have theirs. Records may be a byte long: a buffer
 # counts as full after so many of them.
