@@ -442,9 +442,14 @@ async def test_what_the_relay_asks_itself_to_look_at_never_passes_for_a_reset(
 
     monkeypatch.setattr(ground.poller, "later", record)
     one = await ground.connect()
-    await threaded(one.app.sendall, bytes(link_module.BUFFER * 20))
-    one.app.shutdown(socket.SHUT_WR)
-    assert len(await threaded(read_until_close_notify, one.peer)) == link_module.BUFFER * 20
+
+    def speak() -> None:
+        one.app.sendall(bytes(link_module.BUFFER * 20))
+        one.app.shutdown(socket.SHUT_WR)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(threaded, speak)
+        assert len(await threaded(read_until_close_notify, one.peer)) == link_module.BUFFER * 20
     assert asked
     assert not any(events & BROKEN for events in asked)
 
