@@ -230,6 +230,12 @@ def namespace(scene_: Scene, name: str) -> Iterator[Host]:
     yield Host(name, space, "", "", state)
 
 
+def cable(left: Host, left_name: str, right: Host, right_name: str) -> None:
+    """Join two hosts by one more cable, by interfaces of these names that are down and have no addresses."""
+    ends = (("dev", left_name, "netns", left.namespace), ("name", right_name, "netns", right.namespace))
+    subprocess.run(["ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1]], check=True)
+
+
 def _flags(frame: bytes, source: str, source_port: int) -> Iterator[int]:
     """Yield the TCP flags (RFC 9293, 3.1) of an Ethernet frame, if it is from there."""
     four = frame[12:14] == b"\x08\x00"
