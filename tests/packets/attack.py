@@ -215,9 +215,11 @@ def index_of(host: Host, interface: str = INTERFACE) -> int:
 
 
 def link_local(host: Host) -> str:
-    """The link-local address of the host's eth0."""
-    lines = host.run("ip", "-6", "-o", "addr", "show", "dev", INTERFACE, "scope", "link").stdout.split()
-    return lines[lines.index("inet6") + 1].split("/")[0]
+    """The link-local address of the host's eth0, which the kernel gives it a moment after the cable is plugged in."""
+    argv = ("ip", "-6", "-o", "addr", "show", "dev", INTERFACE, "scope", "link", "-tentative")
+    await_until("an address", lambda: "inet6" in host.run(*argv).stdout)
+    words = host.run(*argv).stdout.split()
+    return words[words.index("inet6") + 1].split("/")[0]
 
 
 @contextlib.contextmanager
