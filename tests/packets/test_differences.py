@@ -24,14 +24,15 @@ from packets.attack import (
     index_of,
     link_local,
     made,
+    rendered,
     scene,
     spoken,
+    sysctl,
     wire,
 )
 from packets.cgroups import cgroups, socket_in
 from packets.make import config, entry
-from packets.wire import FAMILIES, SECRET
-from tng_compiler.emit import nft
+from packets.wire import FAMILIES, SECRET, held
 from tng_compiler.model.types import Config
 from tng_demo.lab import Host
 
@@ -108,7 +109,7 @@ def test_time_wait_of_a_captured_cgroup_lets_nobody_in(family: str) -> None:
         states = ("ss", "-tan", "state", "time-wait", "sport", "=", ":8080")
         await_until("TIME_WAIT", lambda: ":40000" in built.host.run(*states).stdout)
         before.connection.close()
-        run.load(built.host, built.plan, "nft", nft.render(built.plan))
+        run.load(built.host, built.plan, "nft", rendered(built))
         second = from_port(built.peer, family, 40000)
         second.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)  # tcp(7): here, data goes with the last ACK
         found = spoken(second, HOST[family], 8080)
@@ -123,7 +124,7 @@ def test_an_exempt_service_of_an_egress_is_reached(family: str) -> None:
         for port, group in ((8080, EXEMPT), (9000, APP)):
             sock = socket_in(built.host, group, FAMILIES[family])
             built.responder.listen(built.host, family, port, sock, proxy=False)
-        run.load(built.host, built.plan, "nft", nft.render(built.plan))
+        run.load(built.host, built.plan, "nft", rendered(built))
         assert spoken(made(built.peer, family), HOST[family], 8080) == "passed 8080"
         assert spoken(made(built.peer, family), HOST[family], 9000).startswith("captured 16001")
 
@@ -200,6 +201,24 @@ def test_an_older_local_connection_to_a_captured_service_ends(
         with pair(built.host, built.host, address, 8080) as (near, far):
             built.load()
             assert not goes_on(*((near, far) if first == "client" else (far, near)))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("demux", ["0", "1"], ids=["looked_up_late", "looked_up_early"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_older_connection_of_a_captured_cgroup_ends(family: str, demux: str, backend: str) -> None:
+    """The service speaks first. Rules of before, by iptables and with early demux off: it goes on, in plaintext."""
+    document = config(entry("ingress", 0, [{"port": 8080}], cgroup=[APP]))
+    with cgroups(APP), scene(document, backend) as built, wire(built) as left:
+        sysctl(built.host, ipv4__ip_early_demux=demux, ipv4__tcp_early_demux=demux)
+        with held(built.responder, socket_in(built.host, APP, FAMILIES[family]), PEER[family], 8080) as (app, far):
+            run.load(built.host, built.plan, backend, rendered(built))
+            far.connection.send(b"the service speaks first")
+            assert spoken(made(built.host, family), PEER[family], 22) == "passed 22", "what came before has arrived"
+            for _ in range(3):
+                with contextlib.suppress(OSError):
+                    app.send(SECRET)
+            assert not left.carried(SECRET)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
