@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 
-from tng_compiler.emit.nft import cgroup_sets, known_set
 from tng_compiler.model.types import Attest, Service, Verify
 from tng_compiler.plan.types import Interception, Plan
+from tng_compiler.rules import names
 
 MANIFEST_VERSION = 1
 
@@ -25,11 +25,11 @@ def render(plan: Plan, ruleset: str) -> str:
         "table": plan.instance,
         "kept_sets": [group.name for group in plan.operator_sets],
         "cgroups": {
-            "known": [{"set": known_set(level), "level": level} for level in plan.known_levels],
+            "known": [{"set": names.known(level), "level": level} for level in plan.known_levels],
             "sets": [
                 {"set": name, "paths": list(level.paths)}
                 for entry in plan.entries
-                for name, level in cgroup_sets(entry)
+                for name, level in names.own_cgroups(entry)
             ],
         },
         "entries": [_entry(entry) for entry in plan.entries],
