@@ -153,4 +153,11 @@ CAPTURE: dict[Code, Explanation] = {
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}, "capture_cgroup": ["web.slice"]}}]}',
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
     ),
+    Code.WEAKER_IN_IPTABLES: Explanation(
+        "What the iptables output holds to less well",
+        "iptables can compare the mark of a packet, which other tables can rewrite, but not that of the socket which "
+        "sends or receives it; its tables have no owner, so a flush removes them; it cannot ask for the zone of a "
+        "connection, and has no sets of cgroups. The script says in its header what that means for the plan.",
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
+    ),
 }

@@ -6,8 +6,8 @@ import hashlib
 import json
 
 from tng_compiler.model.types import Attest, Service, Verify
+from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
-from tng_compiler.rules import names
 
 MANIFEST_VERSION = 1
 

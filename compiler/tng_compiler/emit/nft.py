@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 from typing import assert_never
 
 from tng_compiler.plan.types import BITS, EVERY_PORT, Box, Family, Plan, Ports
 from tng_compiler.rules import tree
-from tng_compiler.rules.lower import lower
+from tng_compiler.rules.lower import lower, owned_guard
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 _HEADER = {"ipv4": "ip", "ipv6": "ip6"}
+_LOOPBACK = {"ipv4": "127.0.0.0/8", "ipv6": "::1"}
+_BATCH = 1000
 _LETTER = {"source": "s", "destination": "d"}
 
 
@@ -30,6 +33,39 @@ def render(plan: Plan) -> str:
     body = "\n\n".join("\n".join(f"\t{line}" for line in block) for block in blocks)
     head = f"table inet {table.name}"
     return f"{_header(plan, table.notes)}\n{head}\ndelete {head}\n\n{head} {{\n{body}\n}}\n"
+
+
+def render_guard(plan: Plan) -> str:
+    """Return ``guard.nft``: the guard once more, for a table that the runtime makes and owns while it lives.
+
+    A table with an owner outlives ``nft flush ruleset`` and every hand but its owner's (nft(8), "owner"). Commands one
+    by one instead of a block, because a block would also ask for the table, with flags that nft 1.0.6 cannot name.
+    """
+    table = owned_guard(lower(plan), plan.guard_table)
+    head = f"inet {table.name}"
+    commands = [f"counter {head} {c.name} {{ comment {_quote(c.comment)}; }}" for c in table.counters]
+    for group in table.sets:
+        commands.append(
+            f"set {head} {group.name} {{ {'; '.join(_set_head(group))}; comment {_quote(group.comment)}; }}"
+        )
+        commands += [f"element {head} {group.name} {{ {', '.join(some)} }}" for some in _batches(_elements(group))]
+    for chain in table.chains:
+        commands.append(f"chain {head} {chain.name}" + (f" {{ {_hook(chain.base)} }}" if chain.base else ""))
+    for chain in table.chains:
+        commands += [f"rule {head} {chain.name} {rule}" for rule in _rules(chain)]
+    return _guard_header(plan) + "".join(f"add {command}\n" for command in commands)
+
+
+def _batches(elements: Iterator[str]) -> Iterator[list[str]]:
+    while some := list(islice(elements, _BATCH)):
+        yield some
+
+
+def _guard_header(plan: Plan) -> str:
+    return (
+        f"# The guard of instance {plan.instance} once more, for a table that tng-runtime makes and owns.\n"
+        f"# By hand, `nft add table inet {plan.guard_table}` comes first.\n"
+    )
 
 
 def _header(plan: Plan, notes: Iterable[str]) -> str:
@@ -96,10 +132,18 @@ def _ports(ports: Ports) -> str:
 
 
 def _chain(chain: tree.Chain) -> list[str]:
-    lines = [f"chain {chain.name} {{"]
-    if base := chain.base:
-        lines.append(f"\ttype {base.kind} hook {base.hook} priority {base.priority}; policy accept;")
-    return [*lines, *(f"\t{_rule(rule)}" for rule in chain.rules), "}"]
+    hook = [f"\t{_hook(chain.base)}"] if chain.base else []
+    return [f"chain {chain.name} {{", *hook, *(f"\t{rule}" for rule in _rules(chain)), "}"]
+
+
+def _hook(base: tree.Base) -> str:
+    return f"type {base.kind} hook {base.hook} priority {base.priority}; policy accept;"
+
+
+def _rules(chain: tree.Chain) -> Iterator[str]:
+    if chain.base and chain.base.protocols:
+        yield f"meta l4proto != {_one_or_set(chain.base.protocols)} return"
+    yield from map(_rule, chain.rules)
 
 
 def _rule(rule: tree.Rule) -> str:
@@ -114,14 +158,12 @@ def _rule(rule: tree.Rule) -> str:
 
 def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
     match match:
-        case tree.Protocols(named, negated):
-            return f"meta l4proto {_not(negated)}{_one_or_set(named)}"
         case tree.OfFamily(family):
             return f"meta nfproto {family}"
-        case tree.AtPorts(_, ports, protocol) if ports == (EVERY_PORT,):
+        case tree.AtPorts(_, ports, protocol, False) if ports == (EVERY_PORT,):
             return f"meta l4proto {protocol}"
-        case tree.AtPorts(side, ports, protocol):
-            return f"{protocol} {_LETTER[side]}port {_one_or_set(map(_ports, ports))}"
+        case tree.AtPorts(side, ports, protocol, negated):
+            return f"{protocol} {_LETTER[side]}port {_not(negated)}{_one_or_set(map(_ports, ports))}"
         case tree.AtListener(side, listen_ports):
             return f"tcp {_LETTER[side]}port {_braces(map(str, listen_ports))}"
         case tree.InBoxes(side, name, family, protocol):
@@ -131,19 +173,27 @@ def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
             return f"{_HEADER[family]} {_LETTER[side]}addr @{name}"
         case tree.InCgroup(level, name, negated):
             return f"socket cgroupv2 level {level} {_not(negated)}@{name}"
-        case tree.PacketMark(marks):
-            return f"meta mark {_braces(f'{mark:#010x}' for mark in marks)}"
+        case tree.SocketMark(_, marks, negated):
+            return f"socket mark {_not(negated)}{_braces(f'{mark:#010x}' for mark in marks)}"
+        case tree.ReceivedBySocket():
+            return "socket wildcard { 0, 1 }"
+        case tree.OverLoopback(way, negated):
+            return f'{"iif" if way == "came" else "oif"} {_not(negated)}"lo"'
+        case tree.ToLoopbackAddress(family):
+            return f"{_HEADER[family]} daddr {_LOOPBACK[family]}"
         case tree.AddressType(side, kinds, negated):
             return f"fib {_LETTER[side]}addr type {_not(negated)}{_one_or_set(kinds)}"
-        case tree.TcpFlags(mask, wanted, negated):
+        case tree.TcpFlags(mask, wanted):
             masked = mask[0] if len(mask) == 1 else f"({' | '.join(mask)})"
-            return f"tcp flags & {masked} {'!=' if negated else '=='} {' | '.join(wanted)}"
+            return f"tcp flags & {masked} == {' | '.join(wanted)}"
         case tree.Direction(way):
             return f"ct direction {way}"
         case tree.States(states):
             return f"ct state {','.join(states)}"
         case tree.Status(bit):
             return f"ct status {bit}"
+        case tree.OpenedInZone(zone):
+            return f"ct original zone {zone}"
         case _:
             assert_never(match)
 
@@ -156,6 +206,12 @@ def _verdict(verdict: tree.Verdict) -> str:
             return "return"
         case tree.Reset():
             return "reject with tcp reset"
+        case tree.Unreachable():
+            return "reject with icmpx port-unreachable"
+        case tree.Drop():
+            return "drop"
+        case tree.SetZone(zone):
+            return f"ct original zone set {zone}"
         case tree.Redirect(port):
             return f"redirect to :{port}"
         case tree.Jump(chain):

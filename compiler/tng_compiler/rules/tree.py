@@ -18,16 +18,8 @@ from tng_compiler.plan.types import Box, Family, Ports
 Protocol = Literal["tcp", "udp"]
 Side = Literal["source", "destination"]
 Hook = Literal["prerouting", "input", "forward", "output", "postrouting"]
-AddressKind = Literal["local", "broadcast", "anycast", "multicast"]
+AddressKind = Literal["local", "broadcast", "multicast"]
 Flag = Literal["fin", "syn", "rst", "ack"]
-
-
-@dataclass(frozen=True, slots=True)
-class Protocols:
-    """The packet's layer-4 protocol is among ``named``, or with ``negated`` is not."""
-
-    named: tuple[Protocol, ...]
-    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +31,15 @@ class OfFamily:
 
 @dataclass(frozen=True, slots=True)
 class AtPorts:
-    """A port of the packet is in one of the intervals; ``EVERY_PORT`` alone asks for the protocol only."""
+    """The packet is of the protocol, and its port in one of the intervals, or with ``negated`` in none.
+
+    ``EVERY_PORT`` alone asks for the protocol only.
+    """
 
     side: Side
     ports: tuple[Ports, ...]
     protocol: Protocol = "tcp"
+    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +82,40 @@ class InCgroup:
 
 
 @dataclass(frozen=True, slots=True)
-class PacketMark:
-    """The packet carries one of the marks; other tables can rewrite it."""
+class SocketMark:
+    """The socket that sends the packet, or that will receive it, carries one of the marks (``negated``: none of them).
 
+    The socket's own mark, which no other table can rewrite (SO_MARK, socket(7)). It is the listener's for a packet that
+    opens a connection. Without a full socket (none, or one in TIME_WAIT or NEW_SYN_RECV) neither form matches.
+    """
+
+    of: Literal["sender", "receiver"]
     marks: tuple[int, ...]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedBySocket:
+    """A full socket of this host will receive the packet: not none, nor one in TIME_WAIT or NEW_SYN_RECV."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverLoopback:
+    """The packet came, or will leave, over ``lo``; with ``negated`` over another interface.
+
+    On the way out that is what routing said before any nat: a redirected packet still counts by its first route, but in
+    postrouting, where it is the interface that it leaves by.
+    """
+
+    way: Literal["came", "leaves"]
+    negated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToLoopbackAddress:
+    """The destination is 127.0.0.0/8 or ::1."""
+
+    family: Family
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +129,10 @@ class AddressType:
 
 @dataclass(frozen=True, slots=True)
 class TcpFlags:
-    """Of the flags in ``mask`` exactly those in ``set`` are set; with ``negated`` others are. TCP alone has flags."""
+    """Of the flags in ``mask`` exactly those in ``set`` are set. TCP alone has flags."""
 
     mask: tuple[Flag, ...]
     set: tuple[Flag, ...]
-    negated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,30 +146,40 @@ class Direction:
 class States:
     """What connection tracking makes of the packet: one of the states."""
 
-    named: tuple[Literal["new", "established", "related"], ...]
+    named: tuple[Literal["established", "related"], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
     """The packet's connection has this status bit (linux/netfilter/nf_conntrack_common.h)."""
 
-    bit: Literal["dnat"]
+    bit: Literal["dnat", "assured"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedInZone:
+    """The packet's connection was opened in this conntrack zone: by a socket of our own."""
+
+    zone: int
 
 
 Match = (
-    Protocols
-    | OfFamily
+    OfFamily
     | AtPorts
     | AtListener
     | InBoxes
     | InOperatorSet
     | InCgroup
-    | PacketMark
+    | SocketMark
+    | ReceivedBySocket
+    | OverLoopback
+    | ToLoopbackAddress
     | AddressType
     | TcpFlags
     | Direction
     | States
     | Status
+    | OpenedInZone
 )
 
 
@@ -161,6 +196,26 @@ class Return:
 @dataclass(frozen=True, slots=True)
 class Reset:
     """The packet is dropped and its sender gets a TCP reset."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """The packet is dropped and its sender gets an ICMP error: port unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """The packet is dropped, and nobody is told."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetZone:
+    """The connection that this packet opens is told apart by ``zone`` in its original direction; on with the chain.
+
+    Its answers are found in the common tuple space, where the sockets keep them apart.
+    """
+
+    zone: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +239,7 @@ class Goto:
     chain: str
 
 
-Verdict = Accept | Return | Reset | Redirect | Jump | Goto
+Verdict = Accept | Return | Reset | Unreachable | Drop | SetZone | Redirect | Jump | Goto
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +254,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where the kernel calls a base chain; its policy is to accept."""
+    """Where the kernel calls a base chain, and for which protocols (none named: all); its policy is to accept."""
 
     kind: Literal["filter", "nat"]
     hook: Hook
     priority: int
+    protocols: tuple[Protocol, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
