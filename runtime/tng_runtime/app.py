@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor, connection_limit
-from tng_runtime.kernel import cgroups, instance, nftables
+from tng_runtime.kernel import cgroups, instance, ipsets, nftables
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import listeners
 from tng_runtime.manifest import Bundle, Entry, Manifest, Verify, load_bundle
@@ -85,8 +85,11 @@ async def serve(bundle: Bundle, options: Options, stop: anyio.Event, hurry: anyi
             acceptor = Acceptor(connection_limit())
             handlers = _handlers(trusts, poller, counts, acceptor, connections)
             follower = cgroups.Follower(bundle.manifest.table, bundle.manifest.cgroups)
-            nftables.load(bundle.ruleset, bundle.manifest.table, bundle.manifest.kept_sets, follower.commands)
+            addresses = ipsets.Follower([bundle.manifest.table], bundle.manifest.ipsets)
+            extra = addresses.commands(bundle.manifest.table)
+            nftables.load(bundle.ruleset, bundle.manifest.table, lambda: extra + follower.commands())
             background.start_soon(follower.run)
+            background.start_soon(addresses.run)
             acceptor.start((listener, handlers[trust.entry.pointer]) for trust, listener in bound)
             _announce(bundle.manifest)
             await stop.wait()

@@ -98,6 +98,15 @@ class Cgroups:
 
 
 @dataclass(frozen=True, slots=True)
+class Ipset:
+    """A set of the tables that holds the addresses of one family that are in the kernel's ipset of that name."""
+
+    set: str
+    ipset: str
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole document; ``ruleset_sha256`` names the one ruleset that it belongs to."""
 
@@ -105,7 +114,7 @@ class Manifest:
     config_sha256: str
     ruleset_sha256: str
     table: str
-    kept_sets: tuple[str, ...]
+    ipsets: tuple[Ipset, ...]
     cgroups: Cgroups
     entries: tuple[Entry, ...]
 
@@ -152,11 +161,13 @@ def parse_manifest(data: bytes) -> Manifest:
         config_sha256=root.get("config_sha256", _sha256),
         ruleset_sha256=root.get("ruleset_sha256", _sha256),
         table=root.get("table", _matching(r"tng(_[a-z0-9_]{1,32})?")),
-        kept_sets=root.get("kept_sets", _tuple(_matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"))),
+        ipsets=root.get("ipsets", _tuple(_ipset)),
         cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
     )
     root.close()
+    if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
+        raise _bad("/ipsets", "expected each set once")
     if not manifest.entries:
         raise _bad("/entries", "expected at least one entry")
     ports = [entry.listen_port for entry in manifest.entries]
@@ -190,6 +201,14 @@ def _cgroup_set(value: object, path: str) -> CgroupSet:
     if not group.paths:
         raise _bad(f"{path}/paths", "expected at least one path")
     return group
+
+
+def _ipset(value: object, path: str) -> Ipset:
+    obj = _Object(value, path)
+    name, family = _matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"), _one_of("ipv4", "ipv6")
+    ipset = Ipset(obj.get("set", name), obj.get("ipset", name), cast("Family", obj.get("family", family)))
+    obj.close()
+    return ipset
 
 
 def _entry(value: object, path: str) -> Entry:

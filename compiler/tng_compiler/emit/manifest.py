@@ -10,6 +10,8 @@ from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
 
 MANIFEST_VERSION = 1
+# A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.
+_SUFFIX = {"ipv4": "", "ipv6": "6"}
 
 
 def render(plan: Plan, ruleset: str) -> str:
@@ -23,7 +25,10 @@ def render(plan: Plan, ruleset: str) -> str:
         "config_sha256": plan.config_sha256,
         "ruleset_sha256": hashlib.sha256(ruleset.encode()).hexdigest(),
         "table": plan.instance,
-        "kept_sets": [group.name for group in plan.operator_sets],
+        "ipsets": [
+            {"set": group.name, "ipset": group.name.removesuffix(_SUFFIX[group.family]), "family": group.family}
+            for group in plan.operator_sets
+        ],
         "cgroups": {
             "known": [{"set": names.known(level), "level": level} for level in plan.known_levels],
             "sets": [

@@ -13,7 +13,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -46,19 +46,17 @@ def require_privileges() -> None:
         raise _not_permitted()
 
 
-def load(ruleset: str, table: str, kept_sets: Iterable[str] = (), commands: Callable[[], str] = lambda: "") -> None:
+def load(ruleset: str, table: str, commands: Callable[[], str] = lambda: "") -> None:
     """Put ``ruleset``, which deletes and defines ``inet table``, in place of what is there, in one transaction.
 
-    The elements that the live table has in ``kept_sets`` are added again in the same transaction. What another
-    program adds to such a set between our look and the commit is lost: nftables offers no lock for it. ``commands``
-    gives what else belongs into it; it is asked again if a cgroup that the ruleset does not name has ended meanwhile.
+    ``commands`` gives what else belongs into it; it is asked again if a cgroup that the ruleset does not name has ended
+    meanwhile.
     Raises ``HostError``; then the rules on the host are what they were before.
     """
     require_privileges()
     context = _context()
-    kept = "".join(_kept(context, table, name) for name in kept_sets) if _exists(context, table) else ""
     for _ in range(_ATTEMPTS):
-        code, _, problem = context.cmd(ruleset.rstrip("\n") + "\n" + kept + commands())
+        code, _, problem = context.cmd(ruleset.rstrip("\n") + "\n" + commands())
         if code == 0:
             return
         if _NO_CGROUP not in problem or _absent_cgroups(ruleset):
@@ -106,17 +104,6 @@ def listing(table: str) -> str | None:
 
 def _exists(context: _Context, table: str) -> bool:
     return f"table inet {table}" in _query(context, "list tables inet").splitlines()
-
-
-def _kept(context: _Context, table: str, name: str) -> str:
-    code, text, problem = context.cmd(f"list set inet {table} {name}")
-    if code != 0:
-        if "No such file or directory" in problem:
-            return ""
-        raise _refused(f"the elements of set {name} could not be read", problem)
-    # nft prints the elements last, and a comment cannot hold a line break.
-    elements = re.search(r"^\t\telements = \{(.*)\}\n\t\}\n\}\n*\Z", text, re.DOTALL | re.MULTILINE)
-    return f"add element inet {table} {name} {{{elements.group(1)}}}\n" if elements else ""
 
 
 def _query(context: _Context, command: str) -> str:
