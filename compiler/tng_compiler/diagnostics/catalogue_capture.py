@@ -186,7 +186,7 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.DNS_SPARED: Explanation(
         "A capture of every port, which leaves DNS alone",
-        "UDP for captured destinations and ports is refused. Where every port is captured, port 53 is left out: without "
+        "UDP for captured destinations and ports is refused. Where every port is captured, port 53 is not: without "
         "name resolution most hosts cannot even be configured. So plain DNS over UDP passes in plaintext to captured "
         "destinations. An item that names port 53 refuses it.",
         '{"capture_dst": {"host": "10.20.0.0/24"}}',

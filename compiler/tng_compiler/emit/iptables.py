@@ -22,6 +22,7 @@ from tng_compiler.rules import tree
 from tng_compiler.rules.lower import lower
 
 _COMMAND: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
+CONNTRACK_PRIORITY = -200
 _TABLES = ("raw", "mangle", "nat", "filter")
 _Rules = list[str]
 
@@ -112,15 +113,11 @@ def _hooks(table: tree.Table) -> Iterator[Hook]:
 
 def _table(base: tree.Base) -> str:
     """Which table of iptables has the hook at that time: raw is before connection tracking, filter has three hooks."""
-    match base.kind, base.hook:
-        case "nat", _:
-            return "nat"
-        case _, "prerouting":
-            return "raw"
-        case _, "postrouting":
-            return "mangle"
-        case _:
-            return "raw" if base.priority < -200 else "filter"
+    if base.kind == "nat":
+        return "nat"
+    if base.priority < CONNTRACK_PRIORITY:
+        return "raw"
+    return "mangle" if base.hook in ("prerouting", "postrouting") else "filter"
 
 
 def _document(plan: Plan, tables: dict[str, dict[str, _Rules]]) -> str:

@@ -60,6 +60,8 @@ def alternatives(match: tree.Match, family: Family, sets: Sets) -> tuple[Part, .
             return (Part("tcp", f"--tcp-flags {flags}"),)
         case tree.Direction() | tree.States() | tree.Status() | tree.OpenedInZone():
             return (_tracked(match),)
+        case tree.Labelled(label):
+            return (Part(words=f"-m connlabel --label {label}"),)
         case _:
             assert_never(match)
 
@@ -79,6 +81,9 @@ def target(verdict: tree.Verdict, prefix: str) -> str:
             return "-j DROP"
         case tree.SetZone(zone):
             return f"-j CT --zone-orig {zone}"
+        case tree.SetLabel(label):
+            # The match itself sets, and a rule without a target only counts (iptables-extensions(8), connlabel).
+            return f"-m connlabel --label {label} --set"
         case tree.Redirect(port):
             return f"-j REDIRECT --to-ports {port}"
         case tree.Jump(chain):

@@ -194,6 +194,8 @@ def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
             return f"ct status {bit}"
         case tree.OpenedInZone(zone):
             return f"ct original zone {zone}"
+        case tree.Labelled(label):
+            return f"ct label {label}"
         case _:
             assert_never(match)
 
@@ -212,6 +214,8 @@ def _verdict(verdict: tree.Verdict) -> str:
             return "drop"
         case tree.SetZone(zone):
             return f"ct original zone set {zone}"
+        case tree.SetLabel(label):
+            return f"ct label set {label}"
         case tree.Redirect(port):
             return f"redirect to :{port}"
         case tree.Jump(chain):

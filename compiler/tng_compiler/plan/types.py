@@ -112,12 +112,14 @@ class Plan:
 
     ``zone`` is the conntrack zone of what the runtime itself dials (1 to 65535): its connections and those of the
     applications may have the same addresses and ports one after the other, and must not be taken for each other.
+    ``label`` is the bit of conntrack's labels (0 to 127) of connections that came for an address of this host.
     """
 
     instance: str
     compiler_version: str
     config_sha256: str
     zone: int
+    label: int
     entries: tuple[Interception, ...]
 
     @property

@@ -30,12 +30,14 @@ from tng_compiler.rules.tree import (
     Goto,
     Hook,
     Jump,
+    Labelled,
     OpenedInZone,
     OverLoopback,
     Protocol,
     Reset,
     Return,
     Rule,
+    SetLabel,
     Side,
     SocketMark,
     States,
@@ -45,6 +47,8 @@ from tng_compiler.rules.tree import (
 )
 
 GUARD_PRIORITY = -5
+# Other tables' DNAT is at -100 (NF_IP_PRI_NAT_DST): before it the destination is still what the sender wrote.
+BEFORE_DNAT = -103
 # net.ipv4.ip_local_port_range, ip-sysctl.rst: a client's port, which no service has.
 CLIENT_PORTS = (Ports(32768, 60999),)
 _RESET = Rule((TcpFlags(("rst",), ("rst",)),), Return(), "ends a connection, carries nothing")
@@ -130,14 +134,25 @@ def _input(plan: Plan) -> Iterator[Chain]:
 
 
 def _forward(plan: Plan) -> Iterator[Chain]:
-    """A forwarded packet has no socket here: an entry that captures by cgroup has nothing to say of it."""
+    """A forwarded packet has no socket here: an entry that captures by cgroup has nothing to say of it.
+
+    What came for an address of this host and is forwarded all the same, because another table translates it, is a port
+    that this host publishes for a container: it does not leave for a captured destination.
+    """
     entries = [entry for entry in plan.of("ingress") if entry.forwarded == "reject" and not entry.inside]
     if not entries:
         return
+    ours = Rule(
+        (States(("new",)), AddressType("destination", ("local",))),
+        SetLabel(plan.label),
+        "came for this host, not through it",
+    )
+    yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_DNAT))
     rules = [
         _RESET,
         _SYN_ACK,
         *_EARNED,
+        Rule((Labelled(plan.label),), Return(), "came for a port that this host publishes"),
         *(Rule((), Jump(without_sender(entry, guard(entry))), entry.pointer) for entry in entries),
     ]
     yield _base("guard_forward", "forward", rules, _protocols(entries))

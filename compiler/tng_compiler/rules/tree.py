@@ -146,7 +146,7 @@ class Direction:
 class States:
     """What connection tracking makes of the packet: one of the states."""
 
-    named: tuple[Literal["established", "related"], ...]
+    named: tuple[Literal["new", "established", "related"], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +161,13 @@ class OpenedInZone:
     """The packet's connection was opened in this conntrack zone: by a socket of our own."""
 
     zone: int
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The packet's connection carries this label (a bit, 0 to 127)."""
+
+    label: int
 
 
 Match = (
@@ -180,6 +187,7 @@ Match = (
     | States
     | Status
     | OpenedInZone
+    | Labelled
 )
 
 
@@ -219,6 +227,13 @@ class SetZone:
 
 
 @dataclass(frozen=True, slots=True)
+class SetLabel:
+    """The packet's connection gets this label; on with the chain."""
+
+    label: int
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """The connection goes to ``port`` on this host."""
 
@@ -239,7 +254,7 @@ class Goto:
     chain: str
 
 
-Verdict = Accept | Return | Reset | Unreachable | Drop | SetZone | Redirect | Jump | Goto
+Verdict = Accept | Return | Reset | Unreachable | Drop | SetZone | SetLabel | Redirect | Jump | Goto
 
 
 @dataclass(frozen=True, slots=True)
