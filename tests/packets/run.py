@@ -30,7 +30,7 @@ from tng_runtime.kernel import cgroups, nftables
 from tng_runtime.manifest import parse_manifest
 manifest = parse_manifest(sys.argv[1].encode())
 cgroups.require(manifest.cgroups)
-nftables.load(sys.stdin.read(), manifest.table, (), cgroups.Follower(manifest.table, manifest.cgroups).commands)
+nftables.load(sys.stdin.read(), manifest.table, cgroups.Follower(manifest.table, manifest.cgroups).commands)
 """
 OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
 

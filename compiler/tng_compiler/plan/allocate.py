@@ -17,7 +17,7 @@ UNPRIVILEGED = 1024
 ZONE = 0x7467
 """Far from the small numbers that switches and network plugins count up from (ovs-vswitchd(8), OVN, Cilium)."""
 LABEL = 116
-"""Switches keep labels in zones of their own; firewalls of hosts seldom have any (iptables-extensions(8), connlabel)."""
+"""Switches keep labels in zones of their own; host firewalls seldom have any (connlabel, iptables-extensions(8))."""
 
 
 def listen_ports(config: Config) -> tuple[int, ...]:
