@@ -1,19 +1,19 @@
-"""The plan as the manifest that the runtime reads: canonical JSON, bound to its ruleset by a digest."""
+"""The plan as the manifest that the runtime reads: canonical JSON, bound to its rules by two digests."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 
-from tng_compiler.emit.nft import cgroup_sets, known_set
+from tng_compiler.emit.nft import cgroup_sets, guard_table, known_set
 from tng_compiler.model.types import Attest, Service, Verify
 from tng_compiler.plan.types import Interception, Plan
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 
 
-def render(plan: Plan, ruleset: str) -> str:
-    """Return the manifest of ``plan`` for exactly this ``ruleset`` (``tng_schema/manifest.schema.json``).
+def render(plan: Plan, ruleset: str, guard: str) -> str:
+    """Return the manifest of ``plan`` for exactly this ``ruleset`` and ``guard`` (``tng_schema/manifest.schema.json``).
 
     Canonical in the manner of RFC 8785: sorted members, no white space, UTF-8; one newline at the end.
     """
@@ -22,7 +22,9 @@ def render(plan: Plan, ruleset: str) -> str:
         "compiler_version": plan.compiler_version,
         "config_sha256": plan.config_sha256,
         "ruleset_sha256": hashlib.sha256(ruleset.encode()).hexdigest(),
+        "guard_sha256": hashlib.sha256(guard.encode()).hexdigest(),
         "table": plan.instance,
+        "guard_table": guard_table(plan),
         "kept_sets": [group.name for group in plan.operator_sets],
         "cgroups": {
             "known": [{"set": known_set(level), "level": level} for level in plan.known_levels],

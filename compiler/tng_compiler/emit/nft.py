@@ -55,6 +55,37 @@ def render(plan: Plan) -> str:
     return f"{_header(plan)}\n{table}\ndelete {table}\n\n{table} {{\n{body}\n}}\n"
 
 
+def guard_table(plan: Plan) -> str:
+    """Return the name of the table that the runtime makes and owns."""
+    return f"{plan.instance}_guard"
+
+
+def render_guard(plan: Plan) -> str:
+    """Return ``guard.nft``: the guard chains once more, as commands for a table that is there and empty.
+
+    There is no ``add table`` in it: the runtime makes that one with flags that nft 1.0.6 has no word for.
+    """
+    table = f"inet {guard_table(plan)}"
+    chains = [block for block in (*_entry_chains(plan), *_base_chains(plan)) if _is_guard(block[0].split()[1])]
+    lines = [f"add {block[0].split()[0]} {table} {_block(block)}" for block in (*_counters(plan), *_sets(plan))]
+    for head, *body, _ in chains:
+        base = [line.strip() for line in body if line.startswith("\ttype ")]
+        lines.append(f"add chain {table} {head.split()[1]}" + "".join(f" {{ {line} }}" for line in base))
+    for head, *body, _ in chains:
+        rules = [line.strip() for line in body if not line.startswith("\ttype ")]
+        lines += [f"add rule {table} {head.split()[1]} {rule}" for rule in rules]
+    return "\n".join(lines) + "\n"
+
+
+def _is_guard(chain: str) -> bool:
+    return chain.startswith("guard_") or "_guard" in chain or "_answers" in chain
+
+
+def _block(block: list[str]) -> str:
+    head, *rest = block
+    return "\n".join((head.split(" ", 1)[1], *rest))
+
+
 def _header(plan: Plan) -> str:
     entries = "".join(
         f"# {entry.pointer} -> port {entry.listen_port}, mark {entry.so_mark:#x}\n" for entry in plan.entries
