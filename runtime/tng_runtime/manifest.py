@@ -23,6 +23,8 @@ Role = Literal["ingress", "egress"]
 Family = Literal["ipv4", "ipv6"]
 
 MANIFEST_VERSION = 2
+# What a directory holds that is executed.
+FILES = (MANIFEST_FILE, RULESET_FILE, GUARD_FILE) = ("manifest.json", "ruleset.nft", "guard.nft")
 MAX_BYTES = 16 << 20
 # One name in a path, of what systemd and container runtimes use and nft can quote.
 CGROUP = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.@:+,=~\\-]{1,255}"
@@ -126,9 +128,9 @@ def load_bundle(directory: Path) -> Bundle:
 
     Raises ``HostError`` (exit 1) if one is missing, is malformed, or if they do not belong together.
     """
-    manifest = parse_manifest(_read(directory / "manifest.json"))
-    ruleset = _rules(directory / "ruleset.nft", manifest.ruleset_sha256)
-    return Bundle(manifest, ruleset, _rules(directory / "guard.nft", manifest.guard_sha256))
+    manifest = parse_manifest(_read(directory / MANIFEST_FILE))
+    ruleset = _rules(directory / RULESET_FILE, manifest.ruleset_sha256)
+    return Bundle(manifest, ruleset, _rules(directory / GUARD_FILE, manifest.guard_sha256))
 
 
 def _rules(path: Path, expected: str) -> str:
