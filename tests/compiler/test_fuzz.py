@@ -19,6 +19,7 @@ NAMES = [
     *("capture_cgroup", "nocapture_cgroup", "listen_port", "capture_local_traffic", "no_ra", "attest", "verify"),
     *("model", "as_addr", "as_headers", "policy_ids", "trusted_certs_paths", "skip_as_token_cert_verify", "issuer"),
     *("max_session_age", "aa_addr", "refresh_interval", "ohttp", "mapping", "metric", "prot", "verfy"),
+    *("forwarded", "udp"),
 ]
 WORDS = [
     "10.0.0.0/8", "10.0.0.1/8", "::1", "ff02::1", "2001:db8::/32", "unix:///a", "http://h/", "http://[::1]:1/",

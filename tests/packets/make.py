@@ -11,11 +11,13 @@ from tng_compiler.model.types import (
     CgroupPath,
     Config,
     Entry,
+    Forwarded,
     Ipv6Mode,
     Netfilter,
     PortRange,
     Role,
     Service,
+    Udp,
     Verify,
 )
 
@@ -42,6 +44,8 @@ def entry(
     listen_port: int | None = None,
     so_mark: int = 565,
     ipv6: Ipv6Mode = "capture",
+    forwarded: Forwarded = "reject",
+    udp: Udp = "reject",
     verify: Verify | None = VERIFY,
 ) -> Entry:
     """One entry; ``dst`` items have the members of ``capture_dst``: host, ipset, port, port_end."""
@@ -55,6 +59,8 @@ def entry(
         listen_port=listen_port,
         so_mark=so_mark,
         ipv6=ipv6,
+        forwarded=forwarded,
+        udp=udp,
     )
     return Entry(role, index, pointer, netfilter, attest=None, verify=verify)
 

@@ -161,6 +161,11 @@ class Senders:
         for thread in self._threads:
             thread.join(30)
 
+    @property
+    def writes(self) -> int:
+        """How many succeeded so far."""
+        return self._writes
+
     def open_no_more(self) -> None:
         self._opening = False
 

@@ -80,7 +80,10 @@ CAPTURE: dict[Code, Explanation] = {
     Code.MARK_OF_OTHERS: Explanation(
         "A mark that another program uses",
         "Whatever carries the mark is taken for the runtime's own and is never captured. kube-proxy, Cilium, Istio, "
-        "Tailscale and wg-quick mark packets of other programs, which would then pass in plaintext.",
+        "Tailscale and wg-quick mark packets of other programs, which would then pass in plaintext. No document shows "
+        "what else other tables of a host do: a nat chain of another table whose priority is below -105 redirects "
+        "first, and the capture and the guard see only where it sent the packet. `nft list ruleset` shows the "
+        "priorities.",
         '{"so_mark": 1337}',
         '{"so_mark": 565}',
     ),
@@ -100,7 +103,9 @@ CAPTURE: dict[Code, Explanation] = {
     Code.CGROUP_EXEMPT: Explanation(
         "A cgroup condition without effect",
         "A captured cgroup inside of an exempt one is exempt; an exempt cgroup outside of all captured ones was not "
-        "captured anyway.",
+        "captured anyway. A cgroup here is that of a socket, from the moment when it is made, not that of the process "
+        "that uses it: what systemd makes for a unit (socket activation) belongs to systemd's own cgroup, and a "
+        "process that is moved keeps its open sockets in the old one.",
         '{"capture_cgroup": ["a.slice"], "nocapture_cgroup": ["b.slice"]}',
         '{"capture_cgroup": ["a.slice"], "nocapture_cgroup": ["a.slice/b"]}',
     ),
@@ -109,14 +114,17 @@ CAPTURE: dict[Code, Explanation] = {
         "Rules hold the identity of a cgroup, not its path. systemd removes the cgroup of a service or scope when it "
         "stops and makes another when it starts. The nft output refuses what an unknown cgroup sends to captured "
         "destinations until the runtime has found it; iptables cannot, and lets it pass in plaintext until the script "
-        "is run again. A slice of its own lives on while its units restart.",
+        "is run again. A slice of its own lives on while its units restart. Sockets keep the cgroup in which they were "
+        "made: one that a unit inherits (socket activation) is not in the unit's.",
         '{"capture_cgroup": ["system.slice/web.service"]}',
         '{"capture_cgroup": ["web.slice"]}',
     ),
     Code.LOCAL_TRAFFIC_BY_CGROUP: Explanation(
         "capture_local_traffic together with cgroups",
         "On an egress a cgroup means the service's. For what this host sends to itself the kernel knows the sender's "
-        "only, at the moment when the redirect is decided.",
+        "only, at the moment when the redirect is decided. The service's cgroup is that of its listening socket: one "
+        "that systemd made for it (socket activation), or that it made before it was moved, is in another. The "
+        "runtime looks at the captured ports when it starts and logs `listener_in_other_cgroup`.",
         '{"capture_local_traffic": true, "capture_cgroup": ["web.slice"]}',
         '{"capture_cgroup": ["web.slice"]}',
     ),
@@ -152,5 +160,36 @@ CAPTURE: dict[Code, Explanation] = {
         "by looking up the listening socket.",
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}, "capture_cgroup": ["web.slice"]}}]}',
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
+    ),
+    Code.WEAKER_IN_IPTABLES: Explanation(
+        "What the iptables output holds to less well",
+        "iptables can compare the mark of a packet, which other tables can rewrite, but not that of the socket which "
+        "sends or receives it; its tables have no owner, so a flush removes them; it cannot ask for the zone of a "
+        "connection, and has no sets of cgroups. The script says in its header what that means for the plan.",
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
+    ),
+    Code.FORWARDED_OPEN: Explanation(
+        "Packets of containers and guests that pass in plaintext",
+        "What this host forwards for a container, a virtual machine or another host never meets the capture, which "
+        "takes what this host sends itself. `forwarded: bypass` lets it go on to captured destinations without "
+        "attestation, as the Rust TNG does; by default it is refused.",
+        '{"forwarded": "bypass"}',
+        '{"forwarded": "reject"}',
+    ),
+    Code.UDP_OPEN: Explanation(
+        "UDP that passes in plaintext",
+        "The capture takes TCP. HTTP/3 and others speak UDP to the same destinations and ports, and with "
+        "`udp: bypass` they go past the tunnel, as with the Rust TNG. By default UDP for a captured destination and "
+        "port is answered with an ICMP error, and clients fall back to TCP.",
+        '{"udp": "bypass"}',
+        '{"udp": "reject"}',
+    ),
+    Code.DNS_SPARED: Explanation(
+        "A capture of every port, which leaves DNS alone",
+        "UDP for captured destinations and ports is refused. Where every port is captured, port 53 is not: without "
+        "name resolution most hosts cannot even be configured. So plain DNS over UDP passes in plaintext to captured "
+        "destinations. An item that names port 53 refuses it.",
+        '{"capture_dst": {"host": "10.20.0.0/24"}}',
+        '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
     ),
 }

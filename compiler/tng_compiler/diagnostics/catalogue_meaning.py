@@ -67,7 +67,9 @@ MEANING: dict[Code, Explanation] = {
     Code.BAD_CGROUP_PATH: Explanation(
         "A cgroup path that cannot be one",
         "Paths are relative to the root of the cgroup v2 hierarchy, without `.` and `..`, of the characters "
-        "that systemd and container runtimes use. The root itself holds every process and selects nothing.",
+        "that systemd and container runtimes use. The root itself holds every process and selects nothing. "
+        "`systemctl show -P ControlGroup UNIT` prints the path of a unit. What is compared is the cgroup of the "
+        "socket: a socket keeps the one in which it was made, wherever its process goes.",
         '{"capture_cgroup": ["/a/../b"]}',
         '{"capture_cgroup": ["/b"]}',
     ),

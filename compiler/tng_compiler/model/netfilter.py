@@ -37,6 +37,8 @@ def netfilter(block: Block, role: Role) -> Netfilter:
         listen_port=block.integer("listen_port"),
         so_mark=block.integer("so_mark") or DEFAULT_SO_MARK,
         ipv6=ipv6,
+        forwarded="bypass" if block.text("forwarded") == "bypass" else "reject",
+        udp="bypass" if block.text("udp") == "bypass" else "reject",
     )
 
 

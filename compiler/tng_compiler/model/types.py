@@ -9,6 +9,8 @@ from typing import Literal
 Role = Literal["ingress", "egress"]
 RaModel = Literal["background_check", "passport"]
 Ipv6Mode = Literal["capture", "reject", "bypass"]
+Forwarded = Literal["reject", "bypass"]
+Udp = Literal["reject", "bypass"]
 Network = IPv4Network | IPv6Network
 
 DEFAULT_SO_MARK = 565
@@ -43,7 +45,11 @@ class CgroupPath:
 
 @dataclass(frozen=True, slots=True)
 class Netfilter:
-    """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP."""
+    """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP.
+
+    ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only;
+    ``udp`` to UDP for a captured destination and port.
+    """
 
     pointer: str
     capture_dst: tuple[CaptureDst, ...] | None
@@ -53,6 +59,8 @@ class Netfilter:
     listen_port: int | None
     so_mark: int
     ipv6: Ipv6Mode
+    forwarded: Forwarded
+    udp: Udp
 
 
 @dataclass(frozen=True, slots=True)

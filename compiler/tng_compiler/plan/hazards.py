@@ -26,6 +26,7 @@ KNOWN_MARKS = {
 """Marks that widely used programs put on packets of others, by their documentation."""
 
 _BROAD = {4: 16, 6: 48}
+_DNS = 53
 _SENSITIVE = {53: "DNS over TCP", 22: "SSH"}
 
 
@@ -36,6 +37,7 @@ def hazards(config: Config) -> Iterator[Diagnostic]:
         yield from _cgroup_conditions(entry)
         yield from _well_known_mark(entry)
         yield from _broad(entry)
+        yield from _passing_by(entry)
         if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
             message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
             yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
@@ -102,6 +104,30 @@ def _broad(entry: Entry) -> Iterator[Diagnostic]:
         peers = "peers that speak TNG" if entry.role == "ingress" else "clients that speak TNG"
         message = f"expected a broad capture to leave {' and '.join(names)} alone, found it inside"
         yield _warn(Code.BROAD_CAPTURE, place, message, f"only {peers} can be reached then; name hosts or ports")
+
+
+def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
+    """What goes to captured destinations without being captured: forwarded packets, UDP, and of refused UDP DNS."""
+    netfilter = entry.netfilter
+    if netfilter.forwarded == "bypass":
+        message = "expected what this host forwards to be refused, found `bypass`: it passes in plaintext"
+        yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`")
+    if netfilter.udp == "bypass":
+        message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
+        yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")
+        return
+    place = netfilter.pointer if netfilter.capture_dst is None else f"{netfilter.pointer}/capture_dst"
+    around = [item for item in netfilter.capture_dst or () if _has_dns(item)]
+    if all(item.ports is None for item in around) and (around or not netfilter.capture_dst):
+        message = "expected all UDP for captured ports to be refused, found every port captured: DNS is left alone"
+        advice = "UDP port 53 passes in plaintext; name it, or the ports that you mean"
+        where = Place(around[0].pointer if around else place)
+        yield Diagnostic(Code.DNS_SPARED, Severity.NOTE, message, where, (), advice)
+
+
+def _has_dns(item: CaptureDst) -> bool:
+    first, last = ports_of(item)
+    return first <= _DNS <= last
 
 
 def _is_broad(item: CaptureDst) -> bool:

@@ -74,6 +74,7 @@ CHOICES: dict[str, dict[str, str]] = {
 
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("ingress netfilter", "capture_local_traffic"): "it belongs to an egress; an ingress never captures local traffic",
+    ("egress netfilter", "forwarded"): "it belongs to an ingress; an egress takes what is for this host only",
     ("ingress", "direct_forward"): "it belongs to an egress",
     ("ingress", "decap_from_http"): "it belongs to an egress",
     ("egress", "encap_in_http"): "it belongs to an ingress",

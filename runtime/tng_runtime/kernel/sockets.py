@@ -15,6 +15,7 @@ import struct
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
+from tng_runtime.kernel import diag
 from tng_runtime.manifest import Entry, Family, Role
 
 # SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
@@ -72,21 +73,33 @@ def original_destination(connection: socket.socket) -> Destination:
     return found
 
 
-def listener(role: Role, family: Family, port: int) -> socket.socket:
-    """A non-blocking listening socket; raises ``HostError`` if the port cannot be had."""
+def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
+    """A non-blocking listening socket with ``mark``; raises ``HostError`` if the port cannot be had.
+
+    The rules let a new connection through to a listen port only if the socket that gets it carries the entry's mark.
+    It is bound with SO_REUSEADDR, and as soon as it listens that is taken back: accepted sockets inherit it, and
+    without it those that a dead run left in TIME_WAIT keep everybody else from the port. Our next start ends them.
+    """
     host = (_LOOPBACK if role == "ingress" else _WILDCARD)[family]
     try:
         sock = socket.socket(_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise _cannot_listen(host, port, error) from None
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if family == "ipv6":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not diag.end_waiting(port):
+                raise
+            sock.bind((host, port))
         sock.listen(_BACKLOG)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         sock.close()
         raise _cannot_listen(host, port, error) from None
@@ -103,7 +116,7 @@ def listeners(entry: Entry) -> list[socket.socket]:
     missing: HostError | None = None
     for family in entry.families:
         try:
-            found.append(listener(entry.role, family, entry.listen_port))
+            found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
         except FamilyMissingError as error:
             missing = error
         except HostError:
@@ -113,6 +126,15 @@ def listeners(entry: Entry) -> list[socket.socket]:
     if not found and missing:
         raise missing
     return found
+
+
+def stop_listening(listener: socket.socket) -> None:
+    """Let the kernel reset what waits to be accepted and what comes, and keep the port.
+
+    Linux makes it a bound socket that does not listen (inet_shutdown, tcp_disconnect).
+    """
+    with contextlib.suppress(OSError):  # it does not listen any more
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def dial_socket(family: Family, mark: int) -> socket.socket:

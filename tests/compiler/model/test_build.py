@@ -41,8 +41,16 @@ def test_defaults_are_applied() -> None:
     assert netfilter.so_mark == 565
     assert netfilter.listen_port is None
     assert netfilter.ipv6 == "capture"
+    assert (netfilter.forwarded, netfilter.udp) == ("reject", "reject")
     assert netfilter.capture_local_traffic is False
     assert netfilter.capture_cgroup == netfilter.nocapture_cgroup == ()
+
+
+def test_what_passes_by_is_left_alone_only_where_the_document_says_so() -> None:
+    netfilter = entry(ingress({**PORT, "forwarded": "bypass"})).netfilter
+    assert (netfilter.forwarded, netfilter.udp) == ("bypass", "reject")
+    netfilter = entry(egress({**PORT, "udp": "bypass"})).netfilter
+    assert (netfilter.forwarded, netfilter.udp) == ("reject", "bypass")
 
 
 def test_one_destination_and_a_list_of_one_mean_the_same() -> None:

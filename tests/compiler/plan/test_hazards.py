@@ -9,14 +9,19 @@ import pytest
 from packets.make import VERIFY, config, entry
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
-from tng_compiler.emit import iptables
+from tng_compiler.emit import iptables_limits
 from tng_compiler.model.types import Config, Service
 from tng_compiler.plan.build import build_plan
 
 
-def found(document: Config) -> list[Diagnostic]:
+def everything(document: Config) -> list[Diagnostic]:
     """The diagnostics of a document."""
     return list(build_plan(document, "0" * 64)[1])
+
+
+def found(document: Config) -> list[Diagnostic]:
+    """Those beside what every capture of all ports earns, which has tests of its own."""
+    return [diagnostic for diagnostic in everything(document) if diagnostic.code is not Code.DNS_SPARED]
 
 
 def codes(document: Config) -> list[Code]:
@@ -84,6 +89,39 @@ def test_bypass_is_open_only_where_ipv6_is_named() -> None:
     assert codes(config(entry("ingress", 0, [{"port": 80}], ipv6="bypass"))) == [Code.IPV6_OPEN]
 
 
+def test_what_passes_by_is_told() -> None:
+    assert codes(config(entry("ingress", 0, [{"port": 80}], forwarded="bypass"))) == [Code.FORWARDED_OPEN]
+    assert codes(config(entry("egress", 0, [{"port": 80}], udp="bypass"))) == [Code.UDP_OPEN]
+    assert codes(config(entry("ingress", 0, [{"port": 80}]))) == []
+
+
+def spares(document: Config) -> list[str]:
+    """Where a document is told that DNS is spared."""
+    return [one.place.pointer for one in everything(document) if one.code is Code.DNS_SPARED]
+
+
+@pytest.mark.parametrize(
+    ("destination", "spared"),
+    [
+        ({"host": "10.0.0.1"}, True),
+        ({"ipset": "partners"}, True),
+        ({"port": 53}, False),
+        ({"port": 50, "port_end": 60}, False),
+        ({"port": 1, "port_end": 52}, False),
+        ({"host": "10.0.0.1", "port": 54}, False),
+    ],
+)
+def test_dns_is_spared_where_every_port_is_captured(destination: dict[str, object], spared: bool) -> None:
+    place = ["/add_ingress/0/netfilter/capture_dst/0"] if spared else []
+    assert spares(config(entry("ingress", 0, [destination]))) == place
+    assert spares(config(entry("ingress", 0, [destination], udp="bypass"))) == []
+
+
+def test_dns_is_spared_where_no_destination_is_named() -> None:
+    assert spares(config(entry("egress", 0, [], cgroup=("a",)))) == ["/add_egress/0/netfilter/capture_dst"]
+    assert spares(config(entry("egress", 0, None, cgroup=("a",)))) == ["/add_egress/0/netfilter"]
+
+
 def test_entries_with_different_cgroups_do_not_shadow_each_other() -> None:
     document = config(
         entry("ingress", 0, [{"port": 80}], cgroup=["a.slice"]), entry("ingress", 1, [{"port": 80}], cgroup=["b.slice"])
@@ -121,6 +159,6 @@ def test_the_same_mark_for_two_entries_is_no_collision() -> None:
 
 def test_what_iptables_has_not_is_named() -> None:
     plan, _ = build_plan(config(entry("egress", 0, [{"port": 80}], nocgroup=["a.slice"])), "0" * 64)
-    (refusal,) = iptables.unsupported(plan)
+    (refusal,) = iptables_limits.unsupported(plan)
     assert (refusal.code, refusal.severity) == (Code.NOT_IN_IPTABLES, Severity.ERROR)
     assert refusal.place.pointer == "/add_egress/0/netfilter/nocapture_cgroup"

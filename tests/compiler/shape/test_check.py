@@ -69,6 +69,8 @@ def test_null_means_absent_for_optional_scalars_and_blocks() -> None:
         ingress({**PORT, "capture_cgroup": None}),
         ingress({"capture_dst": None}),
         ingress({**PORT, "ipv6": None}),
+        ingress({**PORT, "forwarded": None}),
+        egress({**PORT, "udp": None}),
         egress({**PORT, "capture_local_traffic": None}),
         ingress(PORT, verify={**VERIFY, "model": None}),
         ingress(PORT, verify={**VERIFY, "as_headers": None}),

@@ -57,7 +57,7 @@ def test_examples_pass_both_validators(path: Any) -> None:
 
 
 def test_extensions_say_that_they_are_ours() -> None:
-    for name in ("ipv6", "issuer", "max_session_age"):
+    for name in ("ipv6", "forwarded", "udp", "issuer", "max_session_age"):
         definition = SCHEMA["$defs"].get(name) or SCHEMA["$defs"]["verify"]["properties"][name]
         assert "extension of ours" in definition["title"]
 

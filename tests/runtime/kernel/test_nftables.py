@@ -58,33 +58,6 @@ def test_other_tables_are_not_touched(hosts: Lab) -> None:
     assert nft(hosts, "list", "tables").strip() == "table inet tng_other"
 
 
-@pytest.mark.parametrize("elements", ["10.0.0.0/8, 192.0.2.1", '192.0.2.1 comment "a } b", 198.51.100.0/24', ""])
-def test_kept_sets_keep_their_elements_over_a_replace(hosts: Lab, elements: str) -> None:
-    nftables.load(WITH_SET, "tng", ["peers"])
-    if elements:
-        nft(hosts, "add", "element", "inet", "tng", "peers", "{", elements, "}")
-    before = nftables.listing("tng")
-    nftables.load(WITH_SET, "tng", ["peers"])
-    assert nftables.listing("tng") == before
-    nftables.load(WITH_SET, "tng")
-    assert "elements" not in (nftables.listing("tng") or "")
-
-
-def test_a_set_kept_for_the_first_time_starts_empty(hosts: Lab) -> None:
-    nftables.load(COUNTING, "tng")
-    nftables.load(WITH_SET, "tng", ["peers"])
-    assert "set peers" in (nftables.listing("tng") or "")
-
-
-def test_elements_that_no_longer_fit_leave_the_old_rules(hosts: Lab) -> None:
-    nftables.load(WITH_SET, "tng")
-    nft(hosts, "add", "element", "inet", "tng", "peers", "{", "192.0.2.1", "}")
-    before = nftables.listing("tng")
-    with pytest.raises(HostError, match="was not loaded"):
-        nftables.load(WITH_SET.replace("ipv4_addr", "ipv6_addr"), "tng", ["peers"])
-    assert nftables.listing("tng") == before
-
-
 @pytest.mark.parametrize(
     ("rule", "says"),
     [

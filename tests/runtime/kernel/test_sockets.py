@@ -51,7 +51,7 @@ def client(hosts: Lab) -> Iterator[Host]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_ingress_on_loopback_gets_what_the_host_sends_out(hosts: Lab, client: Host, family: Family) -> None:
     nftables.load(INGRESS, "tng")
-    listener = sockets.listener("ingress", family, 15001)
+    listener = sockets.listener("ingress", family, 15001, MARK)
     target = address(hosts["server"], family)
     with listener, socket.create_connection((target, 8080), timeout=5) as app, accept(listener) as accepted:
         found = sockets.original_destination(accepted)
@@ -66,7 +66,7 @@ def test_an_egress_on_the_wildcard_gets_what_arrives(hosts: Lab, family: Family)
     target = address(hosts["server"], family)
     with hosts["server"].inside():
         nftables.load(EGRESS, "tng")
-        listener = sockets.listener("egress", family, 16001)
+        listener = sockets.listener("egress", family, 16001, MARK)
     with (
         listener,
         hosts["client"].inside(),
@@ -80,7 +80,7 @@ def test_an_egress_on_the_wildcard_gets_what_arrives(hosts: Lab, family: Family)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_73_a_connection_straight_to_the_listen_port_is_refused(client: Host, family: Family, rules: str) -> None:
     nftables.load(rules, "tng")
-    listener = sockets.listener("ingress", family, 15001)
+    listener = sockets.listener("ingress", family, 15001, MARK)
     host = "127.0.0.1" if family == "ipv4" else "::1"
     with listener, socket.create_connection((host, 15001), timeout=5), accept(listener) as accepted:
         with pytest.raises(Refused) as caught:
@@ -109,7 +109,7 @@ def test_65_an_aborted_connection_writes_nothing_when_the_table_is_gone(
     hosts: Lab, client: Host, family: Family, tmp_path: Path
 ) -> None:
     nftables.load(INGRESS, "tng")
-    listener = sockets.listener("ingress", family, 15001)
+    listener = sockets.listener("ingress", family, 15001, MARK)
     target = address(hosts["server"], family)
     with capture(client, hosts["server"], tmp_path / "wire.pcap") as wire:
         with listener, socket.create_connection((target, 8080), timeout=5) as app:
@@ -131,9 +131,9 @@ def test_both_families_listen_on_one_port(client: Host) -> None:
 
 
 def test_a_taken_port_is_named_and_nothing_stays_open(client: Host) -> None:
-    with closing(sockets.listener("ingress", "ipv6", 15001)), pytest.raises(HostError, match=r"\[::1\]:15001"):
+    with closing(sockets.listener("ingress", "ipv6", 15001, MARK)), pytest.raises(HostError, match=r"\[::1\]:15001"):
         sockets.listeners(entry("ingress", 15001))
-    sockets.listener("ingress", "ipv4", 15001).close()
+    sockets.listener("ingress", "ipv4", 15001, MARK).close()
 
 
 def test_a_host_without_ipv6_serves_ipv4(client: Host) -> None:

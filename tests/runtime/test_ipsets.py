@@ -1,0 +1,101 @@
+"""The operator's ipset and the program: no set, no start; then what is in it is captured, and what is not is not."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tng_demo import tunnel
+from tng_demo.lab import Host, Lab
+from tng_demo.process import Process
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
+
+RUNTIME = str(Path(sys.prefix) / "bin" / "tng-runtime")
+PORT = 8080
+CONFIG = {"add_ingress": [{"netfilter": {"capture_dst": {"ipset": "peers", "port": PORT}}, "no_ra": True}]}
+LONG = 60.0
+
+
+@pytest.fixture
+def client(hosts: Lab) -> Iterator[Host]:
+    """A host with a compiled ingress; its peer's service answers in plaintext, without a tunnel."""
+    client = hosts["client"]
+    config = tunnel.write_config(client.state / "config.json", CONFIG)
+    argv = [tunnel.TNG, "compile", str(config), "-o", str(client.state / "compiled")]
+    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    with _service(hosts["server"]):
+        yield client
+
+
+def start(client: Host) -> Process:
+    return client.start(RUNTIME, "run", str(client.state / "compiled"), env={"TNG_LOG_LEVEL": "debug"})
+
+
+def reached(client: Host, address: str) -> bool:
+    """Whether a connection gets an answer of the service, which it can in plaintext only."""
+    with client.inside(), contextlib.suppress(OSError), socket.create_connection((address, PORT), timeout=LONG) as sock:
+        sock.sendall(b"plaintext")
+        return sock.recv(100) == b"plaintext"
+    return False
+
+
+def test_69_a_start_without_the_ipset_is_refused_by_name(client: Host) -> None:
+    process = start(client)
+    assert process.wait(LONG) == 3
+    assert "the kernel has no ipset peers" in process.output()
+    assert "ipset create peers hash:net" in process.output()
+
+
+def test_what_is_put_into_the_ipset_is_captured_and_what_is_taken_out_is_not(hosts: Lab, client: Host) -> None:
+    server = hosts["server"].ipv4
+    client.run("ipset", "create", "peers", "hash:net")
+    process = start(client)
+    process.wait_for(r"\bevent=serving\b", LONG)
+    assert reached(client, server)
+    client.run("ipset", "add", "peers", f"{server}/32")
+    process.wait_for(r"event=ipset_changed set=peers intervals=1 before=0", LONG)
+    assert not reached(client, server)
+    client.run("ipset", "destroy", "peers")
+    process.wait_for(r"level=error event=ipset_gone set=peers", LONG)
+    assert not reached(client, server)
+    client.run("ipset", "create", "peers", "hash:ip")
+    process.wait_for(r"event=ipset_changed set=peers intervals=0 before=1", LONG)
+    assert reached(client, server)
+
+
+def test_what_is_in_the_ipset_is_captured_from_the_start(hosts: Lab, client: Host) -> None:
+    client.run("ipset", "create", "peers", "hash:ip")
+    client.run("ipset", "add", "peers", hosts["server"].ipv4)
+    start(client).wait_for(r"\bevent=serving\b", LONG)
+    assert not reached(client, hosts["server"].ipv4)
+
+
+@contextlib.contextmanager
+def _service(host: Host) -> Iterator[None]:
+    with host.inside():
+        listener = socket.create_server(("0.0.0.0", PORT))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(LONG)
+                    connection.sendall(connection.recv(100))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
