@@ -173,19 +173,27 @@ def test_older_connections_of_the_host_with_itself_go_on(address: str, first: st
             assert goes_on(*((near, far) if first == "client" else (far, near)))
 
 
-@TRACKING
+@pytest.mark.parametrize("before", ["nothing", "reloaded", "flushed"])
 @pytest.mark.parametrize("first", ["client", "service"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_older_connections_of_our_own_sockets_go_on(family: str, first: str, tracking: str) -> None:
-    """As after a reload. Rules of before: one whose peer speaks first, and that nothing tracked, is reset.
+def test_older_connections_of_our_own_sockets_go_on(family: str, first: str, before: str) -> None:
+    """From before the rules, from under the same rules, and over a time without. Rules of before: one from before them
+    is reset if its peer speaks first.
 
     nft only: iptables cannot tell whose a segment is that arrives.
     """
     with scene(EVERYTHING) as built:
-        built.table(tracking)
-        with pair(built.host, built.peer, PEER[family], 7000, MARK) as (near, far):
+        if before != "nothing":
             built.load()
-            assert goes_on(*((near, far) if first == "client" else (far, near)))
+        with pair(built.host, built.peer, PEER[family], 7000, MARK) as (near, far):
+            speakers = (near, far) if first == "client" else (far, near)
+            if before != "nothing":
+                assert goes_on(*speakers)
+            if before == "flushed":
+                built.table("flush ruleset")
+                assert goes_on(*speakers)
+            built.load()
+            assert goes_on(*speakers)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
