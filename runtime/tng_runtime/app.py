@@ -30,6 +30,7 @@ from tng_runtime.kernel.rules import Rules
 from tng_runtime.kernel.sockets import listeners, stop_listening
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, Verify, load_bundle
 from tng_runtime.relay.link import Relay
+from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Counts, Sessions
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.handshake import Door
@@ -177,11 +178,11 @@ def _open(rules: Rules, bound: dict[str, list[socket.socket]]) -> None:
 def _handlers(
     trusts: list[_Trust], poller: Poller, counts: Counts, acceptor: Acceptor, connections: TaskGroup
 ) -> dict[str, Callable[[socket.socket], None]]:
-    relay = Relay(poller)
+    relay, own = Relay(poller), OwnConnections()
 
     def handler(trust: _Trust) -> Callable[[socket.socket], None]:
         door = Door("client" if trust.entry.role == "ingress" else "server", trust.identity, trust.verifier, poller)
-        sessions = Sessions(trust.entry, door, relay, poller, counts)
+        sessions = Sessions(trust.entry, door, relay, poller, counts, own)
 
         async def serve_one(captured: socket.socket) -> None:
             try:
@@ -250,4 +251,5 @@ def _say_the_end(course: _Course) -> None:
 
 
 def _refusals(counts: Counts) -> dict[str, object]:
-    return {f"refused.{code}": number for code, number in sorted(counts.refused.items())}
+    left: dict[str, object] = {"left": counts.left} if counts.left else {}
+    return left | {f"refused.{code}": number for code, number in sorted(counts.refused.items())}

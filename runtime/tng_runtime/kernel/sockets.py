@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel import diag
+from tng_runtime.kernel.liveness import break_off, carry_for_others
 from tng_runtime.manifest import Entry, Family, Role
 
 # SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
@@ -51,7 +52,8 @@ class Destination:
 def original_destination(connection: socket.socket) -> Destination:
     """Where the client of an accepted connection was going before the redirect.
 
-    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop.
+    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop; and
+    ``ClientLeftError`` if it was reset while it waited to be accepted, after which tracking soon knows it no more.
     """
     try:
         if connection.family == socket.AF_INET6:
@@ -66,6 +68,8 @@ def original_destination(connection: socket.socket) -> Destination:
             found = Destination("ipv4", socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port))
         own_host, own_port = connection.getsockname()[:2]
     except OSError as error:
+        if not _connected(connection):
+            raise ClientLeftError from None
         raise Refused(LinkCode.NET_DIRECT, f"connection tracking knows no destination: {error.strerror}") from None
     # Python writes a link-local address with its interface: fe80::1%eth0.
     if (found.host, found.port) == (own_host.partition("%")[0], own_port):
@@ -88,8 +92,9 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it.
+        # Accepted sockets inherit both.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        carry_for_others(sock)
         if family == "ipv6":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
@@ -163,12 +168,24 @@ def abort(connection: socket.socket) -> None:
     in plaintext. A FIN is not enough, because the application may go on writing after it.
     """
     with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        break_off(connection)
     connection.close()
+
+
+class ClientLeftError(Exception):
+    """The client of an accepted connection has reset it already."""
 
 
 class FamilyMissingError(HostError):
     """The host has no such address family, or no loopback address in it."""
+
+
+def _connected(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> HostError:
