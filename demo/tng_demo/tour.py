@@ -170,8 +170,8 @@ class Tour:
     def rules_flushed(self) -> None:
         self.tell.step(
             "Somebody flushes all rules of the client",
-            "Debian's own /etc/nftables.conf begins with it. The guard stands a second time in a table that tng owns, and"
-            " what was removed is loaded again.",
+            "Debian's own /etc/nftables.conf begins with it. The guard stands a second time in a table that tng owns,"
+            " and what was removed is loaded again.",
         )
         said = len(self.ingress.output())
         self.tell.shell("client", "nft", "flush", "ruleset")

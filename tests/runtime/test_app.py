@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from packets.cgroups import cgroups, with_cgroups
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
@@ -256,6 +258,26 @@ def test_guard_closes_before_the_first_start_and_leaves_a_live_run_alone(ends: T
     assert f"process {run.pid}" in refused(client, RUNTIME, "guard", str(ends.client))
     for sock in ends.connect():
         sock.close()
+
+
+def test_a_cgroup_that_is_not_there_yet_keeps_guard_and_start_closed(ends: Tunnel) -> None:
+    """At boot its unit has not started: `guard` goes on without it, a start is refused by its name; both are closed."""
+    client, target = ends.lab["client"], ends.lab["server"].ipv4
+    netfilter = {**CAPTURE, "capture_cgroup": ["absent.slice/web.service"]}
+    directory = str(compiled(client, {"add_ingress": [{"netfilter": netfilter, **NO_RA}]}))
+    sender = ("curl", "-sS", "--max-time", "10", f"http://{target}:{PORT}/")
+    with cgroups(f"tng-late-{os.getpid()}/unit"):
+        join = f'echo 0 >/sys/fs/cgroup/tng-late-{os.getpid()}/unit/cgroup.procs && exec "$@"'
+        guarded = client.run(*with_cgroups([RUNTIME, "guard", directory]))
+        assert "unknown_cgroups=absent.slice/web.service" in guarded.stderr
+        assert tables(client) == {"table inet tng"}
+        assert client.run("nft", "list", "set", "inet", "tng", "ingress_0_inside_2").stdout.count("elements") == 0
+        assert "absent.slice/web.service" in refused(client, *with_cgroups([RUNTIME, "run", directory]))
+        assert tables(client) == BOTH
+    with cgroups(f"tng-late-{os.getpid()}/unit"):
+        # Another one than the rules have seen.
+        done = client.run(*with_cgroups(["sh", "-c", join, "sh", *sender]), check=False)
+        assert done.returncode == 7, done
 
 
 def test_113_a_directory_that_others_can_write_to_is_not_executed(ends: Tunnel) -> None:
