@@ -105,6 +105,8 @@ def test_a_signal_lets_open_connections_end_in_peace_and_then_the_rules_stay_or_
         ingress.popen.send_signal(signal.SIGTERM)
         ingress.wait_for("event=draining")
         assert_closed(ends.lab["client"], ends.lab["server"].ipv4)
+        with ends.lab["client"].inside(), pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", 15001))
         near.sendall(b"still here")
         assert far.recv(100) == b"still here"
         assert tables(ends.lab["client"]) == BOTH
@@ -243,6 +245,25 @@ def test_a_service_that_hangs_delays_neither_rules_nor_listeners(hosts: Lab) -> 
         with asked:
             run.wait_for(r"\bevent=serving\b")
             assert "service_not_ready" not in run.output(), "it still waits for the answer"
+
+
+def test_ipv6_that_comes_after_the_start_is_served_as_soon_as_it_is_there(ends: Tunnel) -> None:
+    client, server = ends.lab["client"], ends.lab["server"]
+    client.run("ip", "addr", "del", "::1/128", "dev", "lo")
+    ends.start("server")
+    run = ends.start("client")
+    with server.inside():
+        listener = socket.create_server(("::", PORT), family=socket.AF_INET6)
+    with listener:
+        with client.inside(), pytest.raises(OSError):  # noqa: PT011 - refused or unreachable, as the kernel likes
+            socket.create_connection((server.ipv6, PORT), timeout=5)
+        client.run("ip", "addr", "add", "::1/128", "dev", "lo")
+        run.wait_for("event=listening_late .*::1")
+        with client.inside(), socket.create_connection((server.ipv6, PORT), timeout=10) as near:
+            near.sendall(b"hello")
+            listener.settimeout(20)
+            with listener.accept()[0] as far:
+                assert far.recv(100) == b"hello"
 
 
 def test_guard_closes_before_the_first_start_and_leaves_a_live_run_alone(ends: Tunnel) -> None:
