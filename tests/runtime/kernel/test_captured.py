@@ -83,9 +83,14 @@ def test_a_half_closed_connection_that_is_still_tracked_is_left_alone(hosts: Lab
         assert far.recv(100) == b"the rest"
 
 
-def test_without_a_table_nothing_is_captured(client: Host) -> None:
-    nftables.remove("tng")
-    assert captured.end("tng") == 0
+def test_somebody_removed_the_table_before(hosts: Lab, client: Host) -> None:
+    with (
+        sockets.listener("ingress", "ipv4", 15001, MARK),
+        socket.create_connection((hosts["server"].ipv4, 8080), timeout=5) as app,
+    ):
+        nftables.remove("tng")
+        assert captured.end("tng") == 1
+        assert dead(app)
 
 
 def test_a_kernel_that_cannot_end_sockets_is_said_by_name(
