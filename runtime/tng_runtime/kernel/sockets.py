@@ -12,6 +12,7 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
@@ -114,7 +115,7 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
 def listeners(entry: Entry) -> list[socket.socket]:
     """One listening socket per family of ``entry``.
 
-    A family that the host does not have is left out: nothing can be captured in it. Raises ``HostError`` if
+    A family that the host does not have is left out: the rules refuse what is captured in it. Raises ``HostError`` if
     none remains.
     """
     found: list[socket.socket] = []
@@ -130,6 +131,19 @@ def listeners(entry: Entry) -> list[socket.socket]:
             raise
     if not found and missing:
         raise missing
+    return found
+
+
+def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[socket.socket]:
+    """Listening sockets for the families of ``entry`` that ``bound`` lacks, as far as the host has them by now.
+
+    Raises ``HostError`` if somebody else took the port meanwhile.
+    """
+    found: list[socket.socket] = []
+    for family in entry.families:
+        if not any(sock.family == _FAMILIES[family] for sock in bound):
+            with contextlib.suppress(FamilyMissingError):
+                found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
     return found
 
 
