@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor, connection_limit
 from tng_runtime.kernel import cgroups, instance, ipsets, nftables
+from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import listeners
 from tng_runtime.manifest import Bundle, Entry, Manifest, Verify, load_bundle
@@ -90,6 +91,7 @@ async def serve(bundle: Bundle, options: Options, stop: anyio.Event, hurry: anyi
             nftables.load(bundle.ruleset, bundle.manifest.table, lambda: extra + follower.commands())
             background.start_soon(follower.run)
             background.start_soon(addresses.run)
+            warn_of_listeners(bundle.manifest.cgroups.services)
             acceptor.start((listener, handlers[trust.entry.pointer]) for trust, listener in bound)
             _announce(bundle.manifest)
             await stop.wait()
