@@ -55,7 +55,7 @@ def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Back
 
 def _limits(plan: Plan) -> tuple[Diagnostic, ...]:
     # Imported here: the other backend does without.
-    from tng_compiler.emit.iptables import doubtful, unsupported
+    from tng_compiler.emit.iptables_limits import doubtful, unsupported
 
     return (*unsupported(plan), *doubtful(plan))
 
@@ -63,4 +63,6 @@ def _limits(plan: Plan) -> tuple[Diagnostic, ...]:
 def _judged(found: Iterable[Diagnostic], *, strict: bool) -> tuple[Diagnostic, ...]:
     if not strict:
         return tuple(found)
-    return tuple(replace(fault, severity=Severity.ERROR) for fault in found)
+    return tuple(
+        replace(fault, severity=Severity.ERROR) if fault.severity is Severity.WARNING else fault for fault in found
+    )

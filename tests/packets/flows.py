@@ -208,7 +208,8 @@ FLOWS = [
 class Older:
     """A connection that is established when the rules are loaded, and who speaks first afterwards.
 
-    ``reset``: the host's end breaks and nothing that it says arrives. ``passed``: it goes on.
+    ``reset``: the host's end breaks and nothing that it says arrives. ``passed``: it goes on. ``tracked``: also when
+    connection tracking knew it before. Connections with our mark get a zone, which those of before do not have.
     """
 
     config: str
@@ -219,6 +220,7 @@ class Older:
     expected: Literal["reset", "passed"]
     mark: int = 0
     cgroup: str = ""
+    tracked: bool = True
 
     @property
     def title(self) -> str:
@@ -236,7 +238,7 @@ OLDER = [
     Older("ingress_port", "out", "fd77::2", 9000, "service", "reset"),
     Older("ingress_port", "out", "10.77.0.2", 22, "client", "passed"),
     Older("ingress_port", "out", "10.77.0.2", 22, "service", "passed"),
-    Older("ingress_port", "out", "10.77.0.2", 8080, "client", "passed", mark=565),
+    Older("ingress_port", "out", "10.77.0.2", 8080, "client", "passed", mark=565, tracked=False),
     Older("ingress_port", "in", "10.77.0.1", 8080, "client", "passed"),
     Older("ingress_port", "in", "10.77.0.1", 8080, "service", "passed"),
     Older("ingress_port", "local", "127.0.0.1", 8080, "client", "passed"),
@@ -264,7 +266,7 @@ OLDER = [
     Older("egress_port", "local", "10.77.0.1", 8080, "client", "passed"),
     Older("egress_host", "in", "10.77.0.1", 9005, "service", "reset"),
     Older("egress_local", "local", "10.77.0.1", 8080, "client", "reset"),
-    Older("egress_local", "local", "10.77.0.1", 8080, "client", "passed", mark=565),
+    Older("egress_local", "local", "10.77.0.1", 8080, "client", "passed", mark=565, tracked=False),
     Older("egress_local", "local", "::1", 8080, "client", "reset"),
     Older("egress_local", "in", "10.77.0.1", 8080, "service", "reset"),
     Older("mesh", "out", "10.77.0.2", 8080, "service", "reset"),

@@ -30,7 +30,7 @@ from tng_runtime.kernel import cgroups, nftables
 from tng_runtime.manifest import parse_manifest
 manifest = parse_manifest(sys.argv[1].encode())
 cgroups.require(manifest.cgroups)
-nftables.load(sys.stdin.read(), manifest.table, (), cgroups.Follower(manifest.table, manifest.cgroups).commands)
+nftables.load(sys.stdin.read(), manifest.table, cgroups.Follower(manifest.table, manifest.cgroups).commands)
 """
 OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
 
@@ -59,7 +59,7 @@ def world(name: str) -> Iterator[tuple[Lab, Responder]]:
             responder.listen(host, family, port, sock, proxy=False)
         for entry in plan_of(name).entries:
             for family in FAMILIES:
-                responder.listen(hosts["host"], family, entry.listen_port, proxy=True)
+                responder.listen(hosts["host"], family, entry.listen_port, proxy=True, mark=entry.so_mark)
         yield hosts, responder
 
 
@@ -145,7 +145,9 @@ def _older(hosts: Lab, responder: Responder, name: str, load_rules: Callable[[],
     """Open the connections, load the rules, let one side speak first; yield what goes otherwise than the plan says."""
     with contextlib.ExitStack() as stack:
         opened = []
-        for case in (case for case in OLDER if case.config == name):
+        for case in OLDER:
+            if case.config != name or (tracking == "tracked" and not case.tracked):
+                continue
             sender = hosts["peer" if case.way == "in" else "host"]
             sock = _socket(sender, "ipv6" if ":" in case.address else "ipv4", case.mark, case.cgroup)
             opened.append((case, stack.enter_context(held(responder, sock, case.address, case.port))))

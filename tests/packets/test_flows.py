@@ -17,17 +17,28 @@ CASES = [(name, backend) for name in CONFIGS for backend in BACKENDS if (name, b
 
 # Each clause of the guard and of the capture, as a line that is taken out, and a configuration that must miss it.
 CLAUSES = {
-    "peers that speak first after the load": ("ingress_port", r".*goto guard_mid_stream.*\n"),
     "requests that leave": ("ingress_port", r"\t\tjump ingress_0_guard.*\n"),
     "requests that arrive": ("egress_port", r"\t\tjump egress_0_guard.*\n"),
     "answers of services that leave": ("egress_port", r"(?<=ct direction reply) goto guard_answers(?=.*\n)"),
     "services that speak first after the load": ("egress_port", r".*mid-stream or untracked.*\n"),
     "listeners out of reach": ("egress_port", r".*counter name direct_to_listener.*\n"),
-    "own sockets exempt from the redirect": ("mesh", r"(?<=-105; policy accept;\n)\t\tmeta mark.*\n"),
-    "own sockets exempt from the guard": ("egress_local", r"(?<!accept;\n)\t\tmeta mark.*\n"),
-    "what this host sends to itself": ("egress_port", r".*fib saddr type local return.*\n"),
-    "local destinations of an ingress": ("ingress_port", r".*never captured by an ingress.*\n"),
+    "own sockets exempt from the redirect": (
+        "mesh",
+        r"(?<=-105; policy accept;\n\t\tmeta l4proto != tcp return\n)\t\tsocket mark.*\n",
+    ),
+    "own sockets exempt from the guard": (
+        "egress_local",
+        r"(?<=-5; policy accept;\n\t\tmeta l4proto != { tcp, udp } return\n)\t\tsocket mark.*\n",
+    ),
+    "what this host sends to itself": ("egress_port", r".*iif \"lo\" return.*\n"),
+    "local destinations of an ingress": ("ingress_port", r".*oif \"lo\" return.*\n"),
+    "local requests past the redirect": ("egress_local", r"\t\tjump egress_0_guard.*\n"),
+    "local answers to our own sockets": ("egress_local", r".*ct original zone 29799 return.*\n"),
+    "what was redirected": ("ingress_all", r".*was redirected.*\n"),
+    "answers to who came in": ("ingress_all", r".*answers who came in.*\n"),
+    "answers to who begins to come in": ("ingress_all", r".*answers a SYN.*\n"),
     "answers to this host's own requests": ("egress_all", r".*ct direction reply return.*\n"),
+    "requests of this host": ("egress_all", r".*opened by this host.*\n"),
     "exempt cgroups": ("ingress_cgroup", r".*@ingress_0_outside_3 return.*\n"),
     "IPv6 kept from later entries": ("ingress_reject6", r".*tcp dport 8080 accept.*\n"),
 }

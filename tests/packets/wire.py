@@ -58,7 +58,9 @@ class Responder:
         for conversation in self.accepted.values():
             conversation.connection.close()
 
-    def listen(self, host: Host, family: str, port: int, sock: socket.socket | None = None, *, proxy: bool) -> None:
+    def listen(
+        self, host: Host, family: str, port: int, sock: socket.socket | None = None, *, proxy: bool, mark: int = 0
+    ) -> None:
         """Serve ``port`` on ``host``; ``proxy``: as a listener that is reached by redirect, else as a service."""
         if sock is None:
             with host.inside():
@@ -66,6 +68,8 @@ class Responder:
         if family == "ipv6":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         sock.bind(("::" if family == "ipv6" else "0.0.0.0", port))
         sock.listen(64)
         sock.setblocking(False)

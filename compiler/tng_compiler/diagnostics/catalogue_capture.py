@@ -161,6 +161,13 @@ CAPTURE: dict[Code, Explanation] = {
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}, "capture_cgroup": ["web.slice"]}}]}',
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
     ),
+    Code.WEAKER_IN_IPTABLES: Explanation(
+        "What the iptables output holds to less well",
+        "iptables can compare the mark of a packet, which other tables can rewrite, but not that of the socket which "
+        "sends or receives it; its tables have no owner, so a flush removes them; it cannot ask for the zone of a "
+        "connection, and has no sets of cgroups. The script says in its header what that means for the plan.",
+        '{"add_ingress": [{"netfilter": {"capture_dst": {"port": 8080}}}]}',
+    ),
     Code.FORWARDED_OPEN: Explanation(
         "Packets of containers and guests that pass in plaintext",
         "What this host forwards for a container, a virtual machine or another host never meets the capture, which "
@@ -178,10 +185,10 @@ CAPTURE: dict[Code, Explanation] = {
         '{"udp": "reject"}',
     ),
     Code.DNS_SPARED: Explanation(
-        "A capture of port 53, whose UDP is left alone",
-        "UDP for captured destinations and ports is refused, except for port 53: without name resolution most hosts "
-        "cannot even be configured. So plain DNS over UDP passes in plaintext to captured destinations. A capture "
-        "without `port` includes port 53.",
+        "A capture of every port, which leaves DNS alone",
+        "UDP for captured destinations and ports is refused. Where every port is captured, port 53 is not: without "
+        "name resolution most hosts cannot even be configured. So plain DNS over UDP passes in plaintext to captured "
+        "destinations. An item that names port 53 refuses it.",
         '{"capture_dst": {"host": "10.20.0.0/24"}}',
         '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
     ),

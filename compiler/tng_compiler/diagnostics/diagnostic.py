@@ -14,10 +14,11 @@ from tng_compiler.diagnostics.codes import Code
 
 
 class Severity(StrEnum):
-    """``--strict`` turns warnings into errors."""
+    """``--strict`` turns warnings into errors; a note says what the author has not to mend."""
 
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 @dataclass(frozen=True, slots=True)

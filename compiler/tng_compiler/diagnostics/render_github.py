@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tng_compiler.diagnostics.diagnostic import Severity
 from tng_compiler.diagnostics.located import Located
 
 
@@ -22,7 +23,9 @@ def _line(item: Located) -> str:
     end = f",endColumn={span.column + span.end - span.start}" if on_one_line else ""
     message = f"{diagnostic.message}\nhelp: {diagnostic.help}" if diagnostic.help else diagnostic.message
     place = f"file={_property(item.file)},line={span.line},col={span.column}{end}"
-    return f"::{diagnostic.severity.value} {place},title={diagnostic.code.value}::{_data(message)}"
+    # Workflow commands call a note a notice.
+    command = "notice" if diagnostic.severity is Severity.NOTE else diagnostic.severity.value
+    return f"::{command} {place},title={diagnostic.code.value}::{_data(message)}"
 
 
 def _data(text: str) -> str:

@@ -9,7 +9,6 @@ from urllib.parse import quote
 from tng_compiler import __version__
 from tng_compiler.diagnostics.catalogue import CATALOGUE
 from tng_compiler.diagnostics.codes import Code
-from tng_compiler.diagnostics.diagnostic import Severity
 from tng_compiler.diagnostics.located import Excerpt, Located
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -54,7 +53,7 @@ def _result(item: Located, rule: int) -> dict[str, object]:
     result: dict[str, object] = {
         "ruleId": diagnostic.code.value,
         "ruleIndex": rule,
-        "level": "error" if diagnostic.severity is Severity.ERROR else "warning",
+        "level": diagnostic.severity.value,
         "message": {"text": text},
         "locations": [{"physicalLocation": _physical(item.file, item.at)}],
     }

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.plan import names
 from tng_compiler.plan.types import BITS, Box, Family, Interception, Plan, Ports, Region
+from tng_compiler.rules.tree import Protocol
 
 _INET = {"ipv4": "inet", "ipv6": "inet6"}
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
@@ -15,7 +17,7 @@ _SMALLEST = 1024
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """One ipset: prefixes for ``ports``, or if that is None prefixes with a port each."""
+    """One ipset: prefixes for ``ports``, or if that is None prefixes with a port each, once for each protocol."""
 
     name: str
     family: Family
@@ -30,13 +32,18 @@ def members(entry: Interception, region: Region) -> Iterator[Members]:
     for box in region.boxes:
         if box.ports.first < box.ports.last:
             wider.setdefault(box.ports, []).append(box)
-    name = f"tng_{entry.name}_{region.family[-1]}"
     if single:
-        lines = [f"{prefix},tcp:{box.ports.first}" for box in single for prefix in prefixes(region.family, box)]
-        yield Members(name, region.family, None, tuple(lines))
+        protocols: tuple[Protocol, ...] = ("tcp", "udp") if entry.udp == "reject" else ("tcp",)
+        lines = [
+            f"{prefix},{protocol}:{box.ports.first}"
+            for box in single
+            for prefix in prefixes(region.family, box)
+            for protocol in protocols
+        ]
+        yield Members(names.ipset(entry, region.family, None), region.family, None, tuple(lines))
     for ports in sorted(wider):
         lines = [prefix for box in wider[ports] for prefix in prefixes(region.family, box)]
-        yield Members(f"{name}_{ports.first}_{ports.last}", region.family, ports, tuple(lines))
+        yield Members(names.ipset(entry, region.family, ports), region.family, ports, tuple(lines))
 
 
 def prefixes(family: Family, box: Box) -> Iterator[str]:
@@ -49,16 +56,26 @@ def prefixes(family: Family, box: Box) -> Iterator[str]:
         first += size
 
 
+def by_set(plan: Plan) -> dict[str, tuple[Members, ...]]:
+    """The ipsets that stand for each address set of the rule tree."""
+    return {
+        names.boxes(entry, region.family): tuple(members(entry, region))
+        for entry in plan.entries
+        for region in (*entry.captured, *entry.rejected)
+        if region.boxes
+    }
+
+
 def set_lines(plan: Plan) -> Iterator[str]:
     """Yield lines for ``ipset restore`` that fill each set beside its place and swap it in."""
     for group in _all(plan):
         kind = "hash:net" if group.ports else "hash:net,port"
         size = f"family {_INET[group.family]} maxelem {max(len(group.lines), _SMALLEST)}"
         yield f"create {group.name} {kind} {size} -exist"
-        yield f"create tng_filling {kind} {size}"
-        yield from (f"add tng_filling {line}" for line in group.lines)
-        yield f"swap tng_filling {group.name}"
-        yield "destroy tng_filling"
+        yield f"create {names.FILLING} {kind} {size}"
+        yield from (f"add {names.FILLING} {line}" for line in group.lines)
+        yield f"swap {names.FILLING} {group.name}"
+        yield f"destroy {names.FILLING}"
 
 
 def operator_lines(plan: Plan) -> Iterator[str]:
@@ -73,6 +90,5 @@ def set_names(plan: Plan) -> tuple[str, ...]:
 
 
 def _all(plan: Plan) -> Iterator[Members]:
-    for entry in plan.entries:
-        for region in (*entry.captured, *entry.rejected):
-            yield from members(entry, region)
+    for groups in by_set(plan).values():
+        yield from groups

@@ -1,43 +1,45 @@
-"""The plan for hosts without nft: chains of our own in the nat and filter tables of both families, and ipsets.
+"""The rule tree for hosts without nft: chains of our own in the tables of iptables, both families, and ipsets.
 
-The same structure as ``emit/nft``, rule for rule; that file says why. What differs: a rule has one family and one port
-interval; sets hold prefixes, so address intervals are split into them; ports of a set are single, so each wider
-interval has a set of its own. iptables-restore replaces the content of our chains in one step, and ``ipset swap`` that
-of our sets, so loading again leaves no gap. What iptables cannot express is refused: see ``unsupported``.
+A rule has one family, one protocol and one port interval, so what is one rule of the tree may be several here: every
+match becomes its alternatives (none: it cannot hold), and a rule is printed once for each combination.
+iptables-restore replaces the content of our chains in one step, and ``ipset swap`` that of our sets, so loading again
+leaves no gap. What iptables cannot tell is a case here by name: either it makes the plan ``unsupported``, or
+``weaker`` says what the rules hold to less well than nft's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
-from tng_compiler.diagnostics.codes import Code
-from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
-from tng_compiler.emit.ipset import members, operator_lines, set_lines, set_names
-from tng_compiler.plan.types import EVERY_PORT, FAMILIES, CgroupLevel, Family, Interception, OperatorSet, Plan, Ports
+from tng_compiler.emit.ipset import by_set, operator_lines, set_lines, set_names
+from tng_compiler.emit.iptables_limits import CannotExpressError, unsupported, weaker
+from tng_compiler.emit.iptables_match import Sets, alternatives, target
+from tng_compiler.plan import names
+from tng_compiler.plan.types import FAMILIES, Family, Plan
+from tng_compiler.rules import tree
+from tng_compiler.rules.lower import lower
 
-PREFIX = "tng"
-# For IPv6 the kernel takes several types as conditions that must hold together (net/netfilter/xt_addrtype.c), for IPv4
-# as alternatives; so every type has a rule. IPv6 has no broadcast.
-_STAYS: dict[Family, tuple[str, ...]] = {
-    "ipv4": ("LOCAL", "BROADCAST", "ANYCAST", "MULTICAST"),
-    "ipv6": ("LOCAL", "ANYCAST", "MULTICAST"),
-}
-_ESTABLISHED = "-m conntrack --ctstate ESTABLISHED,RELATED --ctdir ORIGINAL"
-_REDIRECTED = "-m conntrack --ctstate DNAT"
+_COMMAND: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
+CONNTRACK_PRIORITY = -200
+_TABLES = ("raw", "mangle", "nat", "filter")
 _Rules = list[str]
-_CGROUPS_AGE = (
-    "# iptables looks a cgroup up by its path when this runs. A captured one that is made anew later, as by a restart",
-    "# of its unit, is not captured: IT SENDS IN PLAINTEXT until this runs again. The nft output refuses it instead.",
-)
 
 
-class CannotExpressError(Exception):
-    """The plan has conditions that iptables has not; ``found`` names them."""
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """A built-in chain of a table, from which one of ours is called for one protocol (None: for all)."""
 
-    def __init__(self, found: tuple[Diagnostic, ...]) -> None:
-        super().__init__("; ".join(diagnostic.message for diagnostic in found))
-        self.found = found
+    table: str
+    builtin: str
+    protocol: tree.Protocol | None
+    chain: str
+
+    def words(self) -> str:
+        """The arguments of the script's ``hook``."""
+        protocol = f" -p {self.protocol}" if self.protocol else ""
+        return f"{self.table} {self.builtin}{protocol} -j {self.chain}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,86 +50,50 @@ class Documents:
     ipset_removal: str
     rules: dict[Family, str]
     removal: dict[Family, str]
-    hooks: tuple[tuple[str, str, str], ...]
-
-
-def unsupported(plan: Plan) -> tuple[Diagnostic, ...]:
-    """Return an error for each condition that iptables cannot express."""
-    return tuple(
-        Diagnostic(
-            Code.NOT_IN_IPTABLES,
-            Severity.ERROR,
-            "expected conditions that iptables has, found cgroups on an egress: iptables cannot look up the service",
-            Place(f"{entry.pointer}/netfilter/{'capture_cgroup' if entry.inside else 'nocapture_cgroup'}"),
-            (),
-            "use the nft output, or capture by port",
-        )
-        for entry in plan.of("egress")
-        if entry.inside or entry.outside
-    )
-
-
-def doubtful(plan: Plan) -> tuple[Diagnostic, ...]:
-    """Return a warning for each entry whose captured cgroup does not outlive a restart of its unit.
-
-    xt_cgroup resolves a path when the rule is loaded and has no sets, so the third answer of ``emit/nft``, an unknown
-    cgroup, cannot be told apart here.
-    """
-    return tuple(
-        Diagnostic(
-            Code.CGROUP_OF_UNIT,
-            Severity.WARNING,
-            f"expected a cgroup that outlives restarts, found the unit `{units[0]}`",
-            Place(f"{entry.pointer}/netfilter/capture_cgroup"),
-            (),
-            "after a restart its traffic leaves in plaintext until the script is run again: use the nft output, or put "
-            "the unit into a slice of its own (Slice=) and capture the slice",
-        )
-        for entry in plan.entries
-        if (units := [path for level in entry.inside for path in level.paths if path.endswith((".service", ".scope"))])
-    )
+    hooks: tuple[Hook, ...]
 
 
 def documents(plan: Plan) -> Documents:
     """Return the documents; raises ``CannotExpressError`` for what ``unsupported`` names."""
     if found := unsupported(plan):
         raise CannotExpressError(found)
-    chains = {family: _chains(plan, family) for family in FAMILIES}
+    table = lower(plan)
+    chains = {family: _chains(plan, table, family) for family in FAMILIES}
     return Documents(
         ipset="".join(f"{line}\n" for line in (*operator_lines(plan), *set_lines(plan))),
         ipset_removal="".join(f"destroy {name}\n" for name in set_names(plan)),
         rules={family: _document(plan, chains[family]) for family in FAMILIES},
         removal={family: _removal(chains[family]) for family in FAMILIES},
-        hooks=_hooks(plan),
+        hooks=tuple(_hooks(table)),
     )
 
 
 def render(plan: Plan) -> str:
     """Return a script for sh that loads the documents, or removes everything when called with ``remove``."""
     texts = documents(plan)
-    commands: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
     load = [_here("ipset restore", texts.ipset)] if texts.ipset else []
-    load += [_here(f"{commands[family]}-restore -w --noflush", texts.rules[family]) for family in FAMILIES]
-    remove = [_here(f"{commands[family]}-restore -w --noflush", texts.removal[family]) for family in FAMILIES]
+    load += [_here(f"{_COMMAND[family]}-restore -w --noflush", texts.rules[family]) for family in FAMILIES]
+    remove = [_here(f"{_COMMAND[family]}-restore -w --noflush", texts.removal[family]) for family in FAMILIES]
     remove += [_here("ipset restore", texts.ipset_removal)] if texts.ipset_removal else []
-    pairs = [(commands[family], *hook) for hook in texts.hooks for family in FAMILIES]
+    pairs = [f"{_COMMAND[family]} {hook.words()}" for hook in texts.hooks for family in FAMILIES]
+    limits = {limit.title: limit for limit in weaker(plan)}.values()
     return "\n".join(
         [
             "#!/bin/sh",
             f"# Instance {plan.instance}, made by tng {plan.compiler_version}",
             f"# from the configuration with SHA-256 {plan.config_sha256}.",
             "# Loads the rules, again and again if need be; with the argument `remove` it removes them.",
-            *(_CGROUPS_AGE if plan.known_levels else ()),
+            *(f"# {line}" for limit in limits for line in limit.lines),
             "set -eu",
-            'hook() { "$1" -w -t "$2" -C "$3" -p tcp -j "$4" 2>/dev/null || "$1" -w -t "$2" -I "$3" -p tcp -j "$4"; }',
-            'unhook() { while "$1" -w -t "$2" -D "$3" -p tcp -j "$4" 2>/dev/null; do :; done; }',
+            'hook() { c="$1 -w -t $2" b=$3; shift 3; $c -C "$b" "$@" 2>/dev/null || $c -I "$b" "$@"; }',
+            'unhook() { c="$1 -w -t $2" b=$3; shift 3; while $c -D "$b" "$@" 2>/dev/null; do :; done; }',
             'if [ "${1-load}" = remove ]; then',
-            *(f"unhook {' '.join(hook)}" for hook in pairs),
+            *(f"unhook {pair}" for pair in pairs),
             *remove,
             "exit 0",
             "fi",
             *load,
-            *(f"hook {' '.join(hook)}" for hook in pairs),
+            *(f"hook {pair}" for pair in pairs),
             "",
         ]
     )
@@ -137,14 +103,21 @@ def _here(command: str, text: str) -> str:
     return f"{command} <<'END'\n{text}END"
 
 
-def _hooks(plan: Plan) -> tuple[tuple[str, str, str], ...]:
-    """Table, built-in chain and our chain; the guard first, so that nothing passes between the two."""
-    hooks = [("filter", "OUTPUT", f"{PREFIX}_guard_output"), ("filter", "INPUT", f"{PREFIX}_guard_input")]
-    if plan.of("ingress") or any(entry.local_traffic for entry in plan.entries):
-        hooks.append(("nat", "OUTPUT", f"{PREFIX}_output"))
-    if plan.of("egress"):
-        hooks.append(("nat", "PREROUTING", f"{PREFIX}_prerouting"))
-    return tuple(hooks)
+def _hooks(table: tree.Table) -> Iterator[Hook]:
+    """The guard first, so that nothing passes between the two."""
+    for chain in sorted(table.chains, key=lambda chain: bool(chain.base and chain.base.kind == "nat")):
+        if base := chain.base:
+            for protocol in base.protocols or (None,):
+                yield Hook(_table(base), base.hook.upper(), protocol, f"{names.PREFIX}{chain.name}")
+
+
+def _table(base: tree.Base) -> str:
+    """Which table of iptables has the hook at that time: raw is before connection tracking, filter has three hooks."""
+    if base.kind == "nat":
+        return "nat"
+    if base.priority < CONNTRACK_PRIORITY:
+        return "raw"
+    return "mangle" if base.hook in ("prerouting", "postrouting") else "filter"
 
 
 def _document(plan: Plan, tables: dict[str, dict[str, _Rules]]) -> str:
@@ -163,119 +136,41 @@ def _removal(tables: dict[str, dict[str, _Rules]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _chains(plan: Plan, family: Family) -> dict[str, dict[str, _Rules]]:
-    nat: dict[str, _Rules] = {}
-    guard: dict[str, _Rules] = {}
-    for entry in plan.entries:
-        _entry(nat, guard, entry, family)
-    return {"nat": nat | _nat(plan, family), "filter": guard | _guard(plan, family)}
+def _chains(plan: Plan, table: tree.Table, family: Family) -> dict[str, dict[str, _Rules]]:
+    """Our chains by table of iptables: a chain belongs to that of the base chain that leads to it."""
+    homes: dict[str, str] = {}
+    for chain in table.chains:
+        if chain.base:
+            homes[chain.name] = _table(chain.base)
+    waiting = list(homes)
+    while waiting:
+        chain = table.chain(waiting.pop())
+        for rule in chain.rules:
+            if isinstance(rule.verdict, (tree.Jump, tree.Goto)) and rule.verdict.chain not in homes:
+                homes[rule.verdict.chain] = homes[chain.name]
+                waiting.append(rule.verdict.chain)
+    cgroups = {group.name: group.paths for group in table.sets if isinstance(group, tree.CgroupSet)}
+    sets = Sets(by_set(plan), cgroups)
+    found: dict[str, dict[str, _Rules]] = {}
+    for name in _TABLES:
+        ours = [chain for chain in table.chains if homes.get(chain.name) == name]
+        if ours:
+            found[name] = {
+                f"{names.PREFIX}{chain.name}": [text for rule in chain.rules for text in _rule(rule, family, sets)]
+                for chain in ours
+            }
+    return found
 
 
-def _entry(nat: dict[str, _Rules], guard: dict[str, _Rules], entry: Interception, family: Family) -> None:
-    name = f"{PREFIX}_{entry.name}"
-    refused = [f"{match} -j ACCEPT" for match in _destinations(entry, family, "d", only="rejected")]
-    redirect = f"-j REDIRECT --to-ports {entry.listen_port}"
-    taken = [f"{match} {redirect}" for match in _destinations(entry, family, "d", only="captured")]
-    remote = entry.role == "egress" and not entry.local_traffic
-    exempt = ["-m addrtype --src-type LOCAL -j RETURN"] if remote else []
-    reject = "-j REJECT --reject-with tcp-reset"
-    nat |= _conditions(entry, name, exempt, refused + taken)
-    guard |= _conditions(
-        entry, f"{name}_guard", exempt, [f"{match} {reject}" for match in _destinations(entry, family, "d")]
-    )
-    guard |= _conditions(
-        entry, f"{name}_answers", [], [f"{match} {reject}" for match in _destinations(entry, family, "s")]
-    )
-
-
-def _conditions(entry: Interception, name: str, exempt: _Rules, verdicts: _Rules) -> dict[str, _Rules]:
-    rules = [*exempt, *(f"{match} -j RETURN" for match in _cgroups(entry.outside))]
-    chains: dict[str, _Rules] = {}
-    if entry.inside:
-        chains[f"{name}_to"] = _commented(verdicts, entry.pointer)
-        verdicts = [f"{match} -g {name}_to" for match in _cgroups(entry.inside)]
-    return chains | {name: _commented(rules + verdicts, entry.pointer)}
-
-
-def _cgroups(levels: Iterable[CgroupLevel]) -> Iterator[str]:
-    for level in levels:
-        for path in level.paths:
-            # iptables-restore takes a backslash between quotes as an escape.
-            escaped = path.replace("\\", "\\\\")
-            yield f'-m cgroup --path "{escaped}"'
-
-
-def _destinations(entry: Interception, family: Family, side: str, *, only: str = "") -> Iterator[str]:
-    """Yield the matches; ``side`` ``d``, or ``s`` for the destination of an answer; ``only`` one verdict."""
-    direction = "dst" if side == "d" else "src"
-    regions = [*(entry.captured if only != "rejected" else ()), *(entry.rejected if only != "captured" else ())]
-    for region in (region for region in regions if region.family == family):
-        yield from (_port(ports, side) for ports in region.ports)
-        for group in members(entry, region):
-            ports = _port(group.ports, side) if group.ports else "-p tcp"
-            flags = direction if group.ports else f"{direction},{direction}"
-            yield f"{ports} -m set --match-set {group.name} {flags}"
-    sets: list[OperatorSet] = [
-        *(entry.captured_sets if only != "rejected" else ()),
-        *(entry.rejected_sets if only != "captured" else ()),
-    ]
-    for named in (named for named in sets if named.family == family):
-        yield from (f"{_port(ports, side)} -m set --match-set {named.name} {direction}" for ports in named.ports)
-
-
-def _port(ports: Ports, side: str) -> str:
-    if ports == EVERY_PORT:
-        return "-p tcp"
-    span = str(ports.first) if ports.first == ports.last else f"{ports.first}:{ports.last}"
-    return f"-p tcp --{side}port {span}"
-
-
-def _nat(plan: Plan, family: Family) -> dict[str, _Rules]:
-    ingress, egress = plan.of("ingress"), plan.of("egress")
-    local = [entry for entry in egress if entry.local_traffic]
-    own = [f"-m mark --mark {mark:#x} -j RETURN" for mark in plan.marks]
-    chains: dict[str, _Rules] = {}
-    if local:
-        chains[f"{PREFIX}_local"] = _jumps(local, "")
-    if ingress or local:
-        to_itself = [f"-m addrtype --dst-type LOCAL -g {PREFIX}_local"] if local else []
-        chains[f"{PREFIX}_output"] = [*own, *to_itself, *_stays(family), *_jumps(ingress, "")]
-    if egress:
-        arrives = "-m addrtype ! --dst-type LOCAL -j RETURN"
-        chains[f"{PREFIX}_prerouting"] = [*own, arrives, *_jumps(egress, "")]
-    return chains
-
-
-def _guard(plan: Plan, family: Family) -> dict[str, _Rules]:
-    ingress, egress = plan.of("ingress"), plan.of("egress")
-    own = [f"-m mark --mark {mark:#x} -j RETURN" for mark in plan.marks]
-    answers, mid_stream = f"{PREFIX}_guard_answers", f"{PREFIX}_guard_mid"
-    reset, reply = "-p tcp --tcp-flags RST RST -j RETURN", "-m conntrack --ctdir REPLY"
-    chains: dict[str, _Rules] = {
-        answers: [
-            *(f"-p tcp --sport {entry.listen_port} {_REDIRECTED} -j RETURN" for entry in egress),
-            *_jumps(egress, "_answers"),
-        ],
-        mid_stream: _jumps(ingress, "_answers"),
-    }
-    leaving = [*_stays(family), reset, *own, f"{reply} -g {answers}"]
-    leaving += _jumps(ingress, "_guard")
-    leaving += [f"{_ESTABLISHED} -j RETURN", "-p tcp --syn -j RETURN", f"-g {answers}"]
-    arriving = [reset, f"{reply} -j RETURN"]
-    for entry in plan.entries:
-        arriving.append(f"-p tcp --dport {entry.listen_port} {_REDIRECTED} -j RETURN")
-        arriving.append(f"-p tcp --dport {entry.listen_port} -j REJECT --reject-with tcp-reset")
-    arriving += [*own, *_jumps(egress, "_guard"), f"-p tcp ! --syn -m conntrack --ctstate NEW -g {mid_stream}"]
-    return chains | {f"{PREFIX}_guard_output": leaving, f"{PREFIX}_guard_input": arriving}
-
-
-def _stays(family: Family) -> _Rules:
-    return [f"-m addrtype --dst-type {kind} -j RETURN" for kind in _STAYS[family]]
-
-
-def _jumps(entries: Iterable[Interception], suffix: str) -> _Rules:
-    return [f'-m comment --comment "{entry.pointer}" -j {PREFIX}_{entry.name}{suffix}' for entry in entries]
-
-
-def _commented(rules: Iterable[str], pointer: str) -> _Rules:
-    return [f'-m comment --comment "{pointer}" {rule}' for rule in rules]
+def _rule(rule: tree.Rule, family: Family, sets: Sets) -> Iterator[str]:
+    comment = f'-m comment --comment "{rule.comment}" ' if rule.comment else ""
+    refuses = isinstance(rule.verdict, tree.Reset)
+    for parts in product(*(alternatives(match, family, sets) for match in rule.matches)):
+        protocols = {part.protocol for part in parts if part.protocol} | ({"tcp"} if refuses else set())
+        if len(protocols) > 1:
+            continue
+        words = [f"-p {protocol}" for protocol in protocols]
+        words += [part.words for part in parts if part.words]
+        if tracked := " ".join(part.conntrack for part in parts if part.conntrack):
+            words.append(f"-m conntrack {tracked}")
+        yield " ".join([comment.strip(), *words, target(rule.verdict, names.PREFIX)]).strip()

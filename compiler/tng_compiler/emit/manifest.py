@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from tng_compiler.emit.nft import cgroup_sets, known_set
 from tng_compiler.model.types import Attest, Service, Verify
+from tng_compiler.plan import names
 from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.types import EVERY_PORT, Interception, Plan
 
@@ -31,11 +31,11 @@ def render(plan: Plan, ruleset: str) -> str:
             for group in plan.operator_sets
         ],
         "cgroups": {
-            "known": [{"set": known_set(level), "level": level} for level in plan.known_levels],
+            "known": [{"set": names.known(level), "level": level} for level in plan.known_levels],
             "sets": [
                 {"set": name, "paths": list(level.paths)}
                 for entry in plan.entries
-                for name, level in cgroup_sets(entry)
+                for name, level in names.own_cgroups(entry)
             ],
             "services": [
                 {"entry": entry.pointer, "paths": _inside(entry), "ports": ports}

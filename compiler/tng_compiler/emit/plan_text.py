@@ -17,6 +17,8 @@ def render(plan: Plan) -> str:
     lines = [
         f"instance {plan.instance}: table inet {plan.instance}, marks {marks}, tng {plan.compiler_version}",
         f"configuration {plan.config_sha256}",
+        f"conntrack: own connections in zone {plan.zone}, those that came for this host with label {plan.label}",
+        f"while it runs the guard stands once more in table inet {plan.guard_table}",
     ]
     for entry in plan.entries:
         lines += ["", *_entry(entry)]
@@ -39,8 +41,17 @@ def _entry(entry: Interception) -> Iterator[str]:
         yield from (f"    {verb} {group.family} {_operator_set(group)}" for group in sets)
     if entry.ipv6 == "bypass":
         yield "    leaves IPv6 alone: it passes in plaintext"
+    if entry.role == "ingress":
+        passes = entry.forwarded == "bypass"
+        yield f"    {'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
+    passes = entry.udp == "bypass"
+    yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
     yield f"  proves itself: {_attest(entry.attest)}"
     yield f"  demands: {_verify(entry.verify)}"
+
+
+def _plaintext(*, passes: bool) -> str:
+    return ": it passes in plaintext" if passes else ""
 
 
 def _senders(entry: Interception) -> str:

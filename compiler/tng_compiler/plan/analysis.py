@@ -15,18 +15,18 @@ from tng_compiler.plan.listeners import listeners
 from tng_compiler.plan.operator_sets import operator_sets
 from tng_compiler.plan.overlap import overlaps
 from tng_compiler.plan.shadows import shadows
-from tng_compiler.plan.types import Family
+from tng_compiler.plan.types import Family, Plan
 
 LIMIT = 8
 MOST = 500
 _ROLES: tuple[Role, Role] = ("ingress", "egress")
 
 
-def analyse(config: Config, ports: tuple[int, ...], touching: Iterable[tuple[int, Family]]) -> Iterator[Diagnostic]:
+def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) -> Iterator[Diagnostic]:
     """Yield the diagnostics; ``touching`` names the entries, by position, and families where items may overlap."""
-    yield from _limited(listeners(config, ports))
+    yield from _limited(listeners(config, tuple(entry.listen_port for entry in plan.entries)))
     yield from hazards(config)
-    yield from operator_sets(config)
+    yield from operator_sets(config, plan)
     families: dict[int, list[Family]] = {}
     for position, family in touching:
         families.setdefault(position, []).append(family)

@@ -12,11 +12,11 @@ from tng_compiler import __version__
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
-from tng_compiler.plan.allocate import listen_ports
+from tng_compiler.plan import names
+from tng_compiler.plan.allocate import LABEL, ZONE, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.items import items_of, ports_of
-from tng_compiler.plan.operator_sets import set_name
 from tng_compiler.plan.regions import MOST_ROWS, TooFragmentedError, collapse
 from tng_compiler.plan.types import (
     FAMILIES,
@@ -53,8 +53,8 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
-    plan = Plan(INSTANCE, __version__, source_digest, tuple(entries))
-    return plan, (*fragmented, *analyse(config, ports, touching))
+    plan = Plan(INSTANCE, __version__, source_digest, ZONE, LABEL, tuple(entries))
+    return plan, (*fragmented, *analyse(config, plan, touching))
 
 
 def _too_fragmented(entry: Entry) -> Diagnostic:
@@ -76,6 +76,8 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         listen_port=listen_port,
         so_mark=netfilter.so_mark,
         ipv6=netfilter.ipv6,
+        forwarded=netfilter.forwarded,
+        udp=netfilter.udp,
         local_traffic=entry.role == "egress" and netfilter.capture_local_traffic,
         inside=_levels(netfilter.capture_cgroup),
         outside=_levels(netfilter.nocapture_cgroup),
@@ -94,7 +96,7 @@ def _operator_sets(netfilter: Netfilter, family: Family) -> tuple[OperatorSet, .
         if item.ipset is not None:
             ports[item.ipset].append(ports_of(item))
     return tuple(
-        OperatorSet(set_name(name, family), family, tuple(Ports(*pair) for pair in union(ports[name])))
+        OperatorSet(names.operator(name, family), family, tuple(Ports(*pair) for pair in union(ports[name])))
         for name in sorted(ports)
     )
 

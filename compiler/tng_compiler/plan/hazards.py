@@ -117,12 +117,17 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")
         return
     place = netfilter.pointer if netfilter.capture_dst is None else f"{netfilter.pointer}/capture_dst"
-    ports = ((item.pointer, *ports_of(item)) for item in netfilter.capture_dst or ())
-    with_dns = [pointer for pointer, first, last in ports if first <= _DNS <= last]
-    if with_dns or not netfilter.capture_dst:
-        message = "expected all UDP for captured ports to be refused, found port 53 among them: DNS is left alone"
-        advice = "it passes in plaintext; name the ports that you mean"
-        yield _warn(Code.DNS_SPARED, with_dns[0] if with_dns else place, message, advice)
+    around = [item for item in netfilter.capture_dst or () if _has_dns(item)]
+    if all(item.ports is None for item in around) and (around or not netfilter.capture_dst):
+        message = "expected all UDP for captured ports to be refused, found every port captured: DNS is left alone"
+        advice = "UDP port 53 passes in plaintext; name it, or the ports that you mean"
+        where = Place(around[0].pointer if around else place)
+        yield Diagnostic(Code.DNS_SPARED, Severity.NOTE, message, where, (), advice)
+
+
+def _has_dns(item: CaptureDst) -> bool:
+    first, last = ports_of(item)
+    return first <= _DNS <= last
 
 
 def _is_broad(item: CaptureDst) -> bool:

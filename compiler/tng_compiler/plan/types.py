@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tng_compiler.model.types import Attest, Ipv6Mode, Role, Verify
+from tng_compiler.model.types import Attest, Forwarded, Ipv6Mode, Role, Udp, Verify
 
 Family = Literal["ipv4", "ipv6"]
 
@@ -77,7 +77,7 @@ class Interception:
 
     ``captured`` goes to ``listen_port``; ``rejected`` (IPv6 in mode ``reject``) is answered with a reset.
     ``local_traffic``: an egress that also captures what this host sends to itself. ``attest`` and ``verify`` both None
-    is ``no_ra``.
+    is ``no_ra``. ``forwarded`` and ``udp``: whether such packets to what is captured are refused, or pass in plaintext.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Interception:
     listen_port: int
     so_mark: int
     ipv6: Ipv6Mode
+    forwarded: Forwarded
+    udp: Udp
     local_traffic: bool
     inside: tuple[CgroupLevel, ...]
     outside: tuple[CgroupLevel, ...]
@@ -106,12 +108,24 @@ class Interception:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One instance: its table, the digest of the configuration as it was read, its entries in order of precedence."""
+    """One instance: its table, the digest of the configuration as it was read, its entries in order of precedence.
+
+    ``zone`` is the conntrack zone of what the runtime itself dials (1 to 65535): its connections and those of the
+    applications may have the same addresses and ports one after the other, and must not be taken for each other.
+    ``label`` is the bit of conntrack's labels (0 to 127) of connections that came for an address of this host.
+    """
 
     instance: str
     compiler_version: str
     config_sha256: str
+    zone: int
+    label: int
     entries: tuple[Interception, ...]
+
+    @property
+    def guard_table(self) -> str:
+        """The table that the runtime owns while it lives: the guard once more."""
+        return f"{self.instance}_guard"
 
     @property
     def marks(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from heapq import heappop, heappush
 from itertools import pairwise
 
+from tng_compiler.plan import names
 from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Interception, Plan, Ports, Region
 
 
@@ -19,6 +20,9 @@ def verify(plan: Plan) -> None:
     _unique("name", [entry.name for entry in plan.entries])
     _unique("pointer", [entry.pointer for entry in plan.entries])
     _unique("listen port", [str(entry.listen_port) for entry in plan.entries])
+    _require(0 < plan.zone <= 0xFFFF, f"conntrack zone {plan.zone}")
+    _require(0 <= plan.label <= 127, f"conntrack label {plan.label}")
+    _names(plan)
     for entry in plan.entries:
         _listener(entry)
         _require(entry.so_mark in plan.marks and entry.so_mark > 0, f"{entry.name}: its own traffic is not exempt")
@@ -29,6 +33,14 @@ def verify(plan: Plan) -> None:
         for level in (*entry.inside, *entry.outside):
             depths = {path.count("/") + 1 for path in level.paths}
             _require(depths == {level.level}, f"{entry.name}: cgroups of depth {depths} in level {level.level}")
+
+
+def _names(plan: Plan) -> None:
+    """A set of ours and one of the operator's must not be taken for each other, nor for a word of nft."""
+    every = [*names.sets(plan), *(group.name for group in plan.operator_sets)]
+    _unique("set", every)
+    taken = [name for name in every if name in names.RESERVED or len(name) > names.LONGEST or name == plan.guard_table]
+    _require(not taken, f"nft does not take the names {taken}")
 
 
 def _listener(entry: Interception) -> None:

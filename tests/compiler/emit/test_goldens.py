@@ -12,7 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from compiler.conftest import SNAPSHOTS
 from compiler.documents import EXAMPLES
-from tng_compiler.emit import diagram, iptables, manifest, nft, plan_text
+from tng_compiler.emit import diagram, iptables, iptables_limits, manifest, nft, plan_text
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.types import Plan
 from tng_runtime.manifest import parse_manifest
@@ -53,7 +53,7 @@ def test_the_iptables_script_reads_as_its_golden(name: str, golden: SnapshotAsse
 
 @pytest.mark.parametrize("name", sorted(NOT_IN_IPTABLES))
 def test_what_iptables_cannot_express_is_refused_by_name(name: str) -> None:
-    with pytest.raises(iptables.CannotExpressError) as refused:
+    with pytest.raises(iptables_limits.CannotExpressError) as refused:
         iptables.render(plan_of(name))
     assert [found.place.pointer for found in refused.value.found] == ["/add_egress/0/netfilter/capture_cgroup"]
 

@@ -9,7 +9,7 @@ import pytest
 from packets.make import VERIFY, config, entry
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
-from tng_compiler.emit import iptables
+from tng_compiler.emit import iptables_limits
 from tng_compiler.model.types import Config, Service
 from tng_compiler.plan.build import build_plan
 
@@ -105,13 +105,13 @@ def spares(document: Config) -> list[str]:
     [
         ({"host": "10.0.0.1"}, True),
         ({"ipset": "partners"}, True),
-        ({"port": 53}, True),
-        ({"port": 50, "port_end": 60}, True),
+        ({"port": 53}, False),
+        ({"port": 50, "port_end": 60}, False),
         ({"port": 1, "port_end": 52}, False),
         ({"host": "10.0.0.1", "port": 54}, False),
     ],
 )
-def test_dns_is_spared_where_its_port_is_captured(destination: dict[str, object], spared: bool) -> None:
+def test_dns_is_spared_where_every_port_is_captured(destination: dict[str, object], spared: bool) -> None:
     place = ["/add_ingress/0/netfilter/capture_dst/0"] if spared else []
     assert spares(config(entry("ingress", 0, [destination]))) == place
     assert spares(config(entry("ingress", 0, [destination], udp="bypass"))) == []
@@ -159,6 +159,6 @@ def test_the_same_mark_for_two_entries_is_no_collision() -> None:
 
 def test_what_iptables_has_not_is_named() -> None:
     plan, _ = build_plan(config(entry("egress", 0, [{"port": 80}], nocgroup=["a.slice"])), "0" * 64)
-    (refusal,) = iptables.unsupported(plan)
+    (refusal,) = iptables_limits.unsupported(plan)
     assert (refusal.code, refusal.severity) == (Code.NOT_IN_IPTABLES, Severity.ERROR)
     assert refusal.place.pointer == "/add_egress/0/netfilter/nocapture_cgroup"

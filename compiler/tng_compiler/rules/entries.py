@@ -1,0 +1,101 @@
+"""The chains of one entry: one that redirects (nat) and two that refuse (filter), with the same conditions.
+
+A ``return`` in them goes on to the next entry, which is what "the first in the document wins" means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from tng_compiler.plan import names
+from tng_compiler.plan.types import Interception
+from tng_compiler.rules.destinations import answer_refusals, destinations, everything, refusals
+from tng_compiler.rules.tree import (
+    Accept,
+    Chain,
+    Flag,
+    Goto,
+    InCgroup,
+    ReceivedBySocket,
+    Redirect,
+    Return,
+    Rule,
+    TcpFlags,
+)
+
+HANDSHAKE: tuple[Flag, ...] = ("fin", "syn", "rst", "ack")
+SYN = TcpFlags(HANDSHAKE, ("syn",))
+
+
+def guard(entry: Interception) -> str:
+    """The chain that refuses requests."""
+    return f"{entry.name}_guard"
+
+
+def answers(entry: Interception) -> str:
+    """The chain that refuses what comes from a captured destination."""
+    return f"{entry.name}_answers"
+
+
+def without_sender(entry: Interception, chain: str) -> str:
+    """The same for packets that have no socket here: the destinations alone."""
+    return f"{chain}_to" if entry.inside or entry.outside else chain
+
+
+def entry_chains(entry: Interception) -> Iterator[Chain]:
+    """Yield the chains of ``entry``."""
+    # A nat chain cannot reject: accept keeps the packet from later entries, and the guard answers it.
+    captured = [Rule(match, Accept()) for match in destinations(entry, entry.rejected, entry.rejected_sets)]
+    captured += [
+        Rule(match, Redirect(entry.listen_port), counter=names.captured(entry))
+        for match in destinations(entry, entry.captured, entry.captured_sets)
+    ]
+    untouched = [Rule(match, Accept()) for match in everything(entry, "destination")]
+    yield from _chains(entry, entry.name, captured, untouched)
+    yield from _chains(entry, guard(entry), refusals(entry))
+    yield from _chains(entry, answers(entry), answer_refusals(entry))
+
+
+def _chains(entry: Interception, name: str, verdicts: list[Rule], unknown: list[Rule] | None = None) -> Iterator[Chain]:
+    """Yield the chain of one purpose: who is exempt, who is meant, then which destinations.
+
+    Several depths of ``capture_cgroup`` are alternatives, and a socket without a cgroup must match none of them: so
+    each depth leads by ``goto`` to one chain with the destinations, instead of a negated match that returns.
+
+    ``unknown``: the verdicts for a cgroup that is newer than the rules, which may be a captured one made anew; None is
+    the same as for what is meant.
+    """
+    if not entry.inside and not entry.outside:
+        yield Chain(name, _commented(verdicts, entry.pointer))
+        return
+    meant = f"{name}_to"
+    yield Chain(meant, _commented(verdicts, entry.pointer))
+    outside = [InCgroup(level.level, names.cgroups(entry, "outside", level)) for level in entry.outside]
+    rules = [Rule((match,), Return()) for match in outside]
+    if not entry.inside:
+        rules.append(Rule((), Goto(meant)))
+        yield Chain(name, _commented(rules, entry.pointer))
+        return
+    strangers = meant
+    if unknown is not None:
+        strangers = f"{name}_unknown"
+        yield Chain(strangers, _commented(unknown, entry.pointer))
+    inside = [InCgroup(level.level, names.cgroups(entry, "inside", level)) for level in entry.inside]
+    rules += [Rule((match,), Goto(meant)) for match in inside]
+    levels = [level.level for level in entry.inside]
+    rules += [Rule((InCgroup(n, names.known(n), negated=True),), Goto(strangers)) for n in levels]
+    if entry.role == "egress":
+        rules += _without_socket(strangers)
+    yield Chain(name, _commented(rules, entry.pointer))
+
+
+def _without_socket(strangers: str) -> list[Rule]:
+    """A connection that reuses the ports of one in TIME_WAIT meets a socket that has no cgroup any more.
+
+    Whether the service behind it is captured cannot be known, so the SYN is refused.
+    """
+    return [Rule((ReceivedBySocket(),), Return()), Rule((SYN,), Goto(strangers))]
+
+
+def _commented(rules: Iterable[Rule], pointer: str) -> tuple[Rule, ...]:
+    return tuple(Rule(rule.matches, rule.verdict, pointer, rule.counter) for rule in rules)
