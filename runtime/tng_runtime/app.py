@@ -25,6 +25,7 @@ from tng_runtime.accept.acceptor import Acceptor, connection_limit
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import cgroups, instance, ipsets, nftables, trusted
 from tng_runtime.kernel.instance import down_command
+from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.rules import Rules
 from tng_runtime.kernel.sockets import listeners, missing_listeners, stop_listening
@@ -133,6 +134,7 @@ async def _relay(course: _Course, trusts: list[_Trust], bound: dict[str, list[so
         acceptor.start((sock, handlers[pointer]) for pointer, sockets in bound.items() for sock in sockets)
         for trust in trusts:
             course.background.start_soon(_bind_late, course, trust.entry, bound, acceptor, handlers)
+        warn_of_listeners(course.manifest.cgroups.services)
         _announce(course.manifest)
         await course.stop.wait()
         acceptor.close()
