@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +25,21 @@ from tng_runtime.accept.acceptor import Acceptor, connection_limit
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import cgroups, instance, ipsets, nftables, trusted
 from tng_runtime.kernel.instance import down_command
+from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.rules import Rules
-from tng_runtime.kernel.sockets import listeners, stop_listening
+from tng_runtime.kernel.sockets import listeners, missing_listeners, stop_listening
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, Verify, load_bundle
 from tng_runtime.relay.link import Relay
+from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Counts, Sessions
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.handshake import Door
 from tng_runtime.tunnel.identity import Identity, attested_identity, throwaway_identity
 from tng_runtime.tunnel.verifier import Verifier
+
+# Between looks for an address family that was not there at the start; the rules refuse it until then.
+LATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,6 @@ def run(directory: Path, options: Options) -> None:
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     nftables.require_privileges()
-    openssl.require()
     with instance.hold(bundle.manifest.table):
         anyio.run(_run, bundle, options, backend_options={"use_uvloop": True})
 
@@ -103,6 +107,7 @@ async def serve(bundle: Bundle, course: _Course) -> None:
             rules.install()
         background.start_soon(rules.watch)
         background.start_soon(addresses.run, rules.change)
+        openssl.require()
         cgroups.require_present(manifest.cgroups)
         background.start_soon(follower.run, rules.change)
         _bind(course, bound)
@@ -127,6 +132,9 @@ async def _relay(course: _Course, trusts: list[_Trust], bound: dict[str, list[so
         acceptor = Acceptor(connection_limit())
         handlers = _handlers(trusts, poller, course.counts, acceptor, connections)
         acceptor.start((sock, handlers[pointer]) for pointer, sockets in bound.items() for sock in sockets)
+        for trust in trusts:
+            course.background.start_soon(_bind_late, course, trust.entry, bound, acceptor, handlers)
+        warn_of_listeners(course.manifest.cgroups.services)
         _announce(course.manifest)
         await course.stop.wait()
         acceptor.close()
@@ -167,6 +175,31 @@ def _bind(course: _Course, bound: dict[str, list[socket.socket]]) -> None:
             course.resources.callback(listener.close)
 
 
+async def _bind_late(
+    course: _Course,
+    entry: Entry,
+    bound: dict[str, list[socket.socket]],
+    acceptor: Acceptor,
+    handlers: Mapping[str, Callable[[socket.socket], None]],
+) -> None:
+    """Listen in a family that the host gets after the start, such as IPv6 with its loopback address."""
+    here = bound[entry.pointer]
+    while len(here) < len(entry.families):
+        await anyio.sleep(LATE_SECONDS)
+        if course.stop.is_set():
+            return
+        try:
+            late = missing_listeners(entry, here)
+        except HostError as error:
+            log.error("cannot_listen", entry=entry.pointer, reason=error.message, advice=error.hint)
+            return
+        for sock in late:
+            course.resources.callback(sock.close)
+            here.append(sock)
+            acceptor.start([(sock, handlers[entry.pointer])])
+            log.info("listening_late", entry=entry.pointer, address=sock.getsockname()[0])
+
+
 def _open(rules: Rules, bound: dict[str, list[socket.socket]]) -> None:
     # What is captured from here on is refused: a connection that only waits to be accepted would outlive the rules.
     for listener in (sock for sockets in bound.values() for sock in sockets):
@@ -177,11 +210,11 @@ def _open(rules: Rules, bound: dict[str, list[socket.socket]]) -> None:
 def _handlers(
     trusts: list[_Trust], poller: Poller, counts: Counts, acceptor: Acceptor, connections: TaskGroup
 ) -> dict[str, Callable[[socket.socket], None]]:
-    relay = Relay(poller)
+    relay, own = Relay(poller), OwnConnections()
 
     def handler(trust: _Trust) -> Callable[[socket.socket], None]:
         door = Door("client" if trust.entry.role == "ingress" else "server", trust.identity, trust.verifier, poller)
-        sessions = Sessions(trust.entry, door, relay, poller, counts)
+        sessions = Sessions(trust.entry, door, relay, poller, counts, own)
 
         async def serve_one(captured: socket.socket) -> None:
             try:
@@ -250,4 +283,5 @@ def _say_the_end(course: _Course) -> None:
 
 
 def _refusals(counts: Counts) -> dict[str, object]:
-    return {f"refused.{code}": number for code, number in sorted(counts.refused.items())}
+    left: dict[str, object] = {"left": counts.left} if counts.left else {}
+    return left | {f"refused.{code}": number for code, number in sorted(counts.refused.items())}

@@ -92,11 +92,24 @@ class CgroupSet:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceCgroups:
+    """An egress that captures by the cgroup of the service: its pointer, the cgroups, and the ports that it names."""
+
+    entry: str
+    paths: tuple[str, ...]
+    ports: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cgroups:
-    """What the tables know of cgroups by their ids; both empty when no entry asks for any."""
+    """What the tables know of cgroups by their ids; both empty when no entry asks for any.
+
+    ``services``: which sockets should be found in which cgroups, for a warning at the start.
+    """
 
     known: tuple[KnownSet, ...]
     sets: tuple[CgroupSet, ...]
+    services: tuple[ServiceCgroups, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +204,11 @@ def parse_manifest(data: bytes) -> Manifest:
 
 def _cgroups(value: object, path: str) -> Cgroups:
     obj = _Object(value, path)
-    cgroups = Cgroups(known=obj.get("known", _tuple(_known_set)), sets=obj.get("sets", _tuple(_cgroup_set)))
+    cgroups = Cgroups(
+        known=obj.get("known", _tuple(_known_set)),
+        sets=obj.get("sets", _tuple(_cgroup_set)),
+        services=obj.get("services", _tuple(_service_cgroups)),
+    )
     obj.close()
     names = [known.set for known in cgroups.known] + [group.set for group in cgroups.sets]
     if len(set(names)) != len(names):
@@ -214,6 +231,24 @@ def _cgroup_set(value: object, path: str) -> CgroupSet:
     if not group.paths:
         raise _bad(f"{path}/paths", "expected at least one path")
     return group
+
+
+def _service_cgroups(value: object, path: str) -> ServiceCgroups:
+    obj = _Object(value, path)
+    service = ServiceCgroups(
+        entry=obj.get("entry", _matching(r"/add_egress/[0-9]+")),
+        paths=obj.get("paths", _tuple(_matching(f"{CGROUP}(/{CGROUP})*"))),
+        ports=obj.get("ports", _tuple(_ports)),
+    )
+    obj.close()
+    return service
+
+
+def _ports(value: object, path: str) -> tuple[int, int]:
+    ends = _tuple(_between(0, 0xFFFF))(value, path)
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise _bad(path, "expected the first and the last port")
+    return ends[0], ends[1]
 
 
 def _ipset(value: object, path: str) -> Ipset:

@@ -100,6 +100,18 @@ BOTH_REFUSE = {
     "a service that is skipped": ingress({"capture_dst": PORT}, verify={**SKIP, "as_addr": "http://127.0.0.1/"}),
     "headers without service": ingress({"capture_dst": PORT}, verify={**SKIP, "as_headers": {"a": "b"}}),
     "an unknown model": ingress({"capture_dst": PORT}, verify={**SKIP, "model": "x"}),
+    "one listen port for two entries": json.dumps(
+        {
+            "add_ingress": [
+                {"netfilter": {"capture_dst": {"port": port}, "listen_port": 5000}, "no_ra": True} for port in (1, 2)
+            ]
+        }
+    ),
+    "a header that is none": ingress(
+        {"capture_dst": PORT}, verify={"as_addr": "http://127.0.0.1/", "policy_ids": ["a"], "as_headers": {"a": "b\nc"}}
+    ),
+    "a lone surrogate in what is ignored": ingress({"capture_dst": PORT, "bogus": "x"}).replace('"x"', '"\\ud800"'),
+    "an infinite number in what is ignored": ingress({"capture_dst": PORT, "bogus": 1}).replace("1}", "1e999}"),
     "an agent without unix": ingress({"capture_dst": PORT}, attest={"aa_addr": "/run/aa.sock"}),
 }
 THEY_ACCEPT = {
@@ -121,12 +133,27 @@ THEY_ACCEPT = {
     "multicast on an ingress": (dst({"host": "224.0.0.1"}), Code.INGRESS_NEVER_REACHES),
     "loopback on an egress": (egress({"capture_dst": {"host": "127.0.0.1"}}), Code.EGRESS_NEVER_RECEIVES),
     "structures as lists": (dst([[None, None, 8080, None]]), Code.WRONG_TYPE),
+    "another type in a field of ours": (ingress({"capture_dst": PORT, "ipv6": 5}), Code.WRONG_TYPE),
+    "another word in a field of ours": (ingress({"capture_dst": PORT, "udp": "drop"}), Code.UNKNOWN_CHOICE),
+    "an age out of range": (ingress({"capture_dst": PORT}, verify={**SKIP, "max_session_age": 0}), Code.OUT_OF_RANGE),
+    "an empty policy": (ingress({"capture_dst": PORT}, verify={**SKIP, "policy_ids": [""]}), Code.EMPTY_TEXT),
+    "more than 16 MiB": (dst(PORT) + " " * (16 << 20), Code.TOO_LARGE),
+    "the same entry twice": (
+        json.dumps({"add_ingress": json.loads(dst(PORT))["add_ingress"] * 2}),
+        Code.ENTRY_SHADOWED,
+    ),
+    "a listen port that is captured": (
+        egress({"capture_dst": {"port": 5000}, "listen_port": 5000}),
+        Code.LISTEN_PORT_CAPTURED,
+    ),
 }
 WE_ACCEPT = {
     "an IPv6 address": dst({"host": "2001:db8::1"}),
     "all TCP by an empty list": dst([]),
     "a bare string as cgroup": egress({"capture_dst": PORT, "nocapture_cgroup": "tng.slice"}),
     "an extension of ours in a destination's entry": egress({"capture_dst": PORT, "ipv6": "reject"}),
+    "an extension of ours against UDP": egress({"capture_dst": PORT, "udp": "reject"}),
+    "an empty pin that is skipped": ingress({"capture_dst": PORT}, verify={**SKIP, "trusted_certs_paths": []}),
     "1,500 destinations": dst([{"host": f"192.0.{index >> 8}.{index & 255}"} for index in range(1500)]),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import struct
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from packets.cgroups import cgroups, with_cgroups
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
@@ -103,6 +105,8 @@ def test_a_signal_lets_open_connections_end_in_peace_and_then_the_rules_stay_or_
         ingress.popen.send_signal(signal.SIGTERM)
         ingress.wait_for("event=draining")
         assert_closed(ends.lab["client"], ends.lab["server"].ipv4)
+        with ends.lab["client"].inside(), pytest.raises(OSError, match="in use"):
+            socket.create_server(("127.0.0.1", 15001))
         near.sendall(b"still here")
         assert far.recv(100) == b"still here"
         assert tables(ends.lab["client"]) == BOTH
@@ -243,6 +247,25 @@ def test_a_service_that_hangs_delays_neither_rules_nor_listeners(hosts: Lab) -> 
             assert "service_not_ready" not in run.output(), "it still waits for the answer"
 
 
+def test_ipv6_that_comes_after_the_start_is_served_as_soon_as_it_is_there(ends: Tunnel) -> None:
+    client, server = ends.lab["client"], ends.lab["server"]
+    client.run("ip", "addr", "del", "::1/128", "dev", "lo")
+    ends.start("server")
+    run = ends.start("client")
+    with server.inside():
+        listener = socket.create_server(("::", PORT), family=socket.AF_INET6)
+    with listener:
+        with client.inside(), pytest.raises(OSError):  # noqa: PT011 - refused or unreachable, as the kernel likes
+            socket.create_connection((server.ipv6, PORT), timeout=5)
+        client.run("ip", "addr", "add", "::1/128", "dev", "lo")
+        run.wait_for("event=listening_late .*::1")
+        with client.inside(), socket.create_connection((server.ipv6, PORT), timeout=10) as near:
+            near.sendall(b"hello")
+            listener.settimeout(20)
+            with listener.accept()[0] as far:
+                assert far.recv(100) == b"hello"
+
+
 def test_guard_closes_before_the_first_start_and_leaves_a_live_run_alone(ends: Tunnel) -> None:
     client, target = ends.lab["client"], ends.lab["server"].ipv4
     done = client.run(RUNTIME, "guard", str(ends.client))
@@ -256,6 +279,26 @@ def test_guard_closes_before_the_first_start_and_leaves_a_live_run_alone(ends: T
     assert f"process {run.pid}" in refused(client, RUNTIME, "guard", str(ends.client))
     for sock in ends.connect():
         sock.close()
+
+
+def test_a_cgroup_that_is_not_there_yet_keeps_guard_and_start_closed(ends: Tunnel) -> None:
+    """At boot its unit has not started: `guard` goes on without it, a start is refused by its name; both are closed."""
+    client, target = ends.lab["client"], ends.lab["server"].ipv4
+    netfilter = {**CAPTURE, "capture_cgroup": ["absent.slice/web.service"]}
+    directory = str(compiled(client, {"add_ingress": [{"netfilter": netfilter, **NO_RA}]}))
+    sender = ("curl", "-sS", "--max-time", "10", f"http://{target}:{PORT}/")
+    with cgroups(f"tng-late-{os.getpid()}/unit"):
+        join = f'echo 0 >/sys/fs/cgroup/tng-late-{os.getpid()}/unit/cgroup.procs && exec "$@"'
+        guarded = client.run(*with_cgroups([RUNTIME, "guard", directory]))
+        assert "unknown_cgroups=absent.slice/web.service" in guarded.stderr
+        assert tables(client) == {"table inet tng"}
+        assert client.run("nft", "list", "set", "inet", "tng", "ingress_0_inside_2").stdout.count("elements") == 0
+        assert "absent.slice/web.service" in refused(client, *with_cgroups([RUNTIME, "run", directory]))
+        assert tables(client) == BOTH
+    with cgroups(f"tng-late-{os.getpid()}/unit"):
+        # Another one than the rules have seen.
+        done = client.run(*with_cgroups(["sh", "-c", join, "sh", *sender]), check=False)
+        assert done.returncode == 7, done
 
 
 def test_113_a_directory_that_others_can_write_to_is_not_executed(ends: Tunnel) -> None:

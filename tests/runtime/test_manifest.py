@@ -60,6 +60,7 @@ WHOLE = {
     "cgroups": {
         "known": [{"set": "known_cgroups_2", "level": 2}],
         "sets": [{"set": "ingress_0_inside_2", "paths": ["system.slice/web\\x2d1@a:b.service"]}],
+        "services": [{"entry": "/add_egress/0", "paths": ["web.slice"], "ports": [[80, 80], [8000, 8100]]}],
     },
     "entries": [ENTRY],
 }
@@ -132,7 +133,12 @@ WRONG: list[tuple[str, object]] = [
     ("/cgroups/sets/0/paths/0", "a//b"),
     ("/cgroups/sets/0/paths/0", "a/../b"),
     ("/cgroups/sets/0/paths/0", "."),
-    ("/cgroups", {"known": [], "sets": [{"set": "ingress_0_inside_1", "paths": ["a"]}] * 2}),
+    ("/cgroups", {"known": [], "services": [], "sets": [{"set": "ingress_0_inside_1", "paths": ["a"]}] * 2}),
+    ("/cgroups/services/0/entry", "/add_ingress/0"),
+    ("/cgroups/services/0/paths/0", "../a"),
+    ("/cgroups/services/0/ports/0", [80]),
+    ("/cgroups/services/0/ports/0", [81, 80]),
+    ("/cgroups/services/0/ports/0/1", 65536),
     ("/ipsets/0", "blocked"),
     ("/ipsets/0/set", "x; drop"),
     ("/ipsets/0/ipset", "$(id)"),

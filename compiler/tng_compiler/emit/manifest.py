@@ -7,7 +7,8 @@ import json
 
 from tng_compiler.model.types import Attest, Service, Verify
 from tng_compiler.plan import names
-from tng_compiler.plan.types import Interception, Plan
+from tng_compiler.plan.intervals import Interval, union
+from tng_compiler.plan.types import EVERY_PORT, Interception, Plan
 
 MANIFEST_VERSION = 2
 # A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.
@@ -38,10 +39,28 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
                 for entry in plan.entries
                 for name, level in names.own_cgroups(entry)
             ],
+            "services": [
+                {"entry": entry.pointer, "paths": _inside(entry), "ports": ports}
+                for entry in plan.of("egress")
+                if entry.inside and (ports := _named_ports(entry))
+            ],
         },
         "entries": [_entry(entry) for entry in plan.entries],
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _inside(entry: Interception) -> list[str]:
+    return sorted(path for level in entry.inside for path in level.paths)
+
+
+def _named_ports(entry: Interception) -> list[Interval]:
+    """The captured ports; none if that is every port: what listens on some other port is not what was meant."""
+    ports = [ports for region in entry.captured for ports in region.ports]
+    ports += [box.ports for region in entry.captured for box in region.boxes]
+    ports += [ports for group in entry.captured_sets for ports in group.ports]
+    named = union((one.first, one.last) for one in ports)
+    return named if named != [(EVERY_PORT.first, EVERY_PORT.last)] else []
 
 
 def _entry(entry: Interception) -> dict[str, object]:

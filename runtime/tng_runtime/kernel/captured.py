@@ -25,6 +25,7 @@ _ORIGINAL, _REPLY, _STATUS = 1, 2, 3
 _IP, _PROTO = 1, 2
 _PROTO_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _DST_NAT = 1 << 5  # linux/netfilter/nf_conntrack_common.h, IPS_DST_NAT
+_LOOPBACK = re.compile(r"127\.|::1$").match
 
 Pair = tuple[Endpoint, Endpoint]
 
@@ -41,6 +42,7 @@ class Tracked:
 def end(table: str) -> int:
     """End the sockets of this host whose connections ``inet table`` has captured; return how many there were.
 
+    If somebody has removed the table, those that were redirected to any port of the loopback address count as captured.
     Where the kernel cannot do it (CONFIG_INET_DIAG_DESTROY) that is logged, and nothing is ended.
     """
     ports = {int(port) for port in re.findall(r" redirect to :(\d+)", nftables.listing(table, terse=True) or "")}
@@ -63,14 +65,18 @@ def end(table: str) -> int:
 
 def _captured(ports: set[int]) -> Iterator[TcpSocket]:
     tracked = list(connections())
-    captured = {each.original for each in tracked if each.redirected and each.reply[0][1] in ports}
+    captured = {each.original for each in tracked if each.redirected and _to_listener(each.reply[0], ports)}
     known = {pair for each in tracked for pair in (each.original, each.reply)}
-    local = re.compile(r"127\.|::1$").match
     for found in diag.sockets(diag.CONNECTED):
         pair = (found.local, found.remote)
-        forgotten = found.state == diag.CLOSE_WAIT and pair not in known and not local(found.remote[0])
+        forgotten = found.state == diag.CLOSE_WAIT and pair not in known and not _LOOPBACK(found.remote[0])
         if pair in captured or forgotten:
             yield found
+
+
+def _to_listener(answering: Endpoint, ports: set[int]) -> bool:
+    address, port = answering
+    return port in ports if ports else _LOOPBACK(address) is not None
 
 
 def connections() -> Iterator[Tracked]:

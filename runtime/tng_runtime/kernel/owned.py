@@ -83,21 +83,24 @@ def _context_with_its_socket() -> tuple[nftables.Context, socket.socket]:
             f"libnftables opened {len(made)} netlink sockets where one was expected: no table can be owned",
             hint="another version of libnftables than 1.0.6 may do so; please report it",
         )
-    sock = socket.socket(fileno=os.dup(made.pop()))
+    descriptor, _ = made.pop()
+    sock = socket.socket(fileno=os.dup(descriptor))
     # Its port is that of the socket; otherwise it would get one with the first message.
     sock.bind((0, 0))
     return context, sock
 
 
-def _netfilter_sockets() -> set[int]:
+def _netfilter_sockets() -> set[tuple[int, int]]:
+    """The descriptors of this process that are such sockets, with their inodes: numbers of closed ones come again."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):
+    for descriptor in map(int, os.listdir("/proc/self/fd")):
         with suppress(OSError):
-            if not stat.S_ISSOCK(os.fstat(int(name)).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISSOCK(status.st_mode):
                 continue
-            with socket.socket(fileno=os.dup(int(name))) as sock:
+            with socket.socket(fileno=os.dup(descriptor)) as sock:
                 if sock.family == socket.AF_NETLINK and sock.proto == netlink.NETLINK_NETFILTER:
-                    found.add(int(name))
+                    found.add((descriptor, status.st_ino))
     return found
 
 

@@ -12,10 +12,12 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel import diag
+from tng_runtime.kernel.liveness import break_off, carry_for_others
 from tng_runtime.manifest import Entry, Family, Role
 
 # SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
@@ -51,7 +53,8 @@ class Destination:
 def original_destination(connection: socket.socket) -> Destination:
     """Where the client of an accepted connection was going before the redirect.
 
-    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop.
+    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop; and
+    ``ClientLeftError`` if it was reset while it waited to be accepted, after which tracking soon knows it no more.
     """
     try:
         if connection.family == socket.AF_INET6:
@@ -66,6 +69,8 @@ def original_destination(connection: socket.socket) -> Destination:
             found = Destination("ipv4", socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port))
         own_host, own_port = connection.getsockname()[:2]
     except OSError as error:
+        if not _connected(connection):
+            raise ClientLeftError from None
         raise Refused(LinkCode.NET_DIRECT, f"connection tracking knows no destination: {error.strerror}") from None
     # Python writes a link-local address with its interface: fe80::1%eth0.
     if (found.host, found.port) == (own_host.partition("%")[0], own_port):
@@ -88,8 +93,9 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it.
+        # Accepted sockets inherit both.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        carry_for_others(sock)
         if family == "ipv6":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         try:
@@ -109,7 +115,7 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
 def listeners(entry: Entry) -> list[socket.socket]:
     """One listening socket per family of ``entry``.
 
-    A family that the host does not have is left out: nothing can be captured in it. Raises ``HostError`` if
+    A family that the host does not have is left out: the rules refuse what is captured in it. Raises ``HostError`` if
     none remains.
     """
     found: list[socket.socket] = []
@@ -125,6 +131,19 @@ def listeners(entry: Entry) -> list[socket.socket]:
             raise
     if not found and missing:
         raise missing
+    return found
+
+
+def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[socket.socket]:
+    """Listening sockets for the families of ``entry`` that ``bound`` lacks, as far as the host has them by now.
+
+    Raises ``HostError`` if somebody else took the port meanwhile.
+    """
+    found: list[socket.socket] = []
+    for family in entry.families:
+        if not any(sock.family == _FAMILIES[family] for sock in bound):
+            with contextlib.suppress(FamilyMissingError):
+                found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
     return found
 
 
@@ -163,12 +182,24 @@ def abort(connection: socket.socket) -> None:
     in plaintext. A FIN is not enough, because the application may go on writing after it.
     """
     with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        break_off(connection)
     connection.close()
+
+
+class ClientLeftError(Exception):
+    """The client of an accepted connection has reset it already."""
 
 
 class FamilyMissingError(HostError):
     """The host has no such address family, or no loopback address in it."""
+
+
+def _connected(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> HostError:

@@ -80,7 +80,7 @@ class Reader:
             kind, found = event.kind & 0xFF, netlink.attributes(event.body[4:])
             if kind == _GENERATION:
                 if self._changes:
-                    yield Foreign(_program(found), tuple(self._changes))
+                    yield Foreign(_program(found), self._told())
                 self._changes = {}
             elif kind in _KINDS and event.body[:1] == bytes([_INET]) and netlink.text(found.get(1)) == self.table:
                 self._note(*_KINDS[kind], found)
@@ -89,6 +89,11 @@ class Reader:
         name = netlink.text(found.get(attribute))
         if what != _ELEMENTS or name not in self.free_sets:
             self._changes[f"{what} {name} {'added' if made else 'removed'}"] = None
+
+    def _told(self) -> tuple[str, ...]:
+        # With the table goes everything in it, each with a message of its own.
+        whole = f"{_TABLE} {self.table} "
+        return tuple(text for text in self._changes if text.startswith(whole)) or tuple(self._changes)
 
 
 class Watch:

@@ -85,6 +85,16 @@ def test_a_directory_that_others_can_write_to_is_refused(bin_: Path, tmp_path: P
     assert list(state.iterdir()) == []
 
 
+def test_113_a_parent_that_others_can_write_to_is_refused_and_one_like_tmp_is_not(bin_: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    for mode, status in ((0o777, 3), (0o1777, 7)):
+        parent.chmod(mode)
+        result = tng(bin_, "apply", "-", "--state-dir", str(parent / "state"))
+        assert result.returncode == status, result.stderr
+        assert (str(parent).encode() in result.stderr) == (status == 3)
+
+
 def test_a_link_instead_of_the_directory_is_refused(bin_: Path, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir(mode=0o700)
     (tmp_path / "state").symlink_to(tmp_path / "target")
