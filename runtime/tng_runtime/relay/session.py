@@ -109,9 +109,9 @@ class _Session:
 
     async def run(self) -> Report:
         """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
-        self._destination = original_destination(self._captured)
         if self._peer is None:
             raise ClientLeftError
+        self._destination = original_destination(self._captured)
         if self._own.has(self._peer, self._destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         self._poller.register(self._captured.fileno(), _ignore)
