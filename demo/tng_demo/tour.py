@@ -31,6 +31,7 @@ from tng_demo.scene import (
 )
 
 KEPT = "demo"
+TABLES = ["table inet tng", "table inet tng_guard"]
 
 _TOPOLOGY = """\
    host `client`                                          host `server` (would be in a TEE)
@@ -63,6 +64,8 @@ class Tour:
         self.service_no_longer_affirms()
         self.egress_without_attestation()
         self.ingress_killed()
+        self.rules_flushed()
+        self.stopped_and_still_closed()
         self.clean_removal()
 
     def topology(self) -> None:
@@ -161,19 +164,44 @@ class Tour:
         self.tell.say("A new start replaces the rules that the killed run left:")
         self.ingress = self._apply(self.scene.client)
         self._both_families_answer()
-        rules = self.scene.client.run("nft", "list", "tables").stdout.splitlines()
-        self.tell.check(rules == ["table inet tng"], f"nothing is doubled: {rules}")
+        rules = sorted(self.scene.client.run("nft", "list", "tables").stdout.splitlines())
+        self.tell.check(rules == TABLES, f"nothing is doubled: {rules}")
+
+    def rules_flushed(self) -> None:
+        self.tell.step(
+            "Somebody flushes all rules of the client",
+            "Debian's own /etc/nftables.conf begins with it. The guard stands a second time in a table that tng owns,"
+            " and what was removed is loaded again.",
+        )
+        said = len(self.ingress.output())
+        self.tell.shell("client", "nft", "flush", "ruleset")
+        self.scene.client.run("nft", "flush", "ruleset")
+        self.tell.show(self.ingress.wait_for(r".*event=rules_changed .*", after=said)[0])
+        self.tell.show(self.ingress.wait_for(r".*event=rules_restored .*", after=said)[0])
+        self._both_families_answer()
+
+    def stopped_and_still_closed(self) -> None:
+        self.tell.step(
+            "The ingress is stopped with Ctrl-C",
+            "An end is not an opening: a restart, an upgrade or a shutdown must not have a moment of plaintext.",
+        )
+        self._stop(self.scene.client, self.ingress, signal.SIGINT)
+        self.tell.say("Its last word:")
+        self.tell.show(self.ingress.output().splitlines()[-1])
+        with self.scene.wire() as wire:
+            self._refused("nobody serves and the rules stay", logged=False)
+        towards = [segment for segment in wire.segments if segment.destination_port == PORT]
+        self.tell.check(not towards, "not leaked: not one packet for the server's port was on the wire, not even a SYN")
 
     def clean_removal(self) -> None:
         self.tell.step(
-            "Clean removal, nothing left",
-            "A stopped run removes its own table. What a killed run left is removed by `tng down`.",
+            "tng down opens, and nothing is left",
+            "Whether the run was stopped or killed: `tng down` ends what is still captured and removes the rules.",
         )
-        self._stop(self.scene.client, self.ingress)
+        self._down(self.scene.client)
         self.tell.shell("server", "kill", "-KILL", str(self.egress.pid))
         self.egress.kill()
-        self.tell.shell("server", "tng", "down")
-        self.tell.show(self.scene.server.run(tunnel.TNG, "down").stdout)
+        self._down(self.scene.server)
         for host in (self.scene.client, self.scene.server):
             self._nothing_left(host)
         self.tell.say("curl and nginx talk in plaintext again, as if nothing had been:")
@@ -186,10 +214,15 @@ class Tour:
         self.tell.shell(host.name, "tng", "apply", config.name)
         return tunnel.apply(host, config)
 
-    def _stop(self, host: Host, process: Process) -> None:
-        self.tell.shell(host.name, "kill", "-TERM", str(process.pid))
-        status = process.stop()
-        self.tell.check(status == 0, f"it drained, removed its rules and ended with status {status}")
+    def _stop(self, host: Host, process: Process, number: signal.Signals = signal.SIGTERM) -> None:
+        self.tell.shell(host.name, "kill", f"-{number.name.removeprefix('SIG')}", str(process.pid))
+        process.popen.send_signal(number)
+        status = process.wait()
+        self.tell.check(status == 0, f"it drained and ended with status {status}; its rules stay")
+
+    def _down(self, host: Host) -> None:
+        self.tell.shell(host.name, "tng", "down")
+        self.tell.show(host.run(tunnel.TNG, "down").stderr)
 
     def _both_families_answer(self) -> Wire:
         with self.scene.wire() as wire:

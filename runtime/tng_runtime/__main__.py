@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tng_runtime import __version__, log
 from tng_runtime.errors import HostError
+from tng_runtime.manifest import FILES, load_bundle
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,15 +27,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _execute(options: argparse.Namespace) -> None:
-    if options.command == "run":
-        from tng_runtime import app
+    match options.command:
+        case "run":
+            from tng_runtime import app
 
-        app.run(options.directory, app.Options(options.drain, options.keep_rules))
-    else:
-        from tng_runtime.kernel import instance
+            app.run(options.directory, app.Options(options.drain, options.on_exit))
+        case "guard":
+            from tng_runtime.kernel import instance, trusted
 
-        removed = instance.down(options.table)
-        log.info("removed" if removed else "nothing_to_remove", table=options.table)
+            trusted.require(options.directory, FILES)
+            instance.guard(load_bundle(options.directory))
+        case _:
+            from tng_runtime.kernel import instance
+
+            removed = instance.down(options.table)
+            log.info("removed" if removed else "nothing_to_remove", table=options.table)
 
 
 def _report(error: BaseException, *, debug: bool) -> int:
@@ -64,14 +71,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--log-level", help="debug, info, warning or error; default: TNG_LOG_LEVEL, then info")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="load the rules and serve until SIGINT or SIGTERM")
-    run.add_argument("directory", type=Path, metavar="DIR", help="with manifest.json and ruleset.nft")
+    run.add_argument("directory", type=Path, metavar="DIR", help="with manifest.json, ruleset.nft and guard.nft")
     run.add_argument("--drain", type=_seconds, default=10.0, metavar="SECONDS", help="for open connections (10)")
     run.add_argument(
-        "--keep-rules",
-        action="store_true",
-        help="leave the rules at the end: captured traffic is refused until the next start",
+        "--on-exit",
+        choices=("closed", "open"),
+        default="closed",
+        help="whether the rules stay at the end and refuse what they captured, or go (closed)",
     )
-    down = commands.add_parser("down", help="remove the rules that a killed run left")
+    guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
+    guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
+    down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")
     down.add_argument("--table", default="tng", help="table of the instance (tng)")
     return parser
 

@@ -82,12 +82,22 @@ class LinkCode(ExplainedCode):
     NET_DIAL = (
         "NET-DIAL",
         "The destination could not be reached.",
-        "Look at the route to it and at what listens there; for an egress that is the service behind it.",
+        "Look at the route to it and at what listens there: for an ingress the egress, for an egress the service.",
     )
     NET_DIRECT = (
         "NET-DIRECT",
         "The connection was made straight to the listen port instead of being captured.",
         "Let the client use the service's own address and port; relaying this would make a loop.",
+    )
+    NET_RESET = (
+        "NET-RESET",
+        "The service behind the egress took the connection and reset it at once.",
+        "Read the log of that service for this time: it may not take connections from this host, or no more of them.",
+    )
+    NET_LOOP = (
+        "NET-LOOP",
+        "A connection that this program dialled itself was captured and came back.",
+        "Look for another table on this host that rewrites marks (`nft list ruleset`), and let it spare ours.",
     )
     NET_LIMIT = (
         "NET-LIMIT",

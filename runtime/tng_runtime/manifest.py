@@ -22,7 +22,9 @@ Model = Literal["background_check", "passport"]
 Role = Literal["ingress", "egress"]
 Family = Literal["ipv4", "ipv6"]
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+# What a directory holds that is executed.
+FILES = (MANIFEST_FILE, RULESET_FILE, GUARD_FILE) = ("manifest.json", "ruleset.nft", "guard.nft")
 MAX_BYTES = 16 << 20
 # One name in a path, of what systemd and container runtimes use and nft can quote.
 CGROUP = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.@:+,=~\\-]{1,255}"
@@ -75,7 +77,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class KnownSet:
-    """A set of the table that holds every cgroup at depth ``level`` (1 is below the root)."""
+    """A set of both tables that holds every cgroup at depth ``level`` (1 is below the root)."""
 
     set: str
     level: int
@@ -83,7 +85,7 @@ class KnownSet:
 
 @dataclass(frozen=True, slots=True)
 class CgroupSet:
-    """A set of the table that holds the cgroups at ``paths``, relative to the root, all of one depth."""
+    """A set of both tables that holds the cgroups at ``paths``, relative to the root, all of one depth."""
 
     set: str
     paths: tuple[str, ...]
@@ -100,7 +102,7 @@ class ServiceCgroups:
 
 @dataclass(frozen=True, slots=True)
 class Cgroups:
-    """What the table knows of cgroups by their ids; both empty when no entry asks for any.
+    """What the tables know of cgroups by their ids; both empty when no entry asks for any.
 
     ``services``: which sockets should be found in which cgroups, for a warning at the start.
     """
@@ -121,43 +123,50 @@ class Ipset:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The whole document; ``ruleset_sha256`` names the one ruleset that it belongs to."""
+    """The whole document; the digests name the one ruleset and guard that it belongs to."""
 
     compiler_version: str
     config_sha256: str
     ruleset_sha256: str
+    guard_sha256: str
     table: str
     ipsets: tuple[Ipset, ...]
+    guard_table: str
     cgroups: Cgroups
     entries: tuple[Entry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A manifest with the text of its ruleset, the digest already checked."""
+    """A manifest with the texts of its ruleset and guard, the digests already checked."""
 
     manifest: Manifest
     ruleset: str
+    guard: str
 
 
 def load_bundle(directory: Path) -> Bundle:
-    """Read ``manifest.json`` and ``ruleset.nft`` of ``directory``.
+    """Read ``manifest.json``, ``ruleset.nft`` and ``guard.nft`` of ``directory``.
 
     Raises ``HostError`` (exit 1) if one is missing, is malformed, or if they do not belong together.
     """
-    manifest = parse_manifest(_read(directory / "manifest.json"))
-    ruleset = _read(directory / "ruleset.nft")
-    digest = hashlib.sha256(ruleset).hexdigest()
-    if digest != manifest.ruleset_sha256:
+    manifest = parse_manifest(_read(directory / MANIFEST_FILE))
+    ruleset = _rules(directory / RULESET_FILE, manifest.ruleset_sha256)
+    return Bundle(manifest, ruleset, _rules(directory / GUARD_FILE, manifest.guard_sha256))
+
+
+def _rules(path: Path, expected: str) -> str:
+    data = _read(path)
+    if (digest := hashlib.sha256(data).hexdigest()) != expected:
         raise HostError(
-            f"{directory / 'ruleset.nft'}: its SHA-256 is {digest}, the manifest belongs to {manifest.ruleset_sha256}",
-            hint="compile both again with `tng compile CONFIG -o DIR`; neither is edited by hand",
+            f"{path}: its SHA-256 is {digest}, the manifest belongs to {expected}",
+            hint="compile again with `tng compile CONFIG -o DIR`; none of the files is edited by hand",
             exit_code=1,
         )
     try:
-        return Bundle(manifest, ruleset.decode("utf-8"))
+        return data.decode("utf-8")
     except UnicodeDecodeError:
-        raise HostError(f"{directory / 'ruleset.nft'}: not UTF-8", hint="compile it again", exit_code=1) from None
+        raise HostError(f"{path}: not UTF-8", hint="compile it again", exit_code=1) from None
 
 
 def parse_manifest(data: bytes) -> Manifest:
@@ -173,14 +182,18 @@ def parse_manifest(data: bytes) -> Manifest:
         compiler_version=root.get("compiler_version", _text),
         config_sha256=root.get("config_sha256", _sha256),
         ruleset_sha256=root.get("ruleset_sha256", _sha256),
+        guard_sha256=root.get("guard_sha256", _sha256),
         table=root.get("table", _matching(r"tng(_[a-z0-9_]{1,32})?")),
         ipsets=root.get("ipsets", _tuple(_ipset)),
+        guard_table=root.get("guard_table", _matching(r"tng(_[a-z0-9_]{1,32})?_guard")),
         cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
     )
     root.close()
     if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
         raise _bad("/ipsets", "expected each set once")
+    if manifest.guard_table != f"{manifest.table}_guard":
+        raise _bad("/guard_table", f"expected {manifest.table}_guard, got {manifest.guard_table}")
     if not manifest.entries:
         raise _bad("/entries", "expected at least one entry")
     ports = [entry.listen_port for entry in manifest.entries]

@@ -91,10 +91,12 @@ LINES = {
     86: "no_ra meets a side that verifies",
     87: "100 KB at once to a peer without evidence",
     88: "entries of different trust, many starts",
+    112: "an answer long after the client's half-close",
+    114: "a signer below the pin that is none by its usages",
 }
 
 # The name of a test may be about several lines, a case of a table is about one.
-_NUMBERS = re.compile(r"(?<![a-z0-9])(?:test_((?:\d\d_)+)|(?:test_)?h(\d\d)_)")
+_NUMBERS = re.compile(r"(?<![a-z0-9])(?:test_((?:\d{2,3}_)+)|(?:test_)?h(\d{2,3})_)")
 
 
 def numbers(test: str) -> set[int]:

@@ -60,14 +60,16 @@ def test_67_ipv6_to_a_captured_port_is_captured(tmp_path: Path) -> None:
 
 
 def test_69_a_cgroup_that_is_missing_refuses_the_start(hosts: Lab, tmp_path: Path) -> None:
-    """By its name, with nothing installed."""
+    """By its name, and it stays closed."""
     capture = {"capture_dst": {"port": BACKGROUND}, "capture_cgroup": ["/no.such.slice"]}
     source, output = tmp_path / "config.json", tmp_path / "compiled"
     source.write_text(json.dumps({"add_ingress": [{"netfilter": capture, "no_ra": True}]}), encoding="utf-8")
     hosts["client"].run(stages.TNG, "compile", "-o", str(output), str(source))
     done = hosts["client"].run(stages.RUNTIME, "run", str(output), check=False)
     assert (done.returncode, "no.such.slice" in done.stderr) == (3, True), done
-    assert hosts["client"].run("nft", "list", "ruleset").stdout == ""
+    assert "table inet tng_guard" in hosts["client"].run("nft", "list", "tables").stdout
+    with hosts["client"].inside(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection((hosts["server"].ipv4, BACKGROUND), timeout=PATIENCE)
 
 
 def test_74_its_own_calls_to_the_service_are_not_captured(hosts: Lab, tmp_path: Path) -> None:

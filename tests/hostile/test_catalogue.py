@@ -1,4 +1,4 @@
-"""Certificates, evidence and tokens of the catalogue (13 to 57), each shown to the running program by a real peer.
+"""Certificates, evidence and tokens of the catalogue (13 to 57, 114), each shown to the running program by a real peer.
 
 The cases are those that tests/runtime/attest decides purely, in both models and in both directions; here the byte
 counts, the log and the other connections are what is asserted. What depends on the second in which it is made is made

@@ -36,4 +36,6 @@ def test_numbers_are_read_from_ids() -> None:
     assert numbers("a/b.py::test_x[ingress-h39_alg_none]") == {39}
     assert numbers("a/b.py::test_x[h55_10_mb-egress]") == {55}
     assert numbers("a/b.py::test_h45_jku") == {45}
+    assert numbers("a/b.py::test_x[h114_a_leaf_for_tls]") == {114}
+    assert numbers("a/b.py::test_112_88_a_late_answer") == {88, 112}
     assert numbers("a/b.py::test_x[2048-sha256_10_x]") == set()

@@ -65,8 +65,7 @@ class Scene:
 
     def load(self) -> None:
         """Load the rules, as a reader of the documents would: by ``nft -f`` or ``sh``."""
-        text = nft.render(self.plan) if self.backend == "nft" else iptables.render(self.plan)
-        self.host.run(*(("nft", "-f", "-") if self.backend == "nft" else ("sh",)), stdin=text)
+        self.host.run(*(("nft", "-f", "-") if self.backend == "nft" else ("sh",)), stdin=rendered(self))
 
     def table(self, text: str) -> None:
         """Load a table of somebody else on ``host``."""
@@ -78,6 +77,11 @@ class Scene:
             for family in FAMILIES:
                 sock = made(self.host, family, one.so_mark)
                 self.responder.listen(self.host, family, one.listen_port, sock, proxy=True)
+
+
+def rendered(scene_: Scene) -> str:
+    """The rules of the scene as text."""
+    return nft.render(scene_.plan) if scene_.backend == "nft" else iptables.render(scene_.plan)
 
 
 @contextlib.contextmanager
@@ -215,9 +219,11 @@ def index_of(host: Host, interface: str = INTERFACE) -> int:
 
 
 def link_local(host: Host) -> str:
-    """The link-local address of the host's eth0."""
-    lines = host.run("ip", "-6", "-o", "addr", "show", "dev", INTERFACE, "scope", "link").stdout.split()
-    return lines[lines.index("inet6") + 1].split("/")[0]
+    """The link-local address of the host's eth0, which the kernel gives it a moment after the cable is plugged in."""
+    argv = ("ip", "-6", "-o", "addr", "show", "dev", INTERFACE, "scope", "link", "-tentative")
+    await_until("an address", lambda: "inet6" in host.run(*argv).stdout)
+    words = host.run(*argv).stdout.split()
+    return words[words.index("inet6") + 1].split("/")[0]
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ from tng_runtime.kernel import cgroups, nftables
 from tng_runtime.manifest import parse_manifest
 manifest = parse_manifest(sys.argv[1].encode())
 cgroups.require(manifest.cgroups)
-nftables.load(sys.stdin.read(), manifest.table, cgroups.Follower(manifest.table, manifest.cgroups).commands)
+follower = cgroups.Follower((manifest.table,), manifest.cgroups)
+nftables.load(sys.stdin.read(), manifest.table, lambda: follower.commands(manifest.table))
 """
 OPERATOR_SETS = {"peers": "10.77.0.2", "peers6": "fd77::3"}
 
@@ -72,7 +73,7 @@ def load(host: Host, plan: Plan, backend: str, text: str) -> None:
     """Load ``text`` and fill the operator's sets."""
     if backend == "nft":
         if plan.known_levels:
-            tool(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text))
+            tool(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text, nft.render_guard(plan)))
         else:
             tool(host, text, "nft", "-f", "-")
         for group in plan.operator_sets:

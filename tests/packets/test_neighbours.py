@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,9 +23,9 @@ from packets.attack import (
     sysctl,
     wire,
 )
-from packets.forge import SYN, advertise, send_segment
+from packets.forge import ACK, SYN, advertise, send_segment
 from packets.make import Destination, config, entry
-from packets.wire import FAMILIES, SECRET, held
+from packets.wire import FAMILIES, SECRET, held, place
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 
@@ -39,7 +40,9 @@ def become_anycast(built: Scene, prefix: str, how: str) -> None:
     if how == "advertised":
         advertise(built.peer, prefix)
     else:
-        built.host.run("ip", "-6", "route", "add", prefix, "dev", "eth0")
+        words = ("add", "anycast") if ":" not in prefix else ("add",)
+        built.host.run("ip", "route", *words, prefix, "dev", "eth0")
+        return
     await_until(f"a route to {prefix}", lambda: prefix in built.host.run("ip", "-6", "route", "show").stdout)
 
 
@@ -49,17 +52,20 @@ def become_anycast(built: Scene, prefix: str, how: str) -> None:
     ("fd77::4", "fd77::4/126", "advertised"),
     ("fd78::", "fd78::/64", "advertised"),
     ("fd78::8", "fd78::8/125", "static"),
+    ("10.78.0.2", "10.78.0.2", "static"),
 ])  # fmt: skip
 def test_an_anycast_destination_is_captured(
     backend: str, dst: list[Destination], address: str, prefix: str, how: str
 ) -> None:
     """Rules of before: ``passed 8080`` and the words on the wire: the exemption named anycast."""
-    reach = [*dst, {"host": "fd78::/64"}] if "host" in dst[0] else dst
+    reach = [*dst, {"host": "fd78::/64"}, {"host": "10.78.0.2"}] if "host" in dst[0] else dst
+    family = "ipv6" if ":" in address else "ipv4"
     with scene(config(entry("ingress", 0, reach)), backend) as built, wire(built) as cable:
-        built.peer.run("ip", "addr", "add", f"{address}/128", "dev", "eth0", "nodad")
+        built.peer.run("ip", "addr", "add", address, "dev", "eth0", *(("nodad",) if family == "ipv6" else ()))
         built.load()
         become_anycast(built, prefix, how)
-        assert spoken(made(built.host, "ipv6"), address, 8080, words=SECRET) == f"captured 15001 [{address}]:8080"
+        captured = f"captured 15001 {place(family, address, 8080)}"
+        assert spoken(made(built.host, family), address, 8080, words=SECRET) == captured
         assert not cable.carried(SECRET)
 
 
@@ -82,9 +88,10 @@ def test_answers_to_an_anycast_client_of_an_egress_do_not_leave(backend: str, sp
             assert not cable.carried(SECRET)
 
 
-def spoof(built: Scene, family: str, port: int) -> None:
-    """Send a SYN in the name of the captured server to a port of the host, and await that the host has taken it."""
-    send_segment(built.peer, built.host, (PEER[family], 8080), (HOST[family], port), SYN)
+def spoof(built: Scene, family: str, port: int, flags: Sequence[int] = (SYN,)) -> None:
+    """Send segments in the name of the captured server to a port of the host, and await that it has taken them."""
+    for one in flags:
+        send_segment(built.peer, built.host, (PEER[family], 8080), (HOST[family], port), one)
     assert spoken(made(built.peer, family), HOST[family], 22) == "passed 22", "what comes after it has been served"
 
 
@@ -92,8 +99,9 @@ BY_NETWORK = config(entry("ingress", 0, [{"host": "10.77.0.0/24"}, {"host": "fd7
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("flags", [(SYN,), (SYN, ACK, ACK), (SYN, SYN | ACK, ACK)], ids=["syn", "ack", "syn_ack"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_spoofed_syn_does_not_release_an_older_connection(family: str, backend: str) -> None:
+def test_a_spoofed_syn_does_not_release_an_older_connection(family: str, flags: Sequence[int], backend: str) -> None:
     """Rules of before: connection tracking takes the application's packets for replies, and they leave."""
     with (
         scene(BY_NETWORK, backend) as built,
@@ -101,7 +109,7 @@ def test_a_spoofed_syn_does_not_release_an_older_connection(family: str, backend
         held(built.responder, made(built.host, family), PEER[family], 8080) as (app, far),
     ):
         built.load()
-        spoof(built, family, app.getsockname()[1])
+        spoof(built, family, app.getsockname()[1], flags)
         with contextlib.suppress(OSError):
             app.send(SECRET)
         assert not cable.carried(SECRET)

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -154,14 +155,30 @@ def test_rules_that_outlive_the_program_refuse_a_restarted_unit(site: Site) -> N
     assert site.leaked() == 0
 
 
-def test_a_refresh_that_fails_is_said_and_tried_again(site: Site) -> None:
-    """Somebody removes the table, and loads it again by hand: it knows nothing then, and is filled."""
-    site.lab["client"].run("nft", "delete", "table", "inet", "tng")
+def test_a_unit_that_restarts_while_somebody_flushes_the_rules_is_captured_when_they_are_back(site: Site) -> None:
+    """The sets of both tables are filled again, whichever came first."""
+    for _ in range(RESTARTS):
+        said = len(site.runtime.output())
+        site.lab["client"].run("nft", "flush", "chain", "inet", "tng", "capture_output")
+        site.lab["client"].run("nft", "delete", "table", "inet", "tng")
+        remake(UNIT)
+        site.runtime.wait_for("event=rules_restored", after=said)
+        unit = site.unit(UNIT)
+        unit.wait_for("said captured")
+        assert "said plaintext" not in unit.output()
+        unit.kill()
+    assert site.leaked() == 0
+
+
+def test_the_owned_guard_knows_the_unit_that_was_made_anew(site: Site) -> None:
+    """With the program stopped and its ruleset gone, the guard alone refuses the new unit, and it alone."""
     remake(UNIT)
-    site.runtime.wait_for("event=cgroups_not_refreshed")
-    ruleset = str(site.lab["client"].state / "compiled" / "ruleset.nft")
-    site.lab["client"].run(*with_cgroups(["nft", "-f", ruleset]))
+    site.runtime.wait_for("event=cgroup_back")
     site.unit(UNIT).wait_for("said captured")
+    site.runtime.popen.send_signal(signal.SIGSTOP)
+    site.lab["client"].run("nft", "delete", "table", "inet", "tng")
+    site.unit(UNIT).wait_for("said ConnectionRefusedError")
+    site.unit(EXEMPT, PLAIN_PORT).wait_for("said plaintext")
 
 
 def test_cgroups_that_come_and_go_in_numbers_do_no_harm(site: Site, tmp_path: Path) -> None:

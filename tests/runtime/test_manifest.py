@@ -49,12 +49,14 @@ ENTRY = {
     "verify": VERIFY,
 }
 WHOLE = {
-    "manifest_version": 1,
+    "manifest_version": 2,
     "compiler_version": "0.1.0",
     "config_sha256": SHA,
     "ruleset_sha256": SHA,
+    "guard_sha256": SHA,
     "table": "tng",
     "ipsets": [{"set": "blocked6", "ipset": "blocked", "family": "ipv6"}],
+    "guard_table": "tng_guard",
     "cgroups": {
         "known": [{"set": "known_cgroups_2", "level": 2}],
         "sets": [{"set": "ingress_0_inside_2", "paths": ["system.slice/web\\x2d1@a:b.service"]}],
@@ -104,13 +106,17 @@ def members(value: object, path: str = "") -> list[str]:
 
 
 WRONG: list[tuple[str, object]] = [
-    ("/manifest_version", 2),
+    ("/manifest_version", 1),
     ("/manifest_version", True),
-    ("/manifest_version", "1"),
+    ("/manifest_version", "2"),
     ("/compiler_version", ""),
     ("/config_sha256", "A" * 64),
     ("/config_sha256", SHA + "\n"),
     ("/ruleset_sha256", SHA[1:]),
+    ("/guard_sha256", "A" * 64),
+    ("/guard_table", "tng_other_guard"),
+    ("/guard_table", "tng"),
+    ("/guard_table", "tng_guard; drop"),
     ("/table", "other"),
     ("/table", "tng_"),
     ("/table", "tng; delete table inet filter"),
@@ -180,13 +186,14 @@ WRONG: list[tuple[str, object]] = [
 def test_what_the_compiler_writes_is_read_without_loss(example: Path, tmp_path: Path) -> None:
     plan = compile_bytes(example.name, example.read_bytes()).plan
     assert plan is not None
-    ruleset = nft.render(plan)
-    written = manifest_text.render(plan, ruleset)
+    ruleset, guard = nft.render(plan), nft.render_guard(plan)
+    written = manifest_text.render(plan, ruleset, guard)
     document = json.loads(written)
     (tmp_path / "manifest.json").write_text(written, encoding="utf-8")
     (tmp_path / "ruleset.nft").write_text(ruleset, encoding="utf-8")
+    (tmp_path / "guard.nft").write_text(guard, encoding="utf-8")
     bundle = load_bundle(tmp_path)
-    assert bundle.ruleset == ruleset
+    assert (bundle.ruleset, bundle.guard) == (ruleset, guard)
     assert as_document(bundle.manifest) == {name: document[name] for name in document if name != "manifest_version"}
 
 
@@ -248,27 +255,35 @@ def test_a_document_just_within_the_depth_of_the_parser_is_refused_in_words() ->
     assert said == {True, False}, "the depths lie on both sides of what the parser takes"
 
 
-def test_a_ruleset_of_another_manifest_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_bytes(encoded(WHOLE))
-    (tmp_path / "ruleset.nft").write_text("table inet tng { }\n")
-    with pytest.raises(HostError, match="the manifest belongs to") as caught:
+def written(directory: Path, **texts: bytes) -> Path:
+    """A directory with a manifest whose digests are those of ``texts``."""
+    texts = {"ruleset": b"table inet tng { }\n", "guard": b"add chain inet tng_guard out\n", **texts}
+    digests = {f"{name}_sha256": hashlib.sha256(text).hexdigest() for name, text in texts.items()}
+    (directory / "manifest.json").write_bytes(encoded({**WHOLE, **digests}))
+    for name, text in texts.items():
+        (directory / f"{name}.nft").write_bytes(text)
+    return directory
+
+
+@pytest.mark.parametrize("name", ["ruleset.nft", "guard.nft"])
+def test_rules_of_another_manifest_are_refused(tmp_path: Path, name: str) -> None:
+    load_bundle(written(tmp_path))
+    (tmp_path / name).write_text("# of another\n")
+    with pytest.raises(HostError, match=f"{name}: its SHA-256 is .* the manifest belongs to") as caught:
         load_bundle(tmp_path)
     assert caught.value.exit_code == 1
 
 
-def test_a_ruleset_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    ruleset = b"table inet tng { \xff }\n"
-    (tmp_path / "manifest.json").write_bytes(encoded({**WHOLE, "ruleset_sha256": hashlib.sha256(ruleset).hexdigest()}))
-    (tmp_path / "ruleset.nft").write_bytes(ruleset)
-    with pytest.raises(HostError) as caught:
-        load_bundle(tmp_path)
+@pytest.mark.parametrize("name", ["ruleset", "guard"])
+def test_rules_that_are_no_text_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(HostError, match="not UTF-8") as caught:
+        load_bundle(written(tmp_path, **{name: b"# \xff\n"}))
     assert caught.value.exit_code == 1
 
 
-@pytest.mark.parametrize("missing", ["manifest.json", "ruleset.nft"])
+@pytest.mark.parametrize("missing", ["manifest.json", "ruleset.nft", "guard.nft"])
 def test_a_missing_document_is_named(tmp_path: Path, missing: str) -> None:
-    for name in {"manifest.json", "ruleset.nft"} - {missing}:
-        (tmp_path / name).write_bytes(encoded(WHOLE))
+    (written(tmp_path) / missing).unlink()
     with pytest.raises(HostError, match=missing) as caught:
         load_bundle(tmp_path)
     assert caught.value.exit_code == 1

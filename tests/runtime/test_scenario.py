@@ -31,6 +31,11 @@ def ruleset(host: Host) -> str:
     return host.run("nft", "list", "ruleset").stdout
 
 
+def closed_by(host: Host) -> bool:
+    """Whether the two tables of a run are there, and no other."""
+    return set(host.run("nft", "list", "tables").stdout.splitlines()) == {"table inet tng", "table inet tng_guard"}
+
+
 def refused_start(host: Host, config: Path, *prefix: str) -> str:
     """The output of an apply that must end with exit status 3 and without a traceback."""
     done = host.run(*prefix, tunnel.TNG, "apply", str(config), check=False, timeout=60)
@@ -77,13 +82,14 @@ def test_66_a_start_after_a_killed_run_replaces_its_rules(scene: Scene) -> None:
     tunnel.apply(scene.client, CLIENT_CONFIG).kill()
     tunnel.apply(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
-    assert scene.client.run("nft", "list", "tables").stdout == "table inet tng\n"
+    assert closed_by(scene.client)
 
 
-def test_a_stopped_run_ends_with_0_and_leaves_nothing(scene: Scene) -> None:
+def test_a_stopped_run_ends_with_0_and_leaves_its_rules_alone(scene: Scene) -> None:
     run = tunnel.apply(scene.server, SERVER_CONFIG)
     assert run.stop() == 0
-    assert ruleset(scene.server) == ""
+    assert closed_by(scene.server)
+    assert scene.curl(scene.urls()["IPv4"]).returncode == 7
     assert scene.server.run("ls", "/run").stdout == "confidential-containers\n"
     assert "Traceback" not in run.output()
 
@@ -97,13 +103,14 @@ def test_72_without_cap_net_admin_the_start_is_refused(scene: Scene) -> None:
 def test_an_agent_that_is_absent_refuses_the_start_by_its_path(hosts: Lab) -> None:
     said = refused_start(hosts["server"], SERVER_CONFIG)
     assert scenes.AGENT_SOCKET in said
-    assert ruleset(hosts["server"]) == ""
+    assert closed_by(hosts["server"])
 
 
-def test_a_taken_listen_port_refuses_the_start_before_any_rule(scene: Scene) -> None:
+def test_a_taken_listen_port_refuses_the_start_and_leaves_it_closed(scene: Scene) -> None:
     with scene.client.inside(), socket.create_server(("127.0.0.1", 15001)):
         assert "15001" in refused_start(scene.client, CLIENT_CONFIG)
-    assert ruleset(scene.client) == ""
+    assert closed_by(scene.client)
+    assert scene.curl(scene.urls()["IPv4"]).returncode == 7
 
 
 def test_73_a_connection_straight_to_the_listen_port_reaches_nothing(scene: Scene) -> None:
@@ -120,20 +127,22 @@ def test_73_a_connection_straight_to_the_listen_port_reaches_nothing(scene: Scen
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
 
 
-@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGKILL", "open"])
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(
     scene: Scene, end: str, family: str, tmp_path: Path
 ) -> None:
-    """Connections of before, of during and of after the end; after a clean end the rules are gone on purpose."""
+    """Connections of before, of during and of after the end; where the rules go on purpose, of before and during."""
     tunnel.apply(scene.server, SERVER_CONFIG)
-    ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.5")
+    options = ["--on-exit", "open"] if end == "open" else []
+    ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.5", *options)
     target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
     with scene.wire() as wire, Senders(scene.client, target) as senders:
         senders.wait_for_writes(200)
-        if end == "SIGKILL":
-            ingress.kill()
-            senders.wait_for_failures(20)
+        if end != "open":
+            before = senders.failures
+            ingress.kill() if end == "SIGKILL" else ingress.stop(timeout=60)
+            senders.wait_for_failures(before + 20)
         else:
             senders.open_no_more()
             ingress.stop(timeout=60)
@@ -160,6 +169,16 @@ class Senders:
         self._opening = self._running = False
         for thread in self._threads:
             thread.join(30)
+
+    @property
+    def writes(self) -> int:
+        """How many succeeded so far."""
+        return self._writes
+
+    @property
+    def failures(self) -> int:
+        """How many connections could not be made, or broke."""
+        return self._failures
 
     def open_no_more(self) -> None:
         self._opening = False
@@ -204,3 +223,15 @@ def assert_no_plaintext(wire: Wire, *parts: bytes) -> None:
     towards = [segment for segment in wire.segments if PORT in (segment.source_port, segment.destination_port)]
     for segment in towards:
         assert not any(part in segment.payload for part in parts), segment
+
+
+def test_107_a_restart_under_load_has_no_window(scene: Scene, tmp_path: Path) -> None:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.1")
+    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
+        for _ in range(3):
+            senders.wait_for_writes(senders.writes + 100)
+            assert ingress.stop(timeout=60) == 0
+            ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.1")
+        senders.wait_for_writes(senders.writes + 100)
+    assert_no_plaintext(wire, MARKER[:24])

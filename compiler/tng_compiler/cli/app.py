@@ -69,7 +69,8 @@ def compile_(
         Emit | None, typer.Option("--emit", help="What to write to standard output. [default: nft]")
     ] = None,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="DIR", help="Write ruleset.nft and manifest.json into DIR.")
+        str | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Write ruleset.nft, guard.nft and manifest.json into DIR."),
     ] = None,
     check_only: Annotated[bool, typer.Option("--check-only", help="Compile, and write nothing.")] = False,
     format_: FormatOption = Format.TEXT,

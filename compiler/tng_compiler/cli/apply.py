@@ -66,9 +66,22 @@ def _make_private(directory: Path) -> None:
     except OSError as error:
         help_ = "apply needs root; --state-dir names another directory" if os.geteuid() else None
         fail(Exit.HOST_NOT_READY, f"cannot make {directory}: {error.strerror or error}", help_)
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-        help_ = f"chown and chmod 700 it, or remove it: {directory}"
-        fail(Exit.HOST_NOT_READY, f"{directory} is not ours alone to write to", help_)
+    theirs = None if stat.S_ISDIR(status.st_mode) else directory
+    # The runtime looks once more before it executes anything; here it is where we are going to write.
+    way = directory.resolve()
+    theirs = theirs or next((path for path in (way, *way.parents) if _others_write(path, final=path == way)), None)
+    if theirs is not None:
+        fail(
+            Exit.HOST_NOT_READY,
+            f"{directory} is not ours alone to write to: {theirs}",
+            f"chown it to root and chmod go-w it, or name another directory: {theirs}",
+        )
+
+
+def _others_write(path: Path, *, final: bool) -> bool:
+    status = path.lstat()
+    sticky = status.st_mode & stat.S_ISVTX and status.st_uid == 0 and not final
+    return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & 0o022 and not sticky)
 
 
 def _become(program: Path, arguments: Sequence[str]) -> NoReturn:

@@ -1,7 +1,7 @@
 """Plan to texts, and texts to files that are whole or not there.
 
-Each file is written beside its place and renamed over it (rename(2) is atomic). Between the two renames a reader may
-see files of two runs; the manifest holds the digest of its ruleset, so the runtime refuses that pair.
+Each file is written beside its place and renamed over it (rename(2) is atomic). Between the renames a reader may
+see files of two runs; the manifest holds the digests of its rules, so the runtime refuses such a set.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.plan.types import Plan
 
-RULESET, MANIFEST = "ruleset.nft", "manifest.json"
+RULESET, GUARD, MANIFEST = "ruleset.nft", "guard.nft", "manifest.json"
 
 
 def texts(plan: Plan, emit: str) -> str:
@@ -23,7 +23,7 @@ def texts(plan: Plan, emit: str) -> str:
 
             return nft(plan)
         case "manifest":
-            return pair(plan)[1]
+            return documents(plan)[MANIFEST]
         case "plan":
             from tng_compiler.emit.plan_text import render as plan_text
 
@@ -38,22 +38,23 @@ def texts(plan: Plan, emit: str) -> str:
             return diagram(plan)
 
 
-def pair(plan: Plan) -> tuple[str, str]:
-    """Return the ruleset and the manifest that belongs to it."""
+def documents(plan: Plan) -> dict[str, str]:
+    """Return what the runtime executes, text by file name; the manifest, which names the others, comes last."""
     from tng_compiler.emit.manifest import render as manifest
     from tng_compiler.emit.nft import render as nft
+    from tng_compiler.emit.nft import render_guard
 
-    ruleset = nft(plan)
-    return ruleset, manifest(plan, ruleset)
+    ruleset, guard = nft(plan), render_guard(plan)
+    return {RULESET: ruleset, GUARD: guard, MANIFEST: manifest(plan, ruleset, guard)}
 
 
 def write_directory(plan: Plan, directory: Path) -> None:
-    """Write both files; an error of the file system ends the run with the usage code and leaves no part behind."""
-    ruleset, manifest = pair(plan)
+    """Write all files; an error of the file system ends the run with the usage code and leaves no part behind."""
+    written = documents(plan)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        _replace(directory / RULESET, ruleset)
-        _replace(directory / MANIFEST, manifest)
+        for name, text in written.items():
+            _replace(directory / name, text)
     except OSError as error:
         fail(Exit.USAGE, f"cannot write to {directory}: {error.strerror or error}")
 

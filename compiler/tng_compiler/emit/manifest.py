@@ -1,4 +1,4 @@
-"""The plan as the manifest that the runtime reads: canonical JSON, bound to its ruleset by a digest."""
+"""The plan as the manifest that the runtime reads: canonical JSON, bound to its rules by two digests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tng_compiler.plan import names
 from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.types import EVERY_PORT, Interception, Plan
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 # A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.
 _SUFFIX = {"ipv4": "", "ipv6": "6"}
 
 
-def render(plan: Plan, ruleset: str) -> str:
-    """Return the manifest of ``plan`` for exactly this ``ruleset`` (``tng_schema/manifest.schema.json``).
+def render(plan: Plan, ruleset: str, guard: str) -> str:
+    """Return the manifest of ``plan`` for exactly this ``ruleset`` and ``guard`` (``tng_schema/manifest.schema.json``).
 
     Canonical in the manner of RFC 8785: sorted members, no white space, UTF-8; one newline at the end.
     """
@@ -25,11 +25,13 @@ def render(plan: Plan, ruleset: str) -> str:
         "compiler_version": plan.compiler_version,
         "config_sha256": plan.config_sha256,
         "ruleset_sha256": hashlib.sha256(ruleset.encode()).hexdigest(),
+        "guard_sha256": hashlib.sha256(guard.encode()).hexdigest(),
         "table": plan.instance,
         "ipsets": [
             {"set": group.name, "ipset": group.name.removesuffix(_SUFFIX[group.family]), "family": group.family}
             for group in plan.operator_sets
         ],
+        "guard_table": plan.guard_table,
         "cgroups": {
             "known": [{"set": names.known(level), "level": level} for level in plan.known_levels],
             "sets": [

@@ -86,9 +86,14 @@ def owned_guard(table: Table, name: str) -> Table:
         name=name,
         notes=(),
         counters=tuple(counter for counter in table.counters if counter.name in counters),
-        sets=tuple(group for group in table.sets if group.name in sets),
+        sets=tuple(_to_be_filled(group) for group in table.sets if group.name in sets),
         chains=chains,
     )
+
+
+def _to_be_filled(group: SetDefinition) -> SetDefinition:
+    """A path that is not there would refuse the whole text; the runtime fills sets of cgroups with those that are."""
+    return replace(group, paths=()) if isinstance(group, CgroupSet) else group
 
 
 def _targets(chain: Chain) -> set[str]:

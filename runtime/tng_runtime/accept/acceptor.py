@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Iterable
 
 from tng_runtime import log
+from tng_runtime.kernel.sockets import stop_listening
 
 # Of one listener per turn of the event loop, so that a burst does not starve what is already open.
 _BATCH = 32
@@ -48,10 +49,13 @@ class Acceptor:
         self._retry()
 
     def close(self) -> None:
-        """Close the listeners: from now on the kernel answers captured connections with a reset."""
+        """Listen no more: from now on the kernel answers captured connections with a reset, those that wait too.
+
+        The sockets stay bound, and whoever made them closes them: until then nobody else can have the port.
+        """
         self._pause()
         for listener in self._listeners:
-            listener.close()
+            stop_listening(listener)
         self._listeners.clear()
 
     def _retry(self) -> None:

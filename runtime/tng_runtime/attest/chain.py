@@ -4,6 +4,11 @@ section 4.1.6).
 The order is checked here, because a path builder would repair a wrong one. The path itself is the library's to
 validate (RFC 5280, section 6: signatures, dates, CA:TRUE, path length, unknown critical extensions) under extension
 policies without the web's demands: a service's leaf carries no names and no extended usages.
+
+What a leaf does carry is heeded, for a CA may have issued other certificates than the service's. With a keyUsage it
+needs digitalSignature (RFC 5280, section 4.2.1.3). An extendedKeyUsage excludes every purpose that it does not list
+(section 4.2.1.12), so it must list the signing of JWTs (RFC 9509, section 3) or any purpose. This holds for a leaf that
+is itself the anchor as well.
 """
 
 from __future__ import annotations
@@ -12,6 +17,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy, PolicyBuilder, Store
 
 from tng_runtime.attest.anchors import TrustAnchors
@@ -21,6 +27,9 @@ from tng_runtime.attest.foreign import Key, check_strength, refusing, strong_key
 from tng_runtime.errors import Refused
 
 MAX_CHAIN = 8
+
+# id-kp-jwt of RFC 9509.
+_SIGNS_TOKENS = frozenset({ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE, x509.ObjectIdentifier("1.3.6.1.5.5.7.3.37")})
 
 
 def leaf_key(x5c: object, anchors: TrustAnchors, now: datetime) -> Key:
@@ -39,6 +48,7 @@ def leaf_key(x5c: object, anchors: TrustAnchors, now: datetime) -> Key:
             subject.verify_directly_issued_by(issuer)
             if not _is_authority(issuer):
                 raise Refused(Code.TOKEN_CHAIN, "an issuer in the token's chain is not a CA")
+        _check_signer(chain[0])
         key = strong_key(chain[0].public_key(), Code.TOKEN_CHAIN, "the leaf")
     verifier = (
         PolicyBuilder()
@@ -71,6 +81,17 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+def _check_signer(leaf: x509.Certificate) -> None:
+    for extension in leaf.extensions:
+        match extension.value:
+            case x509.KeyUsage(digital_signature=False):
+                raise Refused(Code.TOKEN_CHAIN, "the leaf's keyUsage does not allow signing tokens")
+            case x509.ExtendedKeyUsage() as purposes if _SIGNS_TOKENS.isdisjoint(purposes):
+                raise Refused(Code.TOKEN_CHAIN, "the leaf's extendedKeyUsage is for something else than signing tokens")
+            case _:
+                pass
 
 
 def _signs_certificates(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:

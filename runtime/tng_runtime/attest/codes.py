@@ -154,8 +154,8 @@ class Code(ExplainedCode):
     )
     TOKEN_CHAIN = (
         "RA-TOKEN-CHAIN",
-        "The token's certificate chain is missing, malformed, out of order, ended, or its issuers are no CAs.",
-        "Repair the service's signing configuration: `x5c`, leaf first, every certificate within its dates.",
+        "The token's chain is missing, malformed, out of order or ended, its issuers are no CAs or its leaf no signer.",
+        "Repair the service's signing configuration: `x5c`, leaf first, in date, and a leaf whose usages let it sign.",
     )
     TOKEN_UNTRUSTED = (
         "RA-TOKEN-UNTRUSTED",

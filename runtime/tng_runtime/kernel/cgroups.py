@@ -1,4 +1,4 @@
-"""The cgroups of this host, by path, in the sets of the table, which hold ids; and what is done when they change.
+"""The cgroups of this host, by path, in the sets of the tables, which hold ids; and what is done when they change.
 
 A cgroup that is removed and made again has another id, and the rules refuse the captured destinations to every id of
 the depths in question that they do not know. So nothing here keeps traffic safe; it makes refused traffic flow again.
@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,34 +103,69 @@ def require(cgroups: Cgroups, root: Path = nftables.CGROUPS) -> None:
     if visible == [("/", str(root), "cgroup2")]:
         return
     elsewhere = [f"{place} has {part}" for part, place, kind in mounts if kind == "cgroup2"]
-    absent = [path for group in cgroups.sets for path in group.paths if not (root / path).is_dir()]
     found = f"of cgroup2 {', '.join(elsewhere)}" if elsewhere else "cgroup2 is mounted nowhere"
-    named = f"; no such cgroup: {', '.join(absent)}" if absent else ""
+    missing = absent(cgroups, root)
+    named = f"; no such cgroup: {', '.join(missing)}" if missing else ""
     raise HostError(
         f"{root} is not the root of a cgroup2 hierarchy, and nft looks for cgroups nowhere else: {found}{named}",
         hint="boot with systemd.unified_cgroup_hierarchy=1, or capture by destination alone",
     )
 
 
-class Follower:
-    """Keeps the sets of one table in step with the cgroups of the host."""
+def require_present(cgroups: Cgroups, root: Path = nftables.CGROUPS) -> None:
+    """Raise ``HostError`` unless the cgroups that entries name are there, in a hierarchy as ``require`` wants it."""
+    require(cgroups, root)
+    if missing := absent(cgroups, root):
+        raise HostError(
+            f"no such cgroup below {root}: {', '.join(missing)}",
+            hint="start what runs in it first, or take it out of the configuration",
+        )
 
-    def __init__(self, table: str, cgroups: Cgroups, root: Path = nftables.CGROUPS) -> None:
-        self._table, self._cgroups, self._root = table, cgroups, root
+
+def absent(cgroups: Cgroups, root: Path = nftables.CGROUPS) -> list[str]:
+    """Return the paths of ``cgroups`` that are not there."""
+    return sorted({path for group in cgroups.sets for path in group.paths if not (root / path).is_dir()})
+
+
+class Follower:
+    """Keeps the sets of ``tables`` (inet) in step with the cgroups of the host."""
+
+    def __init__(
+        self,
+        tables: Sequence[str],
+        cgroups: Cgroups,
+        root: Path = nftables.CGROUPS,
+    ) -> None:
+        self._tables, self._cgroups, self._root = tables, cgroups, root
         levels = [known.level for known in cgroups.known]
         levels += [path.count("/") + 1 for group in cgroups.sets for path in group.paths]
         self._depth = max(levels, default=0)
         self._done: View | None = None
         self._named: frozenset[str] = frozenset()
 
-    def commands(self) -> str:
-        """Look, and return the commands that belong into the transaction that loads the table."""
-        view = look(self._root, self._depth)
-        self._took(view)
-        return commands(self._table, self._cgroups, view)
+    def commands(self, table: str) -> str:
+        """Look, and return the commands that belong into the transaction that loads ``table``.
 
-    async def run(self) -> None:
-        """Follow the changes until it is cancelled; a failure is logged and tried again, and opens nothing."""
+        The first look counts as what all tables hold: a cgroup that a later one finds makes ``run`` refresh them all.
+        """
+        view = look(self._root, self._depth)
+        if self._done is None:
+            self._took(view)
+        return commands(table, self._cgroups, view)
+
+    def closed_commands(self, table: str) -> str:
+        """``commands``, or nothing on a host that is not ready: then no cgroup is known, and all are refused."""
+        try:
+            require(self._cgroups, self._root)
+        except HostError:
+            return ""
+        return self.commands(table)
+
+    async def run(self, change: Callable[[str], bool] = nftables.change) -> None:
+        """Follow the changes until it is cancelled; a failure is logged and tried again, and opens nothing.
+
+        ``change`` executes nft commands in one transaction, like ``nftables.change``, and has the right to.
+        """
         if not self._depth:
             return
         directories = None
@@ -139,12 +174,12 @@ class Follower:
         except OSError as error:
             log.error("cgroup_watch_failed", reason=error.strerror, instead=f"looks every {_POLL_SECONDS} s")
         try:
-            await self._follow(directories)
+            await self._follow(directories, change)
         finally:
             if directories is not None:
                 directories.close()
 
-    async def _follow(self, directories: Directories | None) -> None:
+    async def _follow(self, directories: Directories | None, change: Callable[[str], bool]) -> None:
         pause, longest = _RETRY_SECONDS
         watched = directories is not None
         while True:
@@ -152,7 +187,7 @@ class Follower:
                 directories.drain()
             try:
                 view = look(self._root, self._depth, directories)
-                done = self._refresh(view)
+                done = self._refresh(view, change)
             except HostError as error:
                 log.error("cgroups_not_refreshed", reason=error.message, next_attempt_seconds=pause)
                 await anyio.sleep(pause)
@@ -169,11 +204,11 @@ class Follower:
             with anyio.move_on_after(None if watched else _POLL_SECONDS):
                 await (anyio.sleep_forever() if directories is None else anyio.wait_readable(directories))
 
-    def _refresh(self, view: View) -> bool:
+    def _refresh(self, view: View, change: Callable[[str], bool]) -> bool:
         """Write ``view`` down unless it is what was written last; False if it has become old meanwhile."""
         if self._done is not None and self._done.inodes == view.inodes:
             return True
-        if not nftables.change(commands(self._table, self._cgroups, view)):
+        if not change("".join(commands(table, self._cgroups, view) for table in self._tables)):
             return False
         self._took(view)
         return True

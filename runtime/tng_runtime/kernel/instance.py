@@ -4,10 +4,9 @@ The lock is a flock(2) on a file that only the owner of the run may open, in a d
 to: another local user can neither hold it nor prevent it. The kernel drops it when the run dies, however it dies. The
 name of the file carries the inode of the network namespace, because rules belong to namespaces and not to file systems.
 
-A killed run leaves its table behind on purpose: the rules keep refusing what they captured. The next start
-replaces the table, and ``down`` removes it. A live run is not ``down``'s business: it removes its own table
-when it is asked to stop, after it has drained; taking the rules from under it would let captured traffic pass
-in plaintext.
+Every run leaves its tables behind on purpose: the rules keep refusing what they captured. The next start replaces
+them, ``guard`` loads them before it, and ``down`` removes them. A live run is the business of neither: taking the
+rules from under it would let captured traffic pass in plaintext.
 
 The directory of the locks also holds the documents that ``tng apply`` compiled for its run, by table and process id.
 They go with their run; those of a killed one go with the next run or with ``down``, so that nothing stays on the host.
@@ -23,8 +22,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from tng_runtime import log
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import nftables
+from tng_runtime.kernel import captured, cgroups, ipsets, nftables
+from tng_runtime.manifest import Bundle
 
 LOCKS = Path("/run/tng")
 
@@ -55,10 +56,45 @@ def hold(table: str, locks: Path = LOCKS) -> Iterator[None]:
 
 
 def down(table: str, locks: Path = LOCKS) -> bool:
-    """Remove the table that a killed run left; False if there is none. Raises ``HostError`` while a run is alive."""
+    """End what was captured and remove the tables that a run left; False if there are none.
+
+    Raises ``HostError`` while a run is alive.
+    """
     nftables.require_privileges()
     with hold(table, locks):
-        return nftables.remove(table)
+        captured.end(table)
+        return nftables.remove(table, f"{table}_guard")
+
+
+def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
+    """Load the ruleset and serve nothing: what it captures is refused until a run starts.
+
+    It is for the boot, before there is a network, an agent or the cgroups that the configuration names: one that is
+    not there yet is unknown to the rules, and refused what is captured. Raises ``HostError``: while a run lives, and
+    for an ipset that is not there, after the rest of the rules was loaded.
+    """
+    manifest = bundle.manifest
+    nftables.require_privileges()
+    with hold(manifest.table, locks):
+        follower = cgroups.Follower((manifest.table,), manifest.cgroups)
+        addresses = ipsets.Follower((manifest.table,), manifest.ipsets)
+        try:
+            addresses.start()
+        finally:
+            known = addresses.commands(manifest.table)
+            nftables.load(bundle.ruleset, manifest.table, lambda: known + follower.closed_commands(manifest.table))
+    log.info(
+        "guarding",
+        table=manifest.table,
+        meaning="captured traffic is refused until the runtime runs",
+        opens=down_command(manifest.table),
+        unknown_cgroups=", ".join(cgroups.absent(manifest.cgroups)) or None,
+    )
+
+
+def down_command(table: str) -> str:
+    """Return the command that removes the rules of a table."""
+    return "tng down" if table == "tng" else f"tng down --table {table}"
 
 
 def _discard_documents(table: str, locks: Path) -> None:
@@ -117,5 +153,5 @@ def _taken(table: str, holder: str) -> HostError:
     stop = f"`kill -TERM {holder}`" if holder.isdecimal() else "stop it"
     return HostError(
         f"table inet {table} of this network namespace is already run by {who}",
-        hint=f"{stop} lets it drain and remove its rules; a second instance needs a table name of its own",
+        hint=f"{stop} lets it drain; a second instance needs a table name of its own",
     )

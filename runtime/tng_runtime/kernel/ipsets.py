@@ -61,16 +61,10 @@ def _families(name: str, *, six: bool) -> dict[Family, Saved | None]:
 
 
 class Follower:
-    """Keeps the sets of ``tables`` in step with the ipsets of the kernel.
+    """Keeps the sets of ``tables`` in step with the ipsets of the kernel."""
 
-    ``change`` executes nft commands in one transaction, as ``nftables.change`` does: who owns one of the tables brings
-    its own.
-    """
-
-    def __init__(
-        self, tables: Sequence[str], ipsets: Sequence[Ipset], change: Callable[[str], object] = nftables.change
-    ) -> None:
-        self._tables, self._ipsets, self._change = tuple(tables), tuple(ipsets), change
+    def __init__(self, tables: Sequence[str], ipsets: Sequence[Ipset]) -> None:
+        self._tables, self._ipsets = tuple(tables), tuple(ipsets)
         self._families = {item.set: item.family for item in ipsets}
         self._content: dict[str, tuple[Interval, ...]] | None = None
         self._absent: frozenset[str] = frozenset()
@@ -94,22 +88,20 @@ class Follower:
         self._content = {one: intervals or () for one, intervals in content.items()}
 
     def commands(self, table: str) -> str:
-        """The nft commands that belong into the transaction that loads ``inet table``: what was seen last.
-
-        Looks if nobody has yet, and raises what ``start`` raises.
-        """
-        if self._content is None:
-            self.start()
+        """The nft commands that belong into the transaction that loads ``inet table``: what was seen last."""
         return self._filled(table, self._content or {})
 
-    async def run(self) -> None:
-        """Follow the changes until it is cancelled; a failure is logged and tried again, and opens nothing."""
+    async def run(self, change: Callable[[str], object] = nftables.change) -> None:
+        """Follow the changes until it is cancelled; a failure is logged and tried again, and opens nothing.
+
+        ``change`` executes nft commands in one transaction: who owns one of the tables brings its own.
+        """
         pause = POLL_SECONDS
         while self._ipsets:
             await anyio.sleep(pause)
             before = time.monotonic()
             try:
-                self._take(await anyio.to_thread.run_sync(look, self._ipsets, abandon_on_cancel=True))
+                self._take(await anyio.to_thread.run_sync(look, self._ipsets, abandon_on_cancel=True), change)
             except HostError as error:
                 if error.message != self._problem:
                     log.error("ipset_not_followed", reason=error.message, meaning="what it held is still captured")
@@ -119,13 +111,13 @@ class Follower:
                 self._problem = ""
                 pause = max(POLL_SECONDS, (time.monotonic() - before) / _SHARE)
 
-    def _take(self, content: Content) -> None:
+    def _take(self, content: Content, change: Callable[[str], object]) -> None:
         """Write down what is new in ``content``. What an ipset held that is gone stays."""
         old = self._content or {}
         new = {one: old.get(one, ()) if intervals is None else intervals for one, intervals in content.items()}
         changed = {one: intervals for one, intervals in new.items() if intervals != old.get(one)}
         if changed:
-            self._change("".join(self._filled(table, changed) for table in self._tables))
+            change("".join(self._filled(table, changed) for table in self._tables))
         self._content = new
         absent = frozenset(one for one, intervals in content.items() if intervals is None)
         for one in sorted(absent - self._absent):

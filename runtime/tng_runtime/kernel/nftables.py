@@ -1,8 +1,8 @@
-"""The table, loaded, looked at and removed through libnftables.
+"""The tables, loaded, looked at and removed through libnftables.
 
-The whole footprint on the host is one table, and one call of libnftables is one netlink transaction: the kernel
-takes all of a ruleset or nothing of it (nft(8), "-f"). So a load replaces what an earlier or a killed run left
-without a moment in between, and a load that fails leaves everything as it was.
+One call of libnftables is one netlink transaction: the kernel takes all of a ruleset or nothing of it (nft(8), "-f").
+So a load replaces what an earlier or a killed run left without a moment in between, and a load that fails leaves
+everything as it was. Calls without a context make one: its netlink socket belongs to the namespace of the moment.
 
 Debian's binding is one file in a directory full of other packages. It is loaded from that file alone, so that
 nothing else of the distribution's Python gets into the process, and only when it is needed.
@@ -33,8 +33,12 @@ _CAP_NET_ADMIN = 12
 _NO_CGROUP = "cgroupv2 path fails"
 
 
-class _Context(Protocol):
-    def cmd(self, cmdline: str) -> tuple[int, str, str]: ...
+class Context(Protocol):
+    """A context of libnftables with its netlink socket."""
+
+    def cmd(self, cmdline: str) -> tuple[int, str, str]:
+        """Execute commands; the exit status, what they print, and what went wrong."""
+        ...
 
 
 def require_privileges() -> None:
@@ -46,75 +50,90 @@ def require_privileges() -> None:
         raise _not_permitted()
 
 
-def load(ruleset: str, table: str, commands: Callable[[], str] = lambda: "") -> None:
+def load(ruleset: str, table: str, commands: Callable[[], str] = lambda: "", context: Context | None = None) -> None:
     """Put ``ruleset``, which deletes and defines ``inet table``, in place of what is there, in one transaction.
 
-    ``commands`` gives what else belongs into it; it is asked again if a cgroup that the ruleset does not name has ended
-    meanwhile.
-    Raises ``HostError``; then the rules on the host are what they were before.
+    ``commands`` gives what else belongs into it, cgroups above all: those in the text are left out, because one that is
+    not there would refuse the whole. Raises ``HostError``; then the rules on the host are what they were before.
     """
     require_privileges()
-    context = _context()
+    failure = f"table inet {table} was not loaded"
+    execute(context or open_context(), ruleset.rstrip("\n") + "\n", commands, failure)
+
+
+def execute(context: Context, text: str, commands: Callable[[], str], failure: str) -> None:
+    """Execute ``text`` without the cgroups in it, and what ``commands`` gives, in one transaction.
+
+    ``commands`` is asked again if a cgroup that it named has ended meanwhile. Raises ``HostError`` that begins with
+    ``failure``; then nothing changed.
+    """
+    text = _without_cgroups(text)
+    problem = ""
     for _ in range(_ATTEMPTS):
-        code, _, problem = context.cmd(ruleset.rstrip("\n") + "\n" + commands())
+        code, _, problem = context.cmd(text + commands())
         if code == 0:
             return
-        if _NO_CGROUP not in problem or _absent_cgroups(ruleset):
+        if _NO_CGROUP not in problem or _absent_cgroups(text):
             break
-    if _NO_CGROUP in problem:
-        raise _no_cgroup(ruleset, table)
-    raise _refused(f"table inet {table} was not loaded", problem)
+    raise _no_cgroup(text, failure) if _NO_CGROUP in problem else _refused(failure, problem)
 
 
-def change(commands: str) -> bool:
-    """Execute nft commands on a table that is there, in one transaction; False if a cgroup in them has ended.
+def change(commands: str, context: Context | None = None) -> bool:
+    """Execute nft commands on tables that are there, in one transaction; False if a cgroup in them has ended.
 
     Raises ``HostError``. Then, and if it is False, nothing changed.
     """
-    code, _, problem = _context().cmd(commands)
+    code, _, problem = (context or open_context()).cmd(commands)
     if code != 0 and _NO_CGROUP not in problem:
         raise _refused("the table was not changed", problem)
     return code == 0
 
 
-def remove(table: str) -> bool:
-    """Delete ``inet table``; False if there was none. Raises ``HostError`` if the kernel does not allow it."""
+def remove(*tables: str, context: Context | None = None) -> bool:
+    """Delete those of ``tables`` (inet) that are there, in one transaction; False if there was none.
+
+    Raises ``HostError`` if the kernel does not allow it.
+    """
     require_privileges()
-    context = _context()
-    if not _exists(context, table):
+    context = context or open_context()
+    if not (there := [table for table in tables if exists(table, context)]):
         return False
-    code, _, problem = context.cmd(f"delete table inet {table}")
+    code, _, problem = context.cmd("".join(f"delete table inet {table}\n" for table in there))
     if code != 0:
-        raise _refused(f"table inet {table} was not removed", problem)
+        raise _refused(f"table inet {' and '.join(there)} was not removed", problem)
     return True
 
 
-def exists(table: str) -> bool:
+def exists(table: str, context: Context | None = None) -> bool:
     """Whether this network namespace has ``inet table``. Raises ``HostError`` without CAP_NET_ADMIN."""
     require_privileges()
-    return _exists(_context(), table)
+    return f"table inet {table}" in _query(context or open_context(), "list tables inet").splitlines()
 
 
-def listing(table: str) -> str | None:
-    """``inet table`` as nft prints it, counters included; None if there is none."""
+def listing(table: str, *, terse: bool = False) -> str | None:
+    """``inet table`` as nft prints it, counters included; None if there is none.
+
+    ``terse``: without figures and without the elements of named sets, so that equal rules have equal listings. For each
+    cgroup in a set nft searches the whole tree of cgroups.
+    """
     require_privileges()
-    context = _context()
-    return _query(context, f"list table inet {table}") if _exists(context, table) else None
+    context = open_context()
+    if terse:
+        for flag in ("terse", "stateless"):
+            # The binding knows the flag and has no method for it.
+            getattr(context, "_Nftables__set_output_flag")(flag, True)  # noqa: B009 - a name that mypy does not know
+    return _query(context, f"list table inet {table}") if exists(table, context) else None
 
 
-def _exists(context: _Context, table: str) -> bool:
-    return f"table inet {table}" in _query(context, "list tables inet").splitlines()
-
-
-def _query(context: _Context, command: str) -> str:
+def _query(context: Context, command: str) -> str:
     code, text, problem = context.cmd(command)
     if code != 0:
         raise _refused(f"`nft {command}` failed", problem)
     return text
 
 
-def _context() -> _Context:
-    """A context of its own for each call: its netlink socket belongs to the network namespace of this moment."""
+def open_context() -> Context:
+    """Make a context; its netlink socket belongs to the network namespace of this moment. Raises ``HostError``."""
     spec = importlib.util.spec_from_file_location("tng_libnftables", BINDING) if BINDING.is_file() else None
     if spec is None or spec.loader is None:
         raise HostError(f"the nftables binding is not at {BINDING}", hint="apt install python3-nftables")
@@ -124,7 +143,7 @@ def _context() -> _Context:
         raise HostError(f"libnftables cannot be loaded: {error}", hint="apt install libnftables1") from None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast("_Context", module.Nftables())
+    return cast("Context", module.Nftables())
 
 
 def _refused(what: str, problem: str) -> HostError:
@@ -141,17 +160,24 @@ def _refused(what: str, problem: str) -> HostError:
     return HostError(f"{what}: {said}", hint=hint)
 
 
-def _no_cgroup(ruleset: str, table: str) -> HostError:
-    missing = _absent_cgroups(ruleset) or ["one that ended meanwhile, again and again"]
+def _no_cgroup(text: str, failure: str) -> HostError:
+    missing = _absent_cgroups(text) or ["one that ended meanwhile, again and again"]
     return HostError(
-        f"table inet {table} was not loaded: no such cgroup below {CGROUPS}: {', '.join(missing)}",
+        f"{failure}: no such cgroup below {CGROUPS}: {', '.join(missing)}",
         hint="start what runs in it first, or take it out of the configuration",
     )
 
 
-def _absent_cgroups(ruleset: str) -> list[str]:
+def _without_cgroups(text: str) -> str:
+    # Elements in quotes are paths of cgroups, and nothing else.
+    elements = r'\{\s*"[^"{}\n]+"(?:\s*,\s*"[^"{}\n]+")*\s*\}'
+    text = re.sub(rf"^add element [^\n{{]*{elements}\n", "", text, flags=re.MULTILINE)
+    return re.sub(rf"^\s*elements = {elements}\n", "", text, flags=re.MULTILINE)
+
+
+def _absent_cgroups(text: str) -> list[str]:
     # nft 1.0.6 says that a path failed, but of a ruleset of several lines it shows the wrong one.
-    paths = sorted(set(re.findall(r'(?<!comment )"([^"\n]+)"', ruleset)))
+    paths = sorted(set(re.findall(r'(?<!comment )"([^"\n]+)"', text)))
     return [path for path in paths if not (CGROUPS / path).is_dir()]
 
 

@@ -16,12 +16,14 @@ from tng_runtime.errors import LinkCode, Refused
 READABLE = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
 WRITABLE = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
 ENDED = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
+# A read that was not filled is not the last: an end is yet to be read, or an urgent byte, where reads stop (tcp(7)).
+MORE = ENDED | select.EPOLLPRI
 # For ``later``: asks to look until there is nothing more, and claims neither a reset nor an error.
 LOOK = select.EPOLLIN | select.EPOLLRDHUP
 # Both directions are over, by a reset or an error.
 BROKEN = select.EPOLLHUP | select.EPOLLERR
 
-_ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _BATCH = 512
 
 Handler = Callable[[int], None]

@@ -12,9 +12,12 @@ import contextlib
 import errno
 import socket
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
+from tng_runtime.kernel import diag
+from tng_runtime.kernel.liveness import break_off, carry_for_others
 from tng_runtime.manifest import Entry, Family, Role
 
 # SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
@@ -50,7 +53,8 @@ class Destination:
 def original_destination(connection: socket.socket) -> Destination:
     """Where the client of an accepted connection was going before the redirect.
 
-    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop.
+    Raises ``Refused`` (NET-DIRECT) if it was going to this very socket: relaying it would make a loop; and
+    ``ClientLeftError`` if it was reset while it waited to be accepted, after which tracking soon knows it no more.
     """
     try:
         if connection.family == socket.AF_INET6:
@@ -65,6 +69,8 @@ def original_destination(connection: socket.socket) -> Destination:
             found = Destination("ipv4", socket.inet_ntop(socket.AF_INET, packed), int.from_bytes(port))
         own_host, own_port = connection.getsockname()[:2]
     except OSError as error:
+        if not _connected(connection):
+            raise ClientLeftError from None
         raise Refused(LinkCode.NET_DIRECT, f"connection tracking knows no destination: {error.strerror}") from None
     # Python writes a link-local address with its interface: fe80::1%eth0.
     if (found.host, found.port) == (own_host.partition("%")[0], own_port):
@@ -72,21 +78,34 @@ def original_destination(connection: socket.socket) -> Destination:
     return found
 
 
-def listener(role: Role, family: Family, port: int) -> socket.socket:
-    """A non-blocking listening socket; raises ``HostError`` if the port cannot be had."""
+def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
+    """A non-blocking listening socket with ``mark``; raises ``HostError`` if the port cannot be had.
+
+    The rules let a new connection through to a listen port only if the socket that gets it carries the entry's mark.
+    It is bound with SO_REUSEADDR, and as soon as it listens that is taken back: accepted sockets inherit it, and
+    without it those that a dead run left in TIME_WAIT keep everybody else from the port. Our next start ends them.
+    """
     host = (_LOOPBACK if role == "ingress" else _WILDCARD)[family]
     try:
         sock = socket.socket(_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise _cannot_listen(host, port, error) from None
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it.
+        # Accepted sockets inherit both.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        carry_for_others(sock)
         if family == "ipv6":
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind((host, port))
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or not diag.end_waiting(port):
+                raise
+            sock.bind((host, port))
         sock.listen(_BACKLOG)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     except OSError as error:
         sock.close()
         raise _cannot_listen(host, port, error) from None
@@ -96,14 +115,14 @@ def listener(role: Role, family: Family, port: int) -> socket.socket:
 def listeners(entry: Entry) -> list[socket.socket]:
     """One listening socket per family of ``entry``.
 
-    A family that the host does not have is left out: nothing can be captured in it. Raises ``HostError`` if
+    A family that the host does not have is left out: the rules refuse what is captured in it. Raises ``HostError`` if
     none remains.
     """
     found: list[socket.socket] = []
     missing: HostError | None = None
     for family in entry.families:
         try:
-            found.append(listener(entry.role, family, entry.listen_port))
+            found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
         except FamilyMissingError as error:
             missing = error
         except HostError:
@@ -113,6 +132,28 @@ def listeners(entry: Entry) -> list[socket.socket]:
     if not found and missing:
         raise missing
     return found
+
+
+def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[socket.socket]:
+    """Listening sockets for the families of ``entry`` that ``bound`` lacks, as far as the host has them by now.
+
+    Raises ``HostError`` if somebody else took the port meanwhile.
+    """
+    found: list[socket.socket] = []
+    for family in entry.families:
+        if not any(sock.family == _FAMILIES[family] for sock in bound):
+            with contextlib.suppress(FamilyMissingError):
+                found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
+    return found
+
+
+def stop_listening(listener: socket.socket) -> None:
+    """Let the kernel reset what waits to be accepted and what comes, and keep the port.
+
+    Linux makes it a bound socket that does not listen (inet_shutdown, tcp_disconnect).
+    """
+    with contextlib.suppress(OSError):  # it does not listen any more
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def dial_socket(family: Family, mark: int) -> socket.socket:
@@ -141,12 +182,24 @@ def abort(connection: socket.socket) -> None:
     in plaintext. A FIN is not enough, because the application may go on writing after it.
     """
     with contextlib.suppress(OSError):
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        break_off(connection)
     connection.close()
+
+
+class ClientLeftError(Exception):
+    """The client of an accepted connection has reset it already."""
 
 
 class FamilyMissingError(HostError):
     """The host has no such address family, or no loopback address in it."""
+
+
+def _connected(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _cannot_listen(host: str, port: int, error: OSError) -> HostError:

@@ -2,6 +2,7 @@
 
 Each direction is a loop: fill one large buffer, hand it on, until the kernel has no more to give or takes no more.
 What it does not take is held, and nothing more is read in that direction until it did: that is the back-pressure.
+What it took is counted, and nothing else.
 Ends and failures are rare and go through the lifecycle's table. The buffers belong to the process, not to the
 connection, because they are empty whenever control returns to the event loop.
 
@@ -16,7 +17,8 @@ import socket
 from dataclasses import dataclass
 
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle, State
-from tng_runtime.kernel.readiness import BROKEN, ENDED, LOOK, READABLE, WRITABLE, Poller
+from tng_runtime.kernel.liveness import LIVENESS, PERIOD, Liveness, Patience, end_in_order
+from tng_runtime.kernel.readiness import BROKEN, LOOK, MORE, READABLE, WRITABLE, Poller
 from tng_runtime.kernel.sockets import abort
 from tng_runtime.tunnel import flood, openssl
 from tng_runtime.tunnel.handshake import AttestedStream
@@ -29,11 +31,13 @@ _RECORD = 16 << 10
 _TURNS = 4
 _RECORDS = 64
 _AGAIN = READABLE | WRITABLE
+# Connections whose readers are looked after in one turn of the loop.
+_LOOKED_AT = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a relay ended: the event that closed it, and payload bytes in each direction."""
+    """How a relay ended: the event that closed it, and the payload bytes that the kernel took in each direction."""
 
     ending: Event
     to_tls: int
@@ -41,10 +45,12 @@ class Report:
 
 
 class Relay:
-    """Relays any number of connections over one poller."""
+    """Relays any number of connections over one poller. ``liveness`` is what their sockets were made with."""
 
-    def __init__(self, poller: Poller) -> None:
+    def __init__(self, poller: Poller, liveness: Liveness = LIVENESS) -> None:
         self._poller = poller
+        self._liveness = liveness
+        self._looking: asyncio.TimerHandle | None = None
         self._plaintext = openssl.Memory(BUFFER)
         self._decrypted = openssl.Memory(BUFFER)
         self._links: set[_Link] = set()
@@ -56,6 +62,7 @@ class Relay:
         """
         link = _Link(self._poller, stream, plain, life, self._plaintext, self._decrypted)
         self._links.add(link)
+        self._look_soon()
         try:
             link.start()
             return await link.done
@@ -69,6 +76,22 @@ class Relay:
         for link in tuple(self._links):
             link.abort(event)
 
+    def _look_soon(self) -> None:
+        if self._looking is None and self._links:
+            loop, pause = asyncio.get_running_loop(), self._liveness.unanswered * PERIOD
+            self._looking = loop.call_later(pause, self._look, [])
+
+    def _look(self, rest: list[_Link]) -> None:
+        """Be patient with slow readers: a part of all connections now, the others in the loop's next rounds."""
+        links = rest or list(self._links)
+        for link in links[:_LOOKED_AT]:
+            link.look_after(self._liveness)
+        if left := links[_LOOKED_AT:]:
+            asyncio.get_running_loop().call_soon(self._look, left)
+        else:
+            self._looking = None
+            self._look_soon()
+
 
 class _Link:
     __slots__ = (
@@ -79,6 +102,7 @@ class _Link:
         "_held_plain",
         "_held_tls",
         "_life",
+        "_patience",
         "_plain",
         "_plain_fd",
         "_plaintext",
@@ -111,6 +135,7 @@ class _Link:
         self._plain, self._plain_fd = plain, plain.fileno()
         self._guard = flood.watch(self._ssl)
         self._life = life
+        self._patience: tuple[Patience, ...] = ()
         self._plaintext = plaintext
         self._decrypted = decrypted
         self._held_tls: bytes | None = None
@@ -133,7 +158,14 @@ class _Link:
         if self._life.state is not State.CLOSED:
             self._end(event)
         else:  # only a close_notify is still waiting for room
-            self._close(event)
+            self._break_off(event)
+
+    def look_after(self, liveness: Liveness) -> None:
+        """Spare a reader that lives the end of one that is gone."""
+        if not self._patience:
+            self._patience = (Patience(self._tls, liveness), Patience(self._plain, liveness))
+        for patience in self._patience:
+            patience.look()
 
     def _on_plain(self, events: int) -> None:
         if events & WRITABLE and self._held_plain is not None:
@@ -177,12 +209,13 @@ class _Link:
                 self._reading_plain = False
                 self._end(Event.PLAIN_EOF)
                 return
-            self.to_tls += count
-            written = SSL_write(self._ssl, pointer, count)
-            if written < count and not self._write(pointer + max(written, 0), count - max(written, 0)):
+            written = max(SSL_write(self._ssl, pointer, count), 0)
+            self.to_tls += written
+            if written < count and not self._write(pointer + written, count - written):
                 return
-            # A read that was not filled has emptied the socket (epoll(7)); an end announced with it is yet to be read.
-            if count < size and not events & ENDED:
+            # A read that was not filled has emptied the socket (epoll(7)), unless it stopped at an urgent byte; an end
+            # announced with it is yet to be read.
+            if count < size and not events & MORE:
                 return
         self._poller.later(self._on_plain, LOOK)
 
@@ -199,6 +232,7 @@ class _Link:
                     self._end(Event.TLS_BROKEN)
                 return False
             offset += written
+            self.to_tls += written
         return True
 
     def _decrypt(self) -> None:
@@ -214,13 +248,11 @@ class _Link:
                 count = SSL_read(ssl, pointer + got, size - got)
                 got += max(count, 0)
                 records += 1
-            if got > 0:
-                self.to_plain += got
-                if not self._send(memory.view[:got]):
-                    # An error is met again by the next read. Until then it must not stay in the queue, which is the
-                    # thread's: before OpenSSL 4.0 SSL_get_error(3) finds it there for every other connection.
-                    openssl.clear_errors()
-                    return
+            if got > 0 and not self._send(memory.view[:got]):
+                # An error is met again by the next read. Until then it must not stay in the queue, which is the
+                # thread's: before OpenSSL 4.0 SSL_get_error(3) finds it there for every other connection.
+                openssl.clear_errors()
+                return
             if count <= 0:
                 self._not_read(count)
                 return
@@ -247,6 +279,7 @@ class _Link:
         except OSError:
             self._end(Event.PLAIN_BROKEN)
             return False
+        self.to_plain += sent
         if sent < len(data):
             self._held_plain = memoryview(bytes(data[sent:]))
             return False
@@ -263,6 +296,7 @@ class _Link:
         except OSError:
             self._end(Event.PLAIN_BROKEN)
             return False
+        self.to_plain += sent
         self._held_plain = held[sent:] if sent < len(held) else None
         return self._held_plain is None
 
@@ -281,10 +315,7 @@ class _Link:
                     self._close(event)
             case Action.ABORT:
                 openssl.clear_errors()
-                self._forget()
-                abort(self._plain)
-                abort(self._tls)
-                self._report(event)
+                self._break_off(event)
 
     def _finish(self) -> None:
         """Send close_notify, or wait until there is room for it."""
@@ -303,8 +334,17 @@ class _Link:
         if self._plain.fileno() < 0:
             return
         self._forget()
-        self._plain.close()
-        self._tls.close()
+        for sock in (self._plain, self._tls):
+            end_in_order(sock)
+            sock.close()
+        self._report(event)
+
+    def _break_off(self, event: Event) -> None:
+        if self._plain.fileno() < 0:
+            return
+        self._forget()
+        abort(self._plain)
+        abort(self._tls)
         self._report(event)
 
     def _forget(self) -> None:

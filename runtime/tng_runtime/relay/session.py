@@ -16,42 +16,54 @@ from tng_runtime import log
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
 from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, LinkCode, Refused
+from tng_runtime.kernel.liveness import carry_for_others
 from tng_runtime.kernel.readiness import Poller
-from tng_runtime.kernel.sockets import Destination, abort, dial_socket, original_destination
+from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial_socket, original_destination
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.link import Relay, Report
+from tng_runtime.relay.own import OwnConnections, source_of
 from tng_runtime.tunnel.handshake import AttestedStream, Door, Handshaken
 
 DIAL_SECONDS = 10.0
+# What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
+# tcp_reset); a connection that was not made at all is ECONNREFUSED.
+_RESET = (errno.ECONNRESET, errno.EPIPE)
 
 
 @dataclass(slots=True)
 class Counts:
-    """What happened so far; ``refused`` per code."""
+    """What happened so far; ``refused`` per code, ``left``: clients that were gone before their turn."""
 
     relayed: int = 0
+    left: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
 
 class Sessions:
-    """The connections of one entry."""
+    """The connections of one entry; ``own`` is that of all entries."""
 
-    def __init__(self, entry: Entry, door: Door, relay: Relay, poller: Poller, counts: Counts) -> None:
+    def __init__(
+        self, entry: Entry, door: Door, relay: Relay, poller: Poller, counts: Counts, own: OwnConnections
+    ) -> None:
         self._entry = entry
         self._door = door
         self._relay = relay
         self._poller = poller
         self._counts = counts
+        self._own = own
 
     async def serve(self, captured: socket.socket) -> None:
         """See one captured connection through to its end. Nothing but cancellation is raised."""
-        session = _Session(self._entry, self._door, self._relay, self._poller, captured)
+        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, captured)
         try:
             report = await session.run()
             if report.ending is Event.TLS_FLOODED:
                 raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
             self._counts.relayed += 1
             session.log_end(report)
+        except ClientLeftError:
+            self._counts.left += 1
+            log.debug("left", **session.who)
         except Refused as refused:
             self._counts.refused[str(refused.code)] += 1
             log.warning(
@@ -68,11 +80,21 @@ class Sessions:
 
 
 class _Session:
-    def __init__(self, entry: Entry, door: Door, relay: Relay, poller: Poller, captured: socket.socket) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        door: Door,
+        relay: Relay,
+        poller: Poller,
+        own: OwnConnections,
+        captured: socket.socket,
+    ) -> None:
         self._entry = entry
         self._door = door
         self._relay = relay
         self._poller = poller
+        self._own = own
+        self._ending = contextlib.ExitStack()
         self._life = Lifecycle(entry.role)
         self._captured = captured
         self._dialled: socket.socket | None = None
@@ -86,8 +108,12 @@ class _Session:
         return {"entry": self._entry.pointer, "client": self._peer, "destination": self._destination}
 
     async def run(self) -> Report:
-        """Carry out the table's actions until the relay's report; raises ``Refused``."""
+        """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
+        if self._peer is None:
+            raise ClientLeftError
         self._destination = original_destination(self._captured)
+        if self._own.has(self._peer, self._destination):
+            raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         self._poller.register(self._captured.fileno(), _ignore)
         shaken: Handshaken | None = None
         action = self._life.on(Event.CAPTURED)
@@ -136,8 +162,9 @@ class _Session:
             self._dialled = sock = dial_socket(destination.family, self._entry.so_mark)
         except HostError as error:
             raise Refused(LinkCode.NET_LIMIT, error.message) from None
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        carry_for_others(sock)
         code = sock.connect_ex(destination.sockaddr)
+        self._ending.enter_context(self._own.dialled(sock, destination))
         if code == errno.EINPROGRESS:
             self._poller.register(sock.fileno(), _ignore)
             with contextlib.suppress(TimeoutError):
@@ -145,6 +172,9 @@ class _Session:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         elif not code:
             self._poller.register(sock.fileno(), _ignore)
+        if code in _RESET:
+            taken = f"{destination} took the connection and reset it at once"
+            raise Refused(LinkCode.TLS_BROKEN if self._entry.role == "ingress" else LinkCode.NET_RESET, taken)
         if code:
             why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
             raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
@@ -166,6 +196,7 @@ class _Session:
 
     def close(self) -> None:
         """Whatever is still open ends with a reset: the captured application must not take it for an end."""
+        self._ending.close()
         for sock in (self._captured, self._dialled):
             if sock is not None and sock.fileno() >= 0:
                 self._poller.forget(sock.fileno())
@@ -178,7 +209,6 @@ def _ignore(_: int) -> None:
 
 def _address(sock: socket.socket) -> str | None:
     try:
-        host, port = sock.getpeername()[:2]
+        return source_of(sock.getpeername())
     except OSError:
         return None
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

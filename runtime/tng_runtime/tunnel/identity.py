@@ -3,13 +3,20 @@
 A certificate is shown while it lasts and never afterwards. It is renewed after ``refresh_interval`` seconds, and in any
 case when two thirds of its life are over: an agent or service that is away has the last third to come back, asked again
 with growing, jittered pauses. The new certificate takes the place of the old one in a single assignment. With
-``refresh_interval`` 0 every handshake gets one of its own. The clock may jump (suspended machines): sleeps are short
-and look at it again.
+``refresh_interval`` 0 every handshake gets one of its own.
+
+The clock may be set, in either direction, while dates are what peers look at. So every second two clocks are looked at:
+the wall's, by which a certificate begins and ends, and CLOCK_BOOTTIME (clock_gettime(2)), which nobody sets and which
+counts while the machine is suspended. Intervals and pauses are measured by the second. A certificate that begins ahead
+of the wall's clock is renewed at once: it was made before the clock was set back, and no peer takes it.
+
+A throw-away certificate is shown to nobody who looks at its dates, so they never keep it from being shown.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,17 +32,26 @@ from tng_runtime.tunnel.credentials import Credentials, Source
 from tng_runtime.tunnel.service import ServiceClient
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
-LONGEST_SLEEP = 30.0
+LONGEST_SLEEP = 1.0
 # Evidence for every handshake: hardware quotes queue behind each other, so no more than this many ask at once.
 MAX_COLLECTING = 8
 
 
+def _boottime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """For status and log lines: times are aware UTC, ``refusal`` is the code of the last attempt if it failed."""
+    """For status and log lines: times are aware UTC, ``refusal`` is the code of the last attempt if it failed.
 
+    ``renew_at`` is when the clock of the wall says so, ``wait_until`` the same in seconds since the boot.
+    """
+
+    begins: datetime | None = None
     not_after: datetime | None = None
     renew_at: datetime | None = None
+    wait_until: float = 0.0
     failures: int = 0
     refusal: str | None = None
     detail: str | None = None
@@ -44,7 +60,8 @@ class State:
 class Identity:
     """Certificates from ``source``; ``start`` once, spawn ``run``, then ask ``current`` or ``for_handshake``.
 
-    ``refresh_interval`` in seconds: 0 for each handshake, None only by the certificate's life.
+    ``refresh_interval`` in seconds: 0 for each handshake, None only by the certificate's life. ``dated`` False: nobody
+    looks at its dates. ``now`` is the clock of the wall, ``boottime`` one that is never set, in seconds.
     """
 
     def __init__(
@@ -53,13 +70,17 @@ class Identity:
         refresh_interval: int | None,
         *,
         name: str = "-",
+        dated: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        boottime: Callable[[], float] = _boottime,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
         self._source = source
         self._interval = refresh_interval
         self._name = name
+        self._dated = dated
         self._now = now
+        self._boottime = boottime
         self._sleep = sleep
         self._current: Credentials | None = None
         self._state = State()
@@ -81,7 +102,8 @@ class Identity:
     async def run(self) -> None:
         """Renew until cancelled."""
         while True:
-            await self._sleep_until(self._state.renew_at or self._now())
+            while (left := self._left()) > 0:
+                await self._sleep(min(left, LONGEST_SLEEP))
             try:
                 await self._renew()
             except Refused as refused:
@@ -89,9 +111,8 @@ class Identity:
 
     def current(self) -> Credentials:
         """The certificate to show now; raises ``Refused`` (RA-SELF-EXPIRED) when there is none that still holds."""
-        now = self._now()
         found = self._current
-        if found is None or found.not_after <= now:
+        if found is None or (self._dated and found.not_after <= self._now()):
             raise Refused(Code.SELF_EXPIRED, f"no valid certificate of our own; last failure: {self._state.refusal}")
         return found
 
@@ -112,7 +133,14 @@ class Identity:
         if made.not_after <= now:
             raise Refused(Code.SELF_EXPIRED, "the new certificate or its token has ended already")
         self._current = made
-        self._state = State(not_after=made.not_after, renew_at=self._renewal(started, made.not_after))
+        renew_at = self._renewal(started, made.not_after)
+        self._state = State(
+            # Certificates begin with a whole second (RFC 5280, section 4.1.2.5).
+            begins=started.replace(microsecond=0),
+            not_after=made.not_after,
+            renew_at=renew_at,
+            wait_until=self._boottime() + (renew_at - now).total_seconds(),
+        )
         log.info("certificate_ready", entry=self._name, not_after=made.not_after.isoformat())
 
     def _renewal(self, issued: datetime, not_after: datetime) -> datetime:
@@ -126,7 +154,8 @@ class Identity:
         pause *= random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, keeps no secret
         self._state = replace(
             self._state,
-            renew_at=self._now() + timedelta(seconds=pause),
+            renew_at=None,
+            wait_until=self._boottime() + pause,
             failures=failures,
             refusal=str(refused.code),
             detail=refused.detail,
@@ -143,9 +172,16 @@ class Identity:
             not_after=self._current.not_after.isoformat() if self._current else None,
         )
 
-    async def _sleep_until(self, when: datetime) -> None:
-        while (left := (when - self._now()).total_seconds()) > 0:
-            await self._sleep(min(left, LONGEST_SLEEP))
+    def _left(self) -> float:
+        """Seconds until the next attempt, by whichever clock comes first; 0 or less: now."""
+        state, now = self._state, self._now()
+        left = state.wait_until - self._boottime()
+        if state.failures:
+            # A pause is a pause, whatever the clock of the wall was set to.
+            return left
+        if state.begins is None or now < state.begins:
+            return 0.0
+        return left if state.renew_at is None else min(left, (state.renew_at - now).total_seconds())
 
 
 def attested_identity(attest: Attest, so_mark: int | None, *, name: str = "-") -> Identity:
@@ -158,4 +194,4 @@ def attested_identity(attest: Attest, so_mark: int | None, *, name: str = "-") -
 
 def throwaway_identity(*, name: str = "-") -> Identity:
     """The identity of an entry without ``attest``: nobody verifies it, and still it never ends while shown."""
-    return Identity(credentials.throwaway, None, name=name)
+    return Identity(credentials.throwaway, None, name=name, dated=False)

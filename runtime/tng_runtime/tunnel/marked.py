@@ -23,6 +23,7 @@ from anyio.abc import ByteStream
 from anyio.streams.tls import TLSStream
 
 from tng_runtime.errors import HostError
+from tng_runtime.kernel.liveness import notice_absence
 from tng_runtime.kernel.sockets import dial_socket
 
 # One unreachable address of a name must not use up the time of the others.
@@ -62,6 +63,7 @@ class MarkedBackend(httpcore.AsyncNetworkBackend):
     async def _connect(self, family: int, address: tuple[typing.Any, ...]) -> ByteStream:
         sock = self._socket(family)
         try:
+            notice_absence(sock)
             # connect(2): a non-blocking connect ends with the socket writable, its outcome in SO_ERROR.
             if (code := sock.connect_ex(address)) == errno.EINPROGRESS:
                 await anyio.wait_writable(sock)

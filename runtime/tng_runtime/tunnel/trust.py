@@ -49,7 +49,16 @@ class Trust:
             log.warning("token_signer_not_verified", detail="skip_as_token_cert_verify: ANYBODY CAN SIGN TOKENS")
         elif self._service is not None:
             _warn_about_plain_http(self._verify)
-            await self._try_service()
+
+    async def prefetch(self) -> None:
+        """Ask the service once, so that the first peer need not wait; a failure is logged and nothing else.
+
+        A service that starts after us is no reason not to start: until it is there, every connection is refused.
+        """
+        try:
+            await self.anchors()
+        except Refused as refused:
+            log.warning("service_not_ready", code=refused.code, detail=refused.detail, until="every peer is refused")
 
     async def anchors(self) -> TrustAnchors | None:
         """What counts now; None if signers are not verified. Raises ``Refused`` (RA-SERVICE-..., RA-ANCHOR-...)."""
@@ -71,13 +80,6 @@ class Trust:
                 except Refused as refused:
                     log.warning("anchors_not_renewed", code=refused.code, detail=refused.detail)
             return self._fetched if self._fetched != unknown_to else None
-
-    async def _try_service(self) -> None:
-        # A service that starts after us is no reason not to start: until it is there, every connection is refused.
-        try:
-            await self.anchors()
-        except Refused as refused:
-            log.warning("service_not_ready", code=refused.code, detail=refused.detail, until="every peer is refused")
 
     async def _fetch(self) -> None:
         assert self._service is not None

@@ -72,6 +72,10 @@ class Verifier:
         """Read the pinned certificates; raises ``HostError`` (exit 3) if one cannot be used."""
         await self._trust.start()
 
+    async def prefetch(self) -> None:
+        """Ask the service for its certificates before a peer needs them; a failure is logged only."""
+        await self._trust.prefetch()
+
     async def aclose(self) -> None:
         """End the calls under way."""
         if self._service is not None:

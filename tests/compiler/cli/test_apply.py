@@ -37,7 +37,7 @@ def tng(bin_: Path, *arguments: str, stdin: bytes = GOOD, path: str = "/nowhere"
 def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: Path, tmp_path: Path) -> None:
     state = tmp_path / "run" / "tng"
     result = tng(bin_, "apply", "-", "--state-dir", str(state))
-    assert result.stdout.decode().splitlines() == [f"called: run {state}", "manifest.json ruleset.nft"]
+    assert result.stdout.decode().splitlines() == [f"called: run {state}", "guard.nft manifest.json ruleset.nft"]
     assert result.returncode == 7
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
@@ -83,6 +83,16 @@ def test_a_directory_that_others_can_write_to_is_refused(bin_: Path, tmp_path: P
     assert (result.returncode, result.stdout) == (3, b"")
     assert b"not ours alone" in result.stderr
     assert list(state.iterdir()) == []
+
+
+def test_113_a_parent_that_others_can_write_to_is_refused_and_one_like_tmp_is_not(bin_: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "parent"
+    parent.mkdir()
+    for mode, status in ((0o777, 3), (0o1777, 7)):
+        parent.chmod(mode)
+        result = tng(bin_, "apply", "-", "--state-dir", str(parent / "state"))
+        assert result.returncode == status, result.stderr
+        assert (str(parent).encode() in result.stderr) == (status == 3)
 
 
 def test_a_link_instead_of_the_directory_is_refused(bin_: Path, tmp_path: Path) -> None:

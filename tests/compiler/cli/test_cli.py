@@ -97,7 +97,7 @@ def test_compile_writes_one_output(run: Run, files: Path, emit: str) -> None:
     assert ("note[TNG432]" in result.err) if emit == "iptables" else (result.err == "")
     assert result.out
     if emit == "manifest":
-        assert json.loads(result.out)["manifest_version"] == 1
+        assert json.loads(result.out)["manifest_version"] == 2
 
 
 def test_compile_reports_on_standard_error_and_writes_nothing(run: Run, files: Path) -> None:
@@ -116,10 +116,10 @@ def test_several_documents_are_told_apart(run: Run, files: Path) -> None:
     ]
 
 
-def test_a_directory_holds_a_ruleset_and_its_manifest(run: Run, files: Path) -> None:
+def test_a_directory_holds_the_rules_and_their_manifest(run: Run, files: Path) -> None:
     out = files / "a" / "out"
     assert run("compile", str(files / "good.json"), "-o", str(out)).code == Exit.CLEAN
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "ruleset.nft"]
+    assert sorted(path.name for path in out.iterdir()) == ["guard.nft", "manifest.json", "ruleset.nft"]
     first = (out / "ruleset.nft").read_bytes()
     assert run("compile", str(files / "good.json"), "-o", str(out)).code == Exit.CLEAN
     assert (out / "ruleset.nft").read_bytes() == first

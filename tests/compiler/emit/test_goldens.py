@@ -37,6 +37,11 @@ def test_the_ruleset_reads_as_its_golden(name: str, golden: SnapshotAssertion) -
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_the_guard_reads_as_its_golden(name: str, golden: SnapshotAssertion) -> None:
+    assert nft.render_guard(plan_of(name)) == golden(name=f"emit/{name}.guard.nft")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_plan_reads_as_its_golden(name: str, golden: SnapshotAssertion) -> None:
     assert plan_text.render(plan_of(name)) == golden(name=f"emit/{name}.txt")
 
@@ -61,7 +66,7 @@ def test_what_iptables_cannot_express_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_manifest_is_canonical_and_what_the_runtime_reads(name: str, golden: SnapshotAssertion) -> None:
     plan = plan_of(name)
-    text = manifest.render(plan, nft.render(plan))
+    text = manifest.render(plan, nft.render(plan), nft.render_guard(plan))
     assert text == golden(name=f"emit/{name}.json")
     document = json.loads(text)
     Draft202012Validator(load("manifest")).validate(document)
@@ -82,7 +87,7 @@ def test_every_rule_says_where_it_comes_from(name: str) -> None:
 
 
 def test_no_golden_outlives_its_example() -> None:
-    assert {path.stem for path in (SNAPSHOTS / "emit").iterdir()} == set(NAMES)
+    assert {path.name.partition(".")[0] for path in (SNAPSHOTS / "emit").iterdir()} == set(NAMES)
 
 
 def test_an_example_is_named_after_role_and_feature() -> None:

@@ -16,13 +16,17 @@ from packets.cgroups import cgroups, with_cgroups
 
 pytestmark = pytest.mark.netns
 
-RULESETS = sorted((SNAPSHOTS / "emit").glob("*.nft"))
+GUARDS = sorted((SNAPSHOTS / "emit").glob("*.guard.nft"))
+RULESETS = sorted(set((SNAPSHOTS / "emit").glob("*.nft")) - set(GUARDS))
 SCRIPTS = sorted((SNAPSHOTS / "emit").glob("*.rules"))
 
 NFT = """set -e
 nft -c -f "$0"
 nft -f "$0"; nft list ruleset; echo ==; nft -f "$0"; nft list ruleset; echo ==
 nft delete table inet tng; nft list ruleset
+"""
+GUARD = """set -e
+nft add table inet tng_guard; nft -f "$0"; nft list ruleset
 """
 IPTABLES = """set -e
 save() { iptables-save; ip6tables-save; ipset list -terse; }
@@ -38,6 +42,14 @@ def test_nft_loads_it_twice_alike_and_its_removal_leaves_nothing(ruleset: Path) 
     assert "redirect to" in first
     assert first == second
     assert removed.strip() == ""
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda path: path.stem)
+def test_nft_loads_the_guard_into_an_empty_table(guard: Path) -> None:
+    with _cgroups_of(guard):
+        (loaded,) = _isolated(GUARD, guard)
+    assert "reject with tcp reset" in loaded
+    assert "redirect to" not in loaded
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

@@ -118,6 +118,11 @@ def usage(**asserted: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{**bits, **asserted})
 
 
+def purposes(*oids: x509.ObjectIdentifier) -> tuple[x509.ExtensionType, bool]:
+    """An extendedKeyUsage with these."""
+    return x509.ExtendedKeyUsage(oids), False
+
+
 def unknown(critical: bool) -> tuple[x509.ExtensionType, bool]:
     """An extension that nobody knows."""
     return x509.UnrecognizedExtension(UNKNOWN_OID, b"\x05\x00"), critical

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runtime.attest import makers
 from runtime.attest.makers import NOW, Authority, certificate, der, ec_key
@@ -62,6 +63,39 @@ def test_a_leaf_may_be_the_anchor() -> None:
     """A service with one self-signed certificate, which is no CA."""
     leaf = certificate("signer", ec_key("signer"))
     leaf_key(spelled(leaf), TrustAnchors((leaf,)), NOW)
+
+
+def test_a_leaf_that_a_ca_issued_may_be_the_anchor() -> None:
+    """``trusted_certs_paths`` names it alone: then no other certificate of that CA signs tokens."""
+    leaf = HONEST.leaf(extensions=[makers.NOT_CA, (makers.usage(digital_signature=True), True)])
+    for chain in ([leaf], [leaf, HONEST.root]):
+        leaf_key(spelled(*chain), TrustAnchors((leaf,)), NOW)
+    other = certificate("signer", ec_key("other"), "root", ec_key("root"))
+    with pytest.raises(Refused) as refusal:
+        leaf_key(spelled(other, HONEST.root), TrustAnchors((leaf,)), NOW)
+    assert refusal.value.code == Code.TOKEN_UNTRUSTED
+
+
+SIGNERS = {
+    "a_signature": [(makers.usage(digital_signature=True), True)],
+    "a_signature_among_others": [(makers.usage(digital_signature=True, key_encipherment=True), False)],
+    "jwt": [makers.purposes(x509.ObjectIdentifier("1.3.6.1.5.5.7.3.37"))],
+    "any_purpose": [makers.purposes(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)],
+}
+
+
+@pytest.mark.parametrize("usages", SIGNERS.values(), ids=SIGNERS)
+def test_usages_that_allow_signing_tokens_hold(usages: list[tuple[x509.ExtensionType, bool]]) -> None:
+    """The catalogue (114) has those that do not."""
+    leaf_key(spelled(HONEST.leaf(extensions=usages)), HONEST.anchors, NOW)
+
+
+def test_a_pinned_leaf_must_be_one_that_signs() -> None:
+    """A web server's certificate is no signer, pinned or not."""
+    leaf = HONEST.leaf(extensions=[makers.purposes(ExtendedKeyUsageOID.SERVER_AUTH)])
+    with pytest.raises(Refused) as refusal:
+        leaf_key(spelled(leaf), TrustAnchors((leaf,)), NOW)
+    assert refusal.value.code == Code.TOKEN_CHAIN
 
 
 def test_an_anchor_that_is_no_ca_certifies_nobody() -> None:

@@ -1,8 +1,8 @@
 """The negative catalogue of tokens: what a hostile service, peer or man in the middle may send, and the code that it
 earns.
 
-Ids start with the number of the catalogue (39 to 57); each is data, so that others can be added by one line. Every case
-differs from the honest one, which the first test accepts, in one point only, and runs in both models.
+Ids start with the number of the catalogue (39 to 57, and 114); each is data, so that others can be added by one line.
+Every case differs from the honest one, which the first test accepts, in one point only, and runs in both models.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from runtime.attest import makers
 from runtime.attest.makers import NOW, Authority, cpu, ear, ec_key, rsa_key, simple
@@ -50,6 +51,11 @@ def header_jwk(**changed: object) -> str:
 def with_chain(*chain: x509.Certificate) -> str:
     """An honest token with another chain."""
     return header_jwk(x5c=makers.x5c(makers.der(item) for item in chain))
+
+
+def leaf_with(*extensions: tuple[x509.ExtensionType, bool]) -> str:
+    """An honest token, signed with the key of a leaf that has these extensions."""
+    return with_chain(HONEST.leaf(extensions=extensions), HONEST.root)
 
 
 def under(authority: x509.Certificate) -> tuple[x509.Certificate, ...]:
@@ -177,6 +183,20 @@ TOKENS: list[tuple[str, Code, Token]] = [
      lambda: with_chain(makers.certificate("signer", rsa_key(1024), "root", ec_key("root")))),
     ("h43_a_weak_intermediate", Code.TOKEN_CHAIN, weak_intermediate),
     ("h43_a_sha1_leaf", Code.TOKEN_CHAIN, sha1_leaf),
+    ("h114_a_web_servers_certificate", Code.TOKEN_CHAIN,
+     lambda: leaf_with((makers.usage(key_encipherment=True), True),
+                       makers.purposes(ExtendedKeyUsageOID.SERVER_AUTH))),
+    ("h114_a_leaf_without_digital_signature", Code.TOKEN_CHAIN,
+     lambda: leaf_with((makers.usage(key_encipherment=True, content_commitment=True), False))),
+    ("h114_a_leaf_that_signs_certificates_only", Code.TOKEN_CHAIN,
+     lambda: leaf_with(makers.CA, (makers.usage(key_cert_sign=True, crl_sign=True), True))),
+    ("h114_a_leaf_for_tls", Code.TOKEN_CHAIN,
+     lambda: leaf_with((makers.usage(digital_signature=True), True),
+                       makers.purposes(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH))),
+    ("h114_a_leaf_for_code", Code.TOKEN_CHAIN,
+     lambda: leaf_with(makers.purposes(ExtendedKeyUsageOID.CODE_SIGNING))),
+    ("h114_a_leaf_for_a_purpose_that_nobody_knows", Code.TOKEN_CHAIN,
+     lambda: leaf_with(makers.purposes(makers.UNKNOWN_OID))),
     ("h45_crit", Code.TOKEN_HEADER, lambda: HONEST.token(ear(), crit=["b64"], b64=False)),
     ("h45_an_empty_crit", Code.TOKEN_HEADER, lambda: HONEST.token(ear(), crit=[])),
     ("h45_another_typ", Code.TOKEN_HEADER, lambda: HONEST.token(ear(), typ="at+jwt")),

@@ -109,8 +109,8 @@ def test_a_directory_that_cannot_be_watched_is_said(tree: Path, directories: Dir
 
 def test_without_cgroups_nothing_is_asked_of_the_host(tmp_path: Path) -> None:
     cgroups.require(Cgroups((), ()), tmp_path)
-    follower = cgroups.Follower("tng", Cgroups((), ()), tmp_path)
-    assert follower.commands() == ""
+    follower = cgroups.Follower(("tng",), Cgroups((), ()), tmp_path)
+    assert follower.commands("tng") == ""
     anyio.run(follower.run)
 
 

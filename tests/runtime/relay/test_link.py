@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -17,6 +18,7 @@ from OpenSSL import SSL
 
 from runtime.relay.peers import Floor, Relayed, floor, threaded, wait_until
 from tng_runtime.accept.lifecycle import Event, State
+from tng_runtime.kernel.liveness import break_off
 from tng_runtime.kernel.readiness import BROKEN, Handler
 from tng_runtime.manifest import Role
 from tng_runtime.relay import link as link_module
@@ -263,6 +265,47 @@ async def test_an_application_that_does_not_read_holds_the_peer_back(ground: Flo
     await wait_until(lambda: one.link._held_plain is None)
 
 
+async def test_what_is_counted_towards_the_application_is_what_its_socket_took(ground: Floor) -> None:
+    """What the relay still holds is not relayed, and never will be if the application leaves now."""
+    one = await ground.connect(app_buffer=4096)
+    sent = await threaded(send_until_stuck, one.peer, one.peer_socket, bytes(1 << 14))
+    assert one.link._held_plain is not None
+    counted, got = one.link.to_plain, 0
+    assert counted < sent
+    # The loop does not turn meanwhile, so the relay sends nothing more.
+    while got < counted:
+        got += len(one.app.recv(1 << 20))
+    assert got == counted
+    assert not select.select([one.app], [], [], 0.3)[0]
+    reset(one.app)
+    assert await one.end() is Event.PLAIN_BROKEN
+    assert one.report is not None
+    assert one.report.to_plain >= counted
+
+
+async def test_what_is_counted_towards_the_peer_is_what_its_socket_took(ground: Floor) -> None:
+    one = await ground.connect(peer_buffer=4096)
+    one.app.setblocking(False)
+
+    def fill() -> int:
+        sent = 0
+        while select.select([], [one.app], [], 0.3)[1]:
+            with contextlib.suppress(BlockingIOError):
+                sent += one.app.send(bytes(1 << 16))
+        return sent
+
+    sent = await threaded(fill)
+    assert one.link._held_tls is not None
+    counted, got = one.link.to_tls, 0
+    assert counted < sent
+    while got < counted:
+        got += len(one.peer.recv(1 << 20))
+    assert got == counted
+    one.peer_socket.setblocking(False)
+    with pytest.raises(SSL.WantReadError):
+        one.peer.recv(1)
+
+
 async def test_a_peer_that_does_not_read_holds_the_application_back(ground: Floor) -> None:
     one = await ground.connect(peer_buffer=4096)
     one.app.setblocking(False)
@@ -330,6 +373,38 @@ async def queue_towards_peer(one: Relayed) -> None:
     await wait_until(lambda: one.link.to_tls == QUEUED)
     assert one.link._held_tls is None
     one.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
+LINGER = struct.Struct("ii")
+
+
+def closings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """SO_LINGER of sockets at the moment in which they are closed."""
+    seen: list[tuple[int, int]] = []
+
+    def close(sock: socket.socket) -> None:
+        if sock.fileno() >= 0:
+            seen.append(LINGER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER.size)))
+        closes(sock)
+
+    closes = socket.socket.close
+    monkeypatch.setattr(socket.socket, "close", close)
+    return seen
+
+
+@pytest.mark.parametrize("orderly", [True, False])
+async def test_only_an_end_in_order_is_no_reset(ground: Floor, monkeypatch: pytest.MonkeyPatch, orderly: bool) -> None:
+    one = await ground.connect()
+    for sock in (one.near, one.plain):
+        break_off(sock)
+    if orderly:
+        one.app.shutdown(socket.SHUT_WR)
+        one.peer.shutdown()
+    seen = closings(monkeypatch)
+    if not orderly:
+        ground.relay.abort_all(Event.DRAIN_OVER)
+    await one.end()
+    assert seen == [(0, 0) if orderly else (1, 0)] * 2
 
 
 @pytest.mark.parametrize("waiting", [False, True])

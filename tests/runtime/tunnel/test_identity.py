@@ -27,23 +27,34 @@ pytestmark = pytest.mark.anyio
 
 
 class Clock:
-    """A time that moves when somebody sleeps. ``at`` runs what a test wants to happen meanwhile, once, at that time."""
+    """A time that moves when somebody sleeps. ``at`` runs what a test wants to happen meanwhile, once, so many seconds
+    after the start, by the clock that nobody sets.
+    """
 
     def __init__(self) -> None:
         self.time = self.started = datetime.now(UTC).replace(microsecond=0)
+        self.booted = 0.0
         self.slept: list[float] = []
-        self._due: list[tuple[datetime, Callable[[], object]]] = []
+        self._due: list[tuple[float, Callable[[], object]]] = []
 
     def now(self) -> datetime:
         return self.time
 
     def at(self, seconds: float, action: Callable[[], object]) -> None:
-        self._due.append((self.started + timedelta(seconds=seconds), action))
+        self._due.append((seconds, action))
+
+    def boottime(self) -> float:
+        return self.booted
+
+    def set(self, **by: float) -> None:
+        """Somebody sets the clock forward, or back."""
+        self.time += timedelta(**by)
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.time += timedelta(seconds=seconds)
-        for due in [due for due in self._due if due[0] <= self.time]:
+        self.booted += seconds
+        for due in [due for due in self._due if due[0] <= self.booted]:
             self._due.remove(due)
             due[1]()
         await anyio.lowlevel.checkpoint()
@@ -58,7 +69,7 @@ def background(agent: SampleAgent, interval: int = 600) -> Attest:
 
 
 def ticking(source: Source, interval: int | None, clock: Clock) -> Identity:
-    return Identity(source, interval, name="/add_egress/0", now=clock.now, sleep=clock.sleep)
+    return Identity(source, interval, name="/add_egress/0", now=clock.now, boottime=clock.boottime, sleep=clock.sleep)
 
 
 async def run_until(own: Identity, clock: Clock, seconds: float) -> None:
@@ -175,6 +186,84 @@ async def test_h63_an_expired_certificate_is_never_shown_and_a_new_one_comes_wit
     assert own.current().certificate_der != first.certificate_der
     assert (own.state.failures, own.state.refusal) == (0, None)
     assert own.current().not_after > clock.now()
+
+
+SECONDS = 3
+
+
+def good(own: Identity, clock: Clock) -> None:
+    """What is shown holds for a peer whose clock is right."""
+    read_certificate(own.current().certificate_der, clock.now())
+
+
+async def test_a_start_an_hour_ahead_is_repaired_within_seconds_of_the_correction(agent: SampleAgent) -> None:
+    clock = Clock()
+    own = ticking(credentials.background_check(background(agent)), 600, clock)
+    clock.set(hours=1)
+    await own.start()
+    clock.set(hours=-1)
+    with pytest.raises(Refused) as caught:
+        good(own, clock)
+    assert caught.value.code == Code.CERT_DATES
+    await run_until(own, clock, SECONDS)
+    good(own, clock)
+
+
+@pytest.mark.parametrize("days", [1, -1])
+async def test_a_jump_of_a_day_and_back_is_survived(agent: SampleAgent, days: int) -> None:
+    clock = Clock()
+    own = ticking(credentials.background_check(background(agent)), 600, clock)
+    await own.start()
+    clock.set(days=days)
+    await run_until(own, clock, SECONDS)
+    good(own, clock)
+    clock.set(days=-days)
+    await run_until(own, clock, 2 * SECONDS)
+    good(own, clock)
+    assert own.state.failures == 0
+
+
+async def test_a_pause_after_a_failure_is_measured_by_the_clock_that_nobody_sets(agent: SampleAgent) -> None:
+    """A clock that is set back by a day meanwhile does not prolong it, one that is set forward does not shorten it."""
+    clock = Clock()
+    source, made = counted(credentials.background_check(background(agent)))
+    own = ticking(source, 600, clock)
+    await own.start()
+    agent.close()
+    await run_until(own, clock, 605)
+    assert own.state.failures >= 2
+    clock.set(days=-1)
+    agent.start()
+    await run_until(own, clock, 605 + 2 * identity.LAST_PAUSE)
+    good(own, clock)
+    agent.close()
+    clock.set(days=1)
+    before = len(made)
+    await run_until(own, clock, 605 + 4 * identity.LAST_PAUSE)
+    assert 1 < len(made) - before < 12, "no attempt after another without a pause"
+
+
+async def test_the_interval_goes_on_after_the_clock_was_set_back_a_little(agent: SampleAgent) -> None:
+    """By less than the certificate is old: it still holds, and is renewed when it is as old as ever."""
+    clock = Clock()
+    source, made = counted(credentials.background_check(background(agent)))
+    own = ticking(source, 600, clock)
+    await own.start()
+    clock.at(500, lambda: clock.set(seconds=-400))
+    await run_until(own, clock, 605)
+    assert len(made) == 2
+
+
+async def test_a_throwaway_certificate_is_shown_whatever_its_dates() -> None:
+    """Nobody looks at them, so no clock may end the connections of a side that only verifies."""
+    own = throwaway_identity()
+    await own.start()
+    clock = Clock()
+    own._now = clock.now
+    clock.set(days=400)
+    shown = own.current()
+    assert shown.not_after < clock.now()
+    assert await own.for_handshake() is shown
 
 
 async def test_pauses_grow_are_jittered_and_have_an_end(agent: SampleAgent) -> None:

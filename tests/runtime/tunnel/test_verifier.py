@@ -231,6 +231,7 @@ async def test_h60_a_pin_is_exclusive(agent: SampleAgent, service: SampleService
     (tmp_path / "ca.pem").write_bytes(pinned.ca_pem)
     verifier = Verifier(settings(service, pins=(str(tmp_path / "ca.pem"),)), None)
     await verifier.start()
+    await verifier.prefetch()
     chain = await shown(agent)
     assert await refusal(verifier, chain) == Code.TOKEN_UNTRUSTED
     assert service.calls["/certificate"] == 0
@@ -262,6 +263,7 @@ async def test_a_passport_with_a_pin_needs_no_service(
 async def test_skipping_the_signers_certificates_trusts_any_ca(agent: SampleAgent, service: SampleService) -> None:
     verifier = Verifier(settings(service, skip=True), None)
     await verifier.start()
+    await verifier.prefetch()
     service.authority = create_authority()
     assert (await verifier.verify(await shown(agent))).tee == "sample"
     assert service.calls["/certificate"] == 0
@@ -301,6 +303,7 @@ async def test_a_service_that_is_absent_at_the_start_refuses_every_peer_until_it
     clock = Clock()
     verifier = Verifier(settings(service), None, now=clock)
     await verifier.start()
+    await verifier.prefetch()
     chain = await shown(agent)
     assert await refusal(verifier, chain) == Code.SERVICE_UNREACHABLE
     service.start()
@@ -314,6 +317,7 @@ async def test_a_new_ca_of_the_service_is_fetched_but_not_at_any_rate(
     clock = Clock()
     verifier = Verifier(settings(service), None, now=clock)
     await verifier.start()
+    await verifier.prefetch()
     service.authority = create_authority()
     chain = await shown(agent)
     assert await refusal(verifier, chain) == Code.TOKEN_UNTRUSTED

@@ -1,0 +1,104 @@
+"""Applications' sockets whose connections were captured, ended before the rules go.
+
+With its last nat chain the kernel stops translating the connections that it knows, so what an application writes into a
+captured one afterwards leaves for the original destination, in plaintext. Connection tracking remembers whom it
+translated: the answer of such a connection comes from one of the listen ports. It forgets a connection a minute after
+the side that answers has ended it, while the application may keep its socket for ever; so sockets in CLOSE_WAIT of
+which it knows nothing are ended as well. Nothing can arrive in them any more, whoever they belonged to.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tng_runtime import log
+from tng_runtime.kernel import diag, netlink, nftables
+from tng_runtime.kernel.diag import Endpoint, TcpSocket
+
+# linux/netfilter/nfnetlink_conntrack.h
+_GET = netlink.CTNETLINK << 8 | 1
+_ORIGINAL, _REPLY, _STATUS = 1, 2, 3
+_IP, _PROTO = 1, 2
+_PROTO_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
+_DST_NAT = 1 << 5  # linux/netfilter/nf_conntrack_common.h, IPS_DST_NAT
+_LOOPBACK = re.compile(r"127\.|::1$").match
+
+Pair = tuple[Endpoint, Endpoint]
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """A TCP connection as connection tracking knows it: from whom to whom, both ways, and whether it is redirected."""
+
+    original: Pair
+    reply: Pair
+    redirected: bool
+
+
+def end(table: str) -> int:
+    """End the sockets of this host whose connections ``inet table`` has captured; return how many there were.
+
+    If somebody has removed the table, those that were redirected to any port of the loopback address count as captured.
+    Where the kernel cannot do it (CONFIG_INET_DIAG_DESTROY) that is logged, and nothing is ended.
+    """
+    ports = {int(port) for port in re.findall(r" redirect to :(\d+)", nftables.listing(table, terse=True) or "")}
+    try:
+        found = list(_captured(ports))
+        ended = diag.end(found)
+    except OSError as error:
+        why = "CONFIG_INET_DIAG_DESTROY is not set" if error.errno == errno.EOPNOTSUPP else error.strerror
+        log.error(
+            "captured_sockets_not_ended",
+            reason=why,
+            meaning="an application that still holds a captured connection may write on in plaintext",
+            advice="restart the applications that were captured",
+        )
+        return 0
+    if ended:
+        log.info("captured_sockets_ended", table=table, sockets=ended)
+    return ended
+
+
+def _captured(ports: set[int]) -> Iterator[TcpSocket]:
+    tracked = list(connections())
+    captured = {each.original for each in tracked if each.redirected and _to_listener(each.reply[0], ports)}
+    known = {pair for each in tracked for pair in (each.original, each.reply)}
+    for found in diag.sockets(diag.CONNECTED):
+        pair = (found.local, found.remote)
+        forgotten = found.state == diag.CLOSE_WAIT and pair not in known and not _LOOPBACK(found.remote[0])
+        if pair in captured or forgotten:
+            yield found
+
+
+def _to_listener(answering: Endpoint, ports: set[int]) -> bool:
+    address, port = answering
+    return port in ports if ports else _LOOPBACK(address) is not None
+
+
+def connections() -> Iterator[Tracked]:
+    """Yield the TCP connections that connection tracking knows in this network namespace; raises ``OSError``."""
+    with netlink.connect(netlink.NETLINK_NETFILTER) as sock:
+        for entry in netlink.dump(sock, _GET, netlink.nfgenmsg(socket.AF_UNSPEC)):
+            found = netlink.attributes(entry.body[4:])
+            original, reply = _pair(found.get(_ORIGINAL, b"")), _pair(found.get(_REPLY, b""))
+            if original and reply:
+                yield Tracked(original, reply, bool(int.from_bytes(found.get(_STATUS, b"")) & _DST_NAT))
+
+
+def _pair(data: bytes) -> Pair | None:
+    found = netlink.attributes(data)
+    proto = netlink.attributes(found.get(_PROTO, b""))
+    if proto.get(_PROTO_NUMBER) != bytes([socket.IPPROTO_TCP]):
+        return None
+    # CTA_IP_V4_SRC 1, V4_DST 2, V6_SRC 3, V6_DST 4
+    ends = [data for _, data in sorted(netlink.attributes(found.get(_IP, b"")).items())]
+    ports = [int.from_bytes(proto.get(kind, b"")) for kind in (_SOURCE_PORT, _DESTINATION_PORT)]
+    if [len(data) for data in ends] not in ([4, 4], [16, 16]):
+        return None
+    family = socket.AF_INET if len(ends[0]) == 4 else socket.AF_INET6
+    source, destination = ((diag.address(data, family), port) for data, port in zip(ends, ports, strict=True))
+    return source, destination

@@ -1,0 +1,48 @@
+"""Which connections on this host are our own, so that none of them is relayed again.
+
+The rules let our own packets pass. Another table may rewrite what they are told by, and a connection that we dial is
+then redirected to ourselves, dialled once more, and so on until the descriptors are used up, whether the application
+stays or not. The kernel has one socket for a source and a destination, so who has both in common with one that we
+dialled is that one.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tng_runtime.kernel.sockets import Destination
+
+
+class OwnConnections:
+    """The dialled connections of all entries, by source and destination."""
+
+    def __init__(self) -> None:
+        self._pairs: set[tuple[str, str, int]] = set()
+
+    @contextmanager
+    def dialled(self, sock: socket.socket, destination: Destination) -> Iterator[None]:
+        """``sock``, whose connection to ``destination`` has begun, is one of them meanwhile."""
+        pair = _pair(source_of(sock.getsockname()), destination)
+        self._pairs.add(pair)
+        try:
+            yield
+        finally:
+            self._pairs.discard(pair)
+
+    def has(self, peer: str, destination: Destination) -> bool:
+        """Whether an accepted connection from ``peer`` (``source_of``) that meant ``destination`` is one of them."""
+        return _pair(peer, destination) in self._pairs
+
+
+def source_of(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
+    """An address of ``getsockname`` or ``getpeername`` as text: ``10.0.0.1:80``, ``[fe80::1%eth0]:80``."""
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _pair(source: str, destination: Destination) -> tuple[str, str, int]:
+    # The interface of a link-local address is another one to who dials than to who accepts.
+    address, _, port = source.rpartition(":")
+    return f"{address.partition('%')[0].rstrip(']')}:{port}", destination.host, destination.port

@@ -1,0 +1,200 @@
+"""What becomes of a captured connection before the relay: loops, clients that left, peers that reset at once.
+
+The rules are real, and so is every socket; the sessions run in the test's own loop.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+
+import anyio
+import pytest
+
+from runtime.relay.peers import tcp_pair, wait_until
+from tng_demo.lab import Host, Lab
+from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel import nftables, sockets
+from tng_runtime.kernel.readiness import Poller
+from tng_runtime.kernel.sockets import ClientLeftError, Destination
+from tng_runtime.manifest import Entry, Family, Role
+from tng_runtime.relay.link import Relay
+from tng_runtime.relay.own import OwnConnections
+from tng_runtime.relay.session import Counts, Sessions, _Session
+from tng_runtime.tunnel.handshake import Door
+from tng_runtime.tunnel.identity import throwaway_identity
+
+pytestmark = [pytest.mark.netns, pytest.mark.anyio]
+
+MARK = 565
+# As if another table had taken the mark from our own packets.
+ALL = "table inet tng {\n chain c {\n type nat hook output priority -105\ntcp dport 8080 redirect to :15001\n}\n}"
+FAMILIES: tuple[Family, ...] = ("ipv4", "ipv6")
+
+
+@dataclass
+class Entrance:
+    """Sessions of an entry with a poller of their own, and what was accepted for them."""
+
+    entry: Entry
+    sessions: Sessions
+    poller: Poller
+    counts: Counts
+    own: OwnConnections
+    accepted: int = 0
+    served: list[str] = field(default_factory=list)
+
+    async def serve(self, listener: socket.socket, group: anyio.abc.TaskGroup) -> None:
+        """Accept and serve until cancelled."""
+        while True:
+            await anyio.wait_readable(listener)
+            captured, _ = listener.accept()
+            captured.setblocking(False)
+            self.accepted += 1
+            group.start_soon(self.sessions.serve, captured)
+
+
+@asynccontextmanager
+async def entrance(role: Role) -> AsyncIterator[Entrance]:
+    entry = Entry(f"/add_{role}/0", role, 15001, MARK, FAMILIES, None, None)
+    poller, counts, own, identity = Poller(), Counts(), OwnConnections(), throwaway_identity()
+    await identity.start()
+    door = Door("client" if role == "ingress" else "server", identity, None, poller)
+    try:
+        yield Entrance(entry, Sessions(entry, door, Relay(poller), poller, counts, own), poller, counts, own)
+    finally:
+        poller.close()
+
+
+@pytest.fixture
+def client(hosts: Lab) -> Iterator[Host]:
+    with hosts["client"].inside():
+        yield hosts["client"]
+
+
+@contextmanager
+def listening(family: Family) -> Iterator[socket.socket]:
+    listener = sockets.listener("ingress", family, 15001)
+    with listener:
+        yield listener
+
+
+def connect(host: str) -> socket.socket:
+    sock = socket.create_connection((host, 8080), timeout=20)
+    sock.settimeout(20)
+    return sock
+
+
+def forget_resets_soon() -> None:
+    """After a second instead of ten."""
+    with open("/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_close", "w", encoding="ascii") as file:
+        file.write("1")
+
+
+def tracked() -> bool:
+    """Whether this host's connection tracking knows a connection to the captured port."""
+    with open("/proc/thread-self/net/nf_conntrack", encoding="ascii") as file:
+        return any(" dport=8080 " in line for line in file)
+
+
+def reset(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_connection_that_we_dialled_ourselves_is_not_dialled_again(
+    hosts: Lab, client: Host, family: Family
+) -> None:
+    """The rules capture what we dial: the second round is the last."""
+    nftables.load(ALL, "tng")
+    target = hosts["server"].ipv4 if family == "ipv4" else hosts["server"].ipv6
+    async with entrance("ingress") as made:
+        with listening(family) as listener:
+            async with anyio.create_task_group() as group:
+                group.start_soon(made.serve, listener, group)
+                with connect(target) as app:
+                    await wait_until(lambda: made.counts.refused.total() == 2)
+                    with pytest.raises(ConnectionResetError):
+                        app.recv(1)
+                group.cancel_scope.cancel()
+        assert made.counts.refused == {LinkCode.NET_LOOP: 1, LinkCode.TLS_BROKEN: 1}
+        assert made.accepted == 2
+        assert not made.own._pairs, "nothing is remembered of what has ended"
+
+
+async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere() -> None:
+    """The kernel gives a port out again for another destination, and that one is no loop."""
+    own, there = OwnConnections(), Destination("ipv4", "10.0.0.2", 80)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        source = f"127.0.0.1:{sock.getsockname()[1]}"
+        with own.dialled(sock, there):
+            assert own.has(source, there)
+            assert not own.has(source, Destination("ipv4", "10.0.0.2", 81))
+            assert not own.has(source, Destination("ipv4", "10.0.0.3", 80))
+        assert not own.has(source, there)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_a_client_that_left_the_queue_is_no_direct_connection(
+    hosts: Lab, client: Host, family: Family, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It reset its connection before anybody accepted it: counted, and nobody is warned."""
+    nftables.load(ALL, "tng")
+    forget_resets_soon()
+    target = hosts["server"].ipv4 if family == "ipv4" else hosts["server"].ipv6
+    async with entrance("ingress") as made:
+        with listening(family) as listener:
+            reset(connect(target))
+            await anyio.wait_readable(listener)
+            captured, _ = listener.accept()
+            captured.setblocking(False)
+            # After the reset connection tracking forgets it; whoever asks in between is answered.
+            await wait_until(lambda: not tracked())
+            with pytest.raises(ClientLeftError):
+                sockets.original_destination(captured)
+            await made.sessions.serve(captured)
+        assert (made.counts.left, made.counts.refused) == (1, {})
+        assert captured.fileno() == -1
+    assert "event=refused" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("role", "code"), [("ingress", LinkCode.TLS_BROKEN), ("egress", LinkCode.NET_RESET)], ids=["ingress", "egress"]
+)
+async def test_who_took_the_connection_and_reset_it_was_reached(role: Role, code: LinkCode) -> None:
+    """A backlog that is closed resets what waits in it: after the connection was made, before we look."""
+    async with entrance(role) as made:
+        listener = socket.create_server(("127.0.0.1", 0))
+        there = Destination("ipv4", "127.0.0.1", listener.getsockname()[1])
+        assert await dialled(made, there, listener.close) == code
+
+
+async def test_who_refused_the_connection_was_not() -> None:
+    async with entrance("ingress") as made:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            there = Destination("ipv4", "127.0.0.1", listener.getsockname()[1])
+        assert await dialled(made, there, lambda: None) == LinkCode.NET_DIAL
+
+
+async def dialled(made: Entrance, there: Destination, meanwhile: Callable[[], None]) -> object:
+    """How a dial is refused, when something happens in the round of the loop in which it began."""
+    near, far = tcp_pair()
+    session = _Session(made.entry, None, None, made.poller, made.own, near)  # type: ignore[arg-type]
+    with near, far:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(_soon, meanwhile)
+                with pytest.raises(Refused) as caught:
+                    await session._dial(there)
+            return caught.value.code
+        finally:
+            session.close()
+
+
+async def _soon(action: Callable[[], None]) -> None:
+    action()
