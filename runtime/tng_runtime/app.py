@@ -111,7 +111,6 @@ async def serve(bundle: Bundle, course: _Course) -> None:
         cgroups.require_present(manifest.cgroups)
         background.start_soon(follower.run, rules.change)
         _bind(course, bound)
-        warn_of_listeners(manifest.cgroups.services)
         trusts = await _prove(course)
         if not course.stop.is_set():
             await _relay(course, trusts, bound)
@@ -135,6 +134,7 @@ async def _relay(course: _Course, trusts: list[_Trust], bound: dict[str, list[so
         acceptor.start((sock, handlers[pointer]) for pointer, sockets in bound.items() for sock in sockets)
         for trust in trusts:
             course.background.start_soon(_bind_late, course, trust.entry, bound, acceptor, handlers)
+        warn_of_listeners(course.manifest.cgroups.services)
         _announce(course.manifest)
         await course.stop.wait()
         acceptor.close()

@@ -15,7 +15,7 @@ from tng_compiler.plan.build import build_plan
 
 def made(document: Config) -> dict[str, Any]:
     plan, _ = build_plan(document, "0" * 64)
-    read: dict[str, Any] = json.loads(manifest.render(plan, nft.render(plan), ""))
+    read: dict[str, Any] = json.loads(manifest.render(plan, nft.render(plan), nft.render_guard(plan)))
     return read
 
 

@@ -17,7 +17,6 @@ from tng_runtime.kernel.sockets import listener
 
 pytestmark = pytest.mark.netns
 
-MARK = 565
 TREE = f"tng-listen-{os.getpid()}"
 WEB, BELOW, OTHER, ENDED = f"{TREE}/web", f"{TREE}/web/below", f"{TREE}/other", f"{TREE}/ended"
 
@@ -86,8 +85,8 @@ def test_of_very_many_only_some_are_told(server: Host) -> None:
 def test_both_families_and_nothing_but_listening_sockets_are_found(hosts: Lab) -> None:
     with (
         hosts["server"].inside(),
-        closing(listener("egress", "ipv4", 8080, MARK)) as one,
-        closing(listener("ingress", "ipv6", 8081, MARK)),
+        closing(listener("egress", "ipv4", 8080, 565)) as one,
+        closing(listener("ingress", "ipv6", 8081, 565)),
         closing(one.dup()),
     ):
         found = {(entry.address, entry.port) for entry in listeners.listening()}
@@ -97,7 +96,7 @@ def test_both_families_and_nothing_but_listening_sockets_are_found(hosts: Lab) -
 
 def test_a_thousand_sockets_are_more_than_one_answer_holds(hosts: Lab) -> None:
     with hosts["server"].inside():
-        held = [listener("egress", "ipv4", 10000 + number, MARK) for number in range(1000)]
+        held = [listener("egress", "ipv4", 10000 + number, 565) for number in range(1000)]
         found: list[Listening] = list(listeners.listening())
     for sock in held:
         sock.close()

@@ -32,7 +32,7 @@ GONE = (errno.ETIMEDOUT, errno.EHOSTUNREACH)
 def connected(hosts: Lab, values: Liveness = SHORT) -> tuple[socket.socket, socket.socket]:
     """An accepted socket on the server and its client's, on the other host; the listener has the options."""
     with hosts["server"].inside():
-        listener = sockets.listener("egress", "ipv4", PORT)
+        listener = sockets.listener("egress", "ipv4", PORT, 565)
     liveness.carry_for_others(listener, values)
     with listener, hosts["client"].inside():
         client = socket.create_connection((hosts["server"].ipv4, PORT), timeout=PATIENCE)
@@ -233,7 +233,7 @@ def captured(hosts: Lab) -> Iterator[Callable[[Liveness], tuple[socket.socket, s
         for state in ("close_wait", "fin_wait", "last_ack"):
             with open(f"/proc/sys/net/netfilter/nf_conntrack_tcp_timeout_{state}", "w", encoding="ascii") as file:
                 file.write(str(FORGETS))
-        listener = sockets.listener("egress", "ipv4", PORT)
+        listener = sockets.listener("egress", "ipv4", PORT, 565)
 
     def connect(values: Liveness) -> tuple[socket.socket, socket.socket]:
         liveness.carry_for_others(listener, values)

@@ -77,7 +77,7 @@ def client(hosts: Lab) -> Iterator[Host]:
 
 @contextmanager
 def listening(family: Family) -> Iterator[socket.socket]:
-    listener = sockets.listener("ingress", family, 15001)
+    listener = sockets.listener("ingress", family, 15001, 565)
     with listener:
         yield listener
 
