@@ -88,6 +88,7 @@ class Interception:
     ipv6: Ipv6Mode
     forwarded: Forwarded
     udp: Udp
+    spares_dns: bool
     local_traffic: bool
     inside: tuple[CgroupLevel, ...]
     outside: tuple[CgroupLevel, ...]
