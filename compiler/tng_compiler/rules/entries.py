@@ -1,4 +1,4 @@
-"""The chains of one entry: one that redirects (nat) and two that refuse (filter), with the same conditions.
+"""The chains of one entry, with the same conditions: one redirects (nat), the others refuse (filter).
 
 A ``return`` in them goes on to the next entry, which is what "the first in the document wins" means.
 """
@@ -51,18 +51,20 @@ def entry_chains(entry: Interception, judged: int) -> Iterator[Chain]:
         Rule(match, Redirect(entry.listen_port), counter=names.captured(entry))
         for match in destinations(entry, entry.captured, entry.captured_sets)
     ]
+    by_service = entry.role == "egress"
     if not entry.inside and not entry.outside:
         yield Chain(entry.name, _commented(captured, entry.pointer))
         yield Chain(guard(entry), _commented(refusals(entry), entry.pointer))
-        yield Chain(answers(entry), _commented(answer_refusals(entry), entry.pointer))
+        if by_service:
+            yield Chain(answers(entry), _commented(answer_refusals(entry), entry.pointer))
         return
     untouched = [Rule(match, Accept()) for match in everything(entry, "destination")]
-    by_service = entry.role == "egress"
     without = [Rule((), Goto(f"{entry.name}_unknown"))] if by_service and entry.inside else []
     yield from _chains(entry, entry.name, captured, without, untouched)
     let_in = [Rule((Labelled(judged),), Return()), Rule((), Goto(f"{guard(entry)}_to"))]
     yield from _chains(entry, guard(entry), refusals(entry), let_in if by_service else [])
-    yield from _chains(entry, answers(entry), answer_refusals(entry), [])
+    if by_service:
+        yield from _chains(entry, answers(entry), answer_refusals(entry), [])
 
 
 def _chains(

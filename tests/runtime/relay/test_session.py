@@ -190,7 +190,7 @@ SHORT = Liveness(idle=1, interval=1, probes=2, unanswered=4)
 async def test_a_client_that_vanished_leaves_nothing_open(hosts: Lab, busy: bool) -> None:
     """Its link goes down without a word: the service behind the egress is told by a reset."""
     with hosts["server"].inside():
-        listener = sockets.listener("egress", "ipv4", 16001)
+        listener = sockets.listener("egress", "ipv4", 16001, 565)
     carry_for_others(listener, SHORT)
     async with floor(SHORT) as ground:
         with listener, hosts["client"].inside():
