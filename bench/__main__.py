@@ -1,4 +1,4 @@
-"""``python -m bench``: the tunnel, in rounds that alternate with the Rust TNG, and the compiler."""
+"""``python -m bench``: the tunnel, in rounds that alternate with the Rust TNG, the guard, and the compiler."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import compiler
+from bench import compiler, guard
 from bench.phases import Figures, measure
 from bench.report import table
 from bench.sides import Program, Trust, tunnelled
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: tuple[Program, ...] = ("ours", "rust")
-SECTIONS = ("tunnel", "compiler")
+SECTIONS = ("tunnel", "guard", "compiler")
 TRUSTS: tuple[Trust, ...] = ("no_ra", "attested")
 
 
@@ -31,6 +31,9 @@ def main() -> int:
         how = f"`scripts/bench --rounds {options.rounds} --seconds {options.seconds} --write`"
         rounds = {trust: _rounds(trust, options.rounds, options.seconds, peer) for trust in options.trust}
         sections["tunnel"] = "\n\n".join([how, *(f"### {trust}\n\n{lines}" for trust, lines in rounds.items())])
+    if "guard" in options.only:
+        how = "`scripts/bench --only guard --write`: three times as many rounds, each of them shorter."
+        sections["guard"] = f"{how}\n\n{guard.table(3 * options.rounds, max(1, options.seconds - 2))}"
     if "compiler" in options.only:
         sections["compiler"] = compiler.tables(peer)
     for name, text in sections.items():

@@ -40,14 +40,14 @@ def _bulk(side: Side, seconds: int) -> Figures:
 def _requests(side: Side, seconds: int) -> Figures:
     output = _wrk(side, seconds)
     return {
-        "requests": _figure(r"Requests/sec:\s+([\d.]+)", output),
+        "requests": figure(r"Requests/sec:\s+([\d.]+)", output),
         "requests_p50": _latency("50%", output),
         "requests_p99": _latency("99%", output),
     }
 
 
 def _new_connections(side: Side, seconds: int) -> Figures:
-    return {"connections": _figure(r"Requests/sec:\s+([\d.]+)", _wrk(side, seconds, "-H", "Connection: close"))}
+    return {"connections": figure(r"Requests/sec:\s+([\d.]+)", _wrk(side, seconds, "-H", "Connection: close"))}
 
 
 def _idle(side: Side) -> Figures:
@@ -77,7 +77,7 @@ def _memory(side: Side, state: str) -> Figures:
 def _resident(pid: int) -> float:
     """Resident memory in MiB (VmRSS, proc(5))."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return _figure(r"VmRSS:\s+(\d+) kB", status) / 1024
+    return figure(r"VmRSS:\s+(\d+) kB", status) / 1024
 
 
 def _wrk(side: Side, seconds: int, *flags: str) -> str:
@@ -88,7 +88,8 @@ def _wrk(side: Side, seconds: int, *flags: str) -> str:
     return output
 
 
-def _figure(pattern: str, text: str) -> float:
+def figure(pattern: str, text: str) -> float:
+    """The number that ``pattern`` finds in the output of a program."""
     found = re.search(pattern, text)
     if found is None:
         raise RuntimeError(f"no {pattern} in:\n{text}")

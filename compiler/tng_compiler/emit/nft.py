@@ -141,9 +141,7 @@ def _hook(base: tree.Base) -> str:
 
 
 def _rules(chain: tree.Chain) -> Iterator[str]:
-    if chain.base and chain.base.protocols:
-        yield f"meta l4proto != {_one_or_set(chain.base.protocols)} return"
-    yield from map(_rule, chain.rules)
+    return map(_rule, chain.rules)
 
 
 def _rule(rule: tree.Rule) -> str:

@@ -20,6 +20,7 @@ from tng_compiler.plan import names
 from tng_compiler.plan.types import EVERY_PORT, FAMILIES, Interception, Plan, Ports
 from tng_compiler.rules.entries import HANDSHAKE, SYN, guard, without_sender
 from tng_compiler.rules.tree import (
+    Accept,
     AddressType,
     AtListener,
     AtPorts,
@@ -83,15 +84,18 @@ def _output(plan: Plan) -> Iterator[Chain]:
     rules = [own, _RESET, _SYN_ACK]
     redirected = (*ingress, *local)
     if redirected:
+        here = [Rule((ToLoopbackAddress(family),), Accept(), "was redirected") for family in FAMILIES]
+        yield Chain("guard_redirected", tuple(here))
         arrives = (listening("destination", redirected), Status("dnat"))
-        rules += [Rule((*arrives, ToLoopbackAddress(family)), Return(), "was redirected") for family in FAMILIES]
+        rules.append(Rule(arrives, Jump("guard_redirected"), "unless it goes elsewhere"))
     if local:
         yield Chain("guard_local_answers", tuple(jumps(local, "_answers")))
         yield Chain("guard_local", tuple(_to_itself(plan, local)))
         rules.append(Rule((OverLoopback("leaves"),), Goto("guard_local"), "sent by this host to itself"))
     else:
         rules.append(Rule((OverLoopback("leaves"),), Return(), "does not leave this host"))
-    rules.append(to_several())
+    if any(entry.udp == "reject" for entry in ingress):
+        rules.append(to_several("udp"))
     if egress:
         yield Chain("guard_answers", tuple(jumps(egress, "_answers")))
         rules.append(
@@ -170,9 +174,10 @@ def listening(side: Side, entries: Iterable[Interception]) -> AtListener:
     return AtListener(side, tuple(sorted(entry.listen_port for entry in entries)))
 
 
-def to_several() -> Rule:
-    """Broadcast and multicast are not TCP's, and for UDP not a destination that anybody could capture."""
-    return Rule((AddressType("destination", ("broadcast", "multicast")),), Return(), "goes to several at once")
+def to_several(protocol: Protocol) -> Rule:
+    """Nobody could capture what goes to several hosts at once. It is UDP, and looking it up costs the most of all."""
+    several = AddressType("destination", ("broadcast", "multicast"))
+    return Rule((AtPorts("destination", (EVERY_PORT,), protocol), several), Return(), "goes to several at once")
 
 
 def _local(plan: Plan) -> list[Interception]:

@@ -24,7 +24,7 @@ from dataclasses import replace
 from tng_compiler.plan import names
 from tng_compiler.plan.types import FAMILIES, Plan
 from tng_compiler.rules.entries import entry_chains
-from tng_compiler.rules.guard import guard_chains, jumps, listening, to_several
+from tng_compiler.rules.guard import guard_chains, jumps, listening
 from tng_compiler.rules.tree import (
     AddressSet,
     AddressType,
@@ -51,6 +51,7 @@ from tng_compiler.rules.tree import (
 )
 
 RAW_PRIORITY = -305
+OWNED = ("own_zone", "guard_output", "guard_input", "guard_forward")
 NAT_PRIORITY = -105
 
 
@@ -66,12 +67,13 @@ def lower(plan: Plan) -> Table:
 
 
 def owned_guard(table: Table, name: str) -> Table:
-    """Return ``table`` without its capture, as the table ``name``; its counters and sets are its own.
+    """Return what of ``table`` refuses, as the table ``name``; its counters and sets are its own.
 
     It comes after ``table`` on each hook, whose counters so count as ever. The zone of our own connections belongs to
-    it: without it their next packets would be taken for connections of somebody else.
+    it: without it their next packets would be taken for connections of somebody else. What only a redirect could lead
+    astray does not, for there is none in it.
     """
-    base = [chain for chain in table.chains if chain.base and chain.base.kind == "filter"]
+    base = [chain for chain in table.chains if chain.base and chain.name in OWNED]
     wanted = {chain.name for chain in base}
     while found := {target for chain in table.chains if chain.name in wanted for target in _targets(chain)} - wanted:
         wanted |= found
@@ -161,7 +163,7 @@ def _capture(plan: Plan) -> Iterator[Chain]:
     if ingress or local:
         here = OverLoopback("leaves")
         stays = Rule((here,), Goto("capture_local"), "sent by this host to itself") if local else _stays(here)
-        rules = [_own(plan), stays, to_several(), *jumps(ingress, "")]
+        rules = [_own(plan), stays, *jumps(ingress, "")]
         yield Chain("capture_output", tuple(rules), Base("nat", "output", NAT_PRIORITY, ("tcp",)))
     if egress:
         elsewhere = AddressType("destination", ("local",), negated=True)

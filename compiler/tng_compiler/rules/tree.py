@@ -269,7 +269,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where the kernel calls a base chain, and for which protocols (none named: all); its policy is to accept."""
+    """Where the kernel calls a base chain; its policy is to accept.
+
+    ``protocols`` are those that some rule below it is about (none named: all): a backend may call it for these alone.
+    """
 
     kind: Literal["filter", "nat"]
     hook: Hook
