@@ -19,17 +19,10 @@ CASES = [(name, backend) for name in CONFIGS for backend in BACKENDS if (name, b
 CLAUSES = {
     "requests that leave": ("ingress_port", r"\t\tjump ingress_0_guard.*\n"),
     "requests that arrive": ("egress_port", r"\t\tjump egress_0_guard.*\n"),
-    "answers of services that leave": ("egress_port", r"(?<=ct direction reply) goto guard_answers(?=.*\n)"),
-    "services that speak first after the load": ("egress_port", r".*mid-stream or untracked.*\n"),
+    "answers of services that leave": ("egress_port", r"\t\tjump egress_0_answers.*\n"),
     "listeners out of reach": ("egress_port", r".*counter name direct_to_listener.*\n"),
-    "own sockets exempt from the redirect": (
-        "mesh",
-        r"(?<=-105; policy accept;\n\t\tmeta l4proto != tcp return\n)\t\tsocket mark.*\n",
-    ),
-    "own sockets exempt from the guard": (
-        "egress_local",
-        r"(?<=-5; policy accept;\n\t\tmeta l4proto != { tcp, udp } return\n)\t\tsocket mark.*\n",
-    ),
+    "own sockets exempt from the redirect": ("mesh", r"(?<=-105; policy accept;\n)\t\tsocket mark.*\n"),
+    "own sockets exempt from the guard": ("ingress_port", r"(?<=-5; policy accept;\n)\t\tsocket mark.*\n"),
     "what this host sends to itself": ("egress_port", r".*iif \"lo\" return.*\n"),
     "local destinations of an ingress": ("ingress_port", r".*oif \"lo\" return.*\n"),
     "local requests past the redirect": ("egress_local", r"\t\tjump egress_0_guard.*\n"),

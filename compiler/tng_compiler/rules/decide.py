@@ -126,7 +126,7 @@ class _Traversal:
     def _point(self, hook: tree.Hook) -> Point:
         redirected_out = self._port is not None and self._packet.way == "out"
         over_loopback = self._way == "within" and not (redirected_out and hook == "output")
-        return Point(self._packet, over_loopback, hook in ("prerouting", "input") and self._way != "through")
+        return Point(self._packet, hook, over_loopback, hook in ("prerouting", "input") and self._way != "through")
 
     def _redirect(self, port: int, hook: tree.Hook) -> None:
         self._port = port

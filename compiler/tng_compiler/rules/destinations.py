@@ -1,4 +1,4 @@
-"""Where an entry's packets go, as matches: one for each way to be inside; and the refusals made of them."""
+"""Where an entry's packets go, as matches: one for each way to be inside."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Iterator
 from tng_compiler.plan import names
 from tng_compiler.plan.types import FAMILIES, Family, Interception, OperatorSet, Ports, Region
 from tng_compiler.rules.tree import (
+    AtListener,
     AtPorts,
     InBoxes,
     InOperatorSet,
     Match,
     OfFamily,
     Protocol,
-    Reset,
     Return,
     Rule,
     Side,
-    Unreachable,
+    Verdict,
 )
 
 DNS = Ports(53, 53)
@@ -52,23 +52,16 @@ def everything(entry: Interception, side: Side, protocol: Protocol = "tcp") -> I
     return destinations(entry, regions, sets, side, protocol)
 
 
-def refusals(entry: Interception) -> list[Rule]:
-    """Requests to what the entry captures: a reset for TCP, an ICMP error for UDP unless the entry lets it pass."""
-    rules = _resets(entry, "destination")
+def requested(entry: Interception, then: Verdict) -> list[Rule]:
+    """Return rules that give ``then`` to requests to what the entry captures, UDP included unless it lets UDP pass."""
+    rules = [Rule(match, then) for match in everything(entry, "destination")]
     if entry.udp == "bypass":
         return rules
     if entry.spares_dns:
         rules.append(Rule((AtPorts("destination", (DNS,), "udp"),), Return()))
-    rules += [
-        Rule(match, Unreachable(), counter=names.rejected(entry)) for match in everything(entry, "destination", "udp")
-    ]
-    return rules
+    return rules + [Rule(match, then) for match in everything(entry, "destination", "udp")]
 
 
-def answer_refusals(entry: Interception) -> list[Rule]:
-    """Segments from what the entry captures."""
-    return _resets(entry, "source")
-
-
-def _resets(entry: Interception, side: Side) -> list[Rule]:
-    return [Rule(match, Reset(), counter=names.rejected(entry)) for match in everything(entry, side)]
+def listening(side: Side, entries: Iterable[Interception]) -> AtListener:
+    """The listen ports of ``entries``."""
+    return AtListener(side, tuple(sorted(entry.listen_port for entry in entries)))

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.plan import names
-from tng_compiler.plan.types import Interception
-from tng_compiler.rules.destinations import answer_refusals, destinations, everything, refusals
+from tng_compiler.plan.types import Interception, Plan
+from tng_compiler.rules.destinations import destinations, everything, requested
+from tng_compiler.rules.refusal import refuse, requests, withheld, withhold
 from tng_compiler.rules.tree import (
     Accept,
     Chain,
-    Flag,
     Goto,
     InCgroup,
     Labelled,
@@ -21,11 +21,7 @@ from tng_compiler.rules.tree import (
     Redirect,
     Return,
     Rule,
-    TcpFlags,
 )
-
-HANDSHAKE: tuple[Flag, ...] = ("fin", "syn", "rst", "ack")
-SYN = TcpFlags(HANDSHAKE, ("syn",))
 
 
 def guard(entry: Interception) -> str:
@@ -43,8 +39,8 @@ def without_sender(entry: Interception, chain: str) -> str:
     return f"{chain}_to" if entry.inside or entry.outside else chain
 
 
-def entry_chains(entry: Interception, judged: int) -> Iterator[Chain]:
-    """Yield the chains of ``entry``; ``judged`` is the label of connections whose SYN the guard let through."""
+def entry_chains(entry: Interception, plan: Plan) -> Iterator[Chain]:
+    """Yield the chains of ``entry``."""
     # A nat chain cannot reject: accept keeps the packet from later entries, and the guard answers it.
     captured = [Rule(match, Accept()) for match in destinations(entry, entry.rejected, entry.rejected_sets)]
     captured += [
@@ -52,19 +48,24 @@ def entry_chains(entry: Interception, judged: int) -> Iterator[Chain]:
         for match in destinations(entry, entry.captured, entry.captured_sets)
     ]
     by_service = entry.role == "egress"
+    refused = requested(entry, Goto(refuse(entry)))
+    answered = [Rule(match, Goto(withhold(entry))) for match in everything(entry, "source")]
+    yield requests(entry, plan)
+    if by_service:
+        yield withheld(entry)
     if not entry.inside and not entry.outside:
         yield Chain(entry.name, _commented(captured, entry.pointer))
-        yield Chain(guard(entry), _commented(refusals(entry), entry.pointer))
+        yield Chain(guard(entry), _commented(refused, entry.pointer))
         if by_service:
-            yield Chain(answers(entry), _commented(answer_refusals(entry), entry.pointer))
+            yield Chain(answers(entry), _commented(answered, entry.pointer))
         return
     untouched = [Rule(match, Accept()) for match in everything(entry, "destination")]
     without = [Rule((), Goto(f"{entry.name}_unknown"))] if by_service and entry.inside else []
     yield from _chains(entry, entry.name, captured, without, untouched)
-    let_in = [Rule((Labelled(judged),), Return()), Rule((), Goto(f"{guard(entry)}_to"))]
-    yield from _chains(entry, guard(entry), refusals(entry), let_in if by_service else [])
+    let_in = [Rule((Labelled(plan.judged_label),), Return()), Rule((), Goto(f"{guard(entry)}_to"))]
+    yield from _chains(entry, guard(entry), refused, let_in if by_service else [])
     if by_service:
-        yield from _chains(entry, answers(entry), answer_refusals(entry), [])
+        yield from _chains(entry, answers(entry), answered, [])
 
 
 def _chains(

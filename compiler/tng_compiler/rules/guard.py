@@ -1,4 +1,4 @@
-"""What is refused: packets that would pass the capture, and whoever would stand in for us.
+"""The base chains of the guard: what is refused although no rule redirects it, and who would stand in for us.
 
 - Output: requests to an ingress's destinations, answers of an egress's services, and for ``capture_local_traffic`` what
   this host sends to itself. Who sends is known by the socket here.
@@ -6,10 +6,6 @@
   listen port whose socket is not ours.
 - Forward: requests of containers and guests to an ingress's destinations.
 - Postrouting: loopback addresses on another interface, where the redirect sends a socket that is bound to it.
-
-A reset and a SYN+ACK carry nothing. Being an answer must be earned: a spoofed SYN, or the next segment of a peer whose
-connection is older than the rules, makes the packets of our socket into answers. But a connection is ``assured`` only
-after one of them has gone out (net/netfilter/nf_conntrack_proto_tcp.c), and the first that would is refused.
 """
 
 from __future__ import annotations
@@ -17,13 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.plan import names
-from tng_compiler.plan.types import EVERY_PORT, FAMILIES, Interception, Plan, Ports
-from tng_compiler.rules.entries import HANDSHAKE, SYN, guard, without_sender
+from tng_compiler.plan.types import FAMILIES, Interception, Plan
+from tng_compiler.rules.destinations import listening
+from tng_compiler.rules.entries import guard, without_sender
+from tng_compiler.rules.refusal import NO_PAYLOAD, SYN
 from tng_compiler.rules.tree import (
-    Accept,
     AddressType,
-    AtListener,
-    AtPorts,
     Base,
     Chain,
     Direction,
@@ -39,29 +34,15 @@ from tng_compiler.rules.tree import (
     Return,
     Rule,
     SetLabel,
-    Side,
     SocketMark,
     States,
     Status,
-    TcpFlags,
     ToLoopbackAddress,
 )
 
 GUARD_PRIORITY = -5
 # Other tables' DNAT is at -100 (NF_IP_PRI_NAT_DST): before it the destination is still what the sender wrote.
 BEFORE_DNAT = -103
-# net.ipv4.ip_local_port_range, ip-sysctl.rst: a client's port, which no service has.
-CLIENT_PORTS = (Ports(32768, 60999),)
-_RESET = Rule((TcpFlags(("rst",), ("rst",)),), Return(), "ends a connection, carries nothing")
-_SYN_ACK = Rule((TcpFlags(HANDSHAKE, ("syn", "ack")),), Return(), "answers a SYN, carries nothing")
-_OPENED = (
-    Rule((Direction("original"), States(("established", "related"))), Return(), "opened by this host"),
-    Rule((SYN,), Return(), "opened by this host"),
-)
-_EARNED = (
-    Rule((Direction("reply"), Status("assured"), AtPorts("source", (EVERY_PORT,))), Return(), "answers who came in"),
-    Rule((Direction("reply"), AtPorts("source", CLIENT_PORTS, "udp", negated=True)), Return(), "answers who came in"),
-)
 
 
 def guard_chains(plan: Plan) -> Iterator[Chain]:
@@ -69,7 +50,7 @@ def guard_chains(plan: Plan) -> Iterator[Chain]:
     yield from _output(plan)
     yield from _input(plan)
     yield from _forward(plan)
-    if plan.of("ingress") or _local(plan):
+    if plan.of("ingress") or local_entries(plan):
         leaves = OverLoopback("leaves", negated=True)
         strays = [
             Rule((leaves, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", names.STRAYED)
@@ -79,64 +60,51 @@ def guard_chains(plan: Plan) -> Iterator[Chain]:
 
 
 def _output(plan: Plan) -> Iterator[Chain]:
-    ingress, egress, local = plan.of("ingress"), plan.of("egress"), _local(plan)
-    own = Rule((SocketMark("sender", plan.marks),), Return(), "own sockets of the runtime")
-    rules = [own, _RESET, _SYN_ACK]
-    redirected = (*ingress, *local)
-    if redirected:
-        here = [Rule((ToLoopbackAddress(family),), Accept(), "was redirected") for family in FAMILIES]
-        yield Chain("guard_redirected", tuple(here))
-        arrives = (listening("destination", redirected), Status("dnat"))
-        rules.append(Rule(arrives, Jump("guard_redirected"), "unless it goes elsewhere"))
+    ingress, egress, local = plan.of("ingress"), plan.of("egress"), local_entries(plan)
+    rules = [Rule((SocketMark("sender", plan.marks),), Return(), "own sockets of the runtime")]
     if local:
-        yield Chain("guard_local_answers", tuple(jumps(local, "_answers")))
-        yield Chain("guard_local", tuple(_to_itself(plan, local)))
+        yield from _to_itself(plan, local)
         rules.append(Rule((OverLoopback("leaves"),), Goto("guard_local"), "sent by this host to itself"))
-    else:
-        rules.append(Rule((OverLoopback("leaves"),), Return(), "does not leave this host"))
-    if any(entry.udp == "reject" for entry in ingress):
-        rules.append(to_several("udp"))
-    if egress:
-        yield Chain("guard_answers", tuple(jumps(egress, "_answers")))
-        rules.append(
-            Rule((Direction("reply"),), (Jump if ingress else Goto)("guard_answers"), "must not be a service's")
-        )
-    if ingress:
-        rules += [*_EARNED, *jumps(ingress, "_guard")]
-    if egress:
-        rules += [*_OPENED, Rule((), Goto("guard_answers"), "mid-stream or untracked: who opened it is unknown")]
-    yield _base("guard_output", "output", rules, _protocols(redirected))
+    rules += [*jumps(egress, "_answers"), *jumps(ingress, "_guard")]
+    yield _base("guard_output", "output", rules, (*ingress, *local))
 
 
-def _to_itself(plan: Plan, local: Iterable[Interception]) -> list[Rule]:
+def _to_itself(plan: Plan, local: list[Interception]) -> Iterator[Chain]:
     """What this host sends to itself: requests past the redirect, and answers but those to our own sockets."""
+    redirected = (listening("destination", local), Status("dnat"))
     ours = (Direction("reply"), OpenedInZone(plan.zone))
-    return [
+    yield Chain("guard_local_answers", tuple(jumps(local, "_answers")))
+    rules = (
+        *NO_PAYLOAD,
+        *(Rule((*redirected, ToLoopbackAddress(family)), Return(), "was redirected") for family in FAMILIES),
         Rule(ours, Return(), "answers own sockets of the runtime"),
         Rule((Direction("reply"),), Goto("guard_local_answers"), "must not be a service's"),
         *jumps(local, "_guard"),
-        *_OPENED,
-        Rule((), Goto("guard_local_answers"), "mid-stream or untracked: who opened it is unknown"),
-    ]
+        Rule((), Goto("guard_local_answers"), "who opened it may be unknown"),
+    )
+    yield Chain("guard_local", rules)
 
 
 def _input(plan: Plan) -> Iterator[Chain]:
     egress = plan.of("egress")
-    listeners = listening("destination", plan.entries)
     stranger = SocketMark("receiver", plan.marks, negated=True)
+    yield Chain(
+        "guard_listeners",
+        (
+            *NO_PAYLOAD[:1],
+            Rule((Direction("reply"),), Return(), "answers of a connection that this host opened"),
+            Rule((stranger,), Reset(), "a socket of somebody else has the port", names.SQUATTED),
+            Rule((Status("dnat"),), Return(), "came through the redirect"),
+            Rule((), Reset(), "listeners are not reachable directly", names.DIRECT),
+        ),
+    )
     rules = [
-        _RESET,
-        Rule((Direction("reply"),), Return(), "answers of a connection that this host opened"),
-        Rule((listeners, stranger), Reset(), "a socket of somebody else has the port", names.SQUATTED),
-        Rule((listeners, Status("dnat")), Return(), "came through the redirect"),
-        Rule((listeners,), Reset(), "listeners are not reachable directly", names.DIRECT),
-        Rule((OverLoopback("came"),), Return(), "sent by this host to itself"),
-        Rule((SocketMark("receiver", plan.marks),), Return(), "for own sockets of the runtime"),
+        Rule((listening("destination", plan.entries),), Goto("guard_listeners"), "for one of our listeners"),
         *jumps(egress, "_guard"),
     ]
     if any(entry.inside or entry.outside for entry in egress):
         rules.append(Rule((SYN,), SetLabel(plan.judged_label), "was judged by the socket that listens"))
-    yield _base("guard_input", "input", rules, _protocols(egress))
+    yield _base("guard_input", "input", rules, egress)
 
 
 def _forward(plan: Plan) -> Iterator[Chain]:
@@ -148,20 +116,14 @@ def _forward(plan: Plan) -> Iterator[Chain]:
     entries = [entry for entry in plan.of("ingress") if entry.forwarded == "reject" and not entry.inside]
     if not entries:
         return
-    ours = Rule(
-        (States(("new",)), AddressType("destination", ("local",))),
-        SetLabel(plan.published_label),
-        "came for this host, not through it",
-    )
+    for_us = (States(("new",)), AddressType("destination", ("local",)))
+    ours = Rule(for_us, SetLabel(plan.published_label), "came for this host, not through it")
     yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_DNAT))
     rules = [
-        _RESET,
-        _SYN_ACK,
-        *_EARNED,
         Rule((Labelled(plan.published_label),), Return(), "came for a port that this host publishes"),
         *(Rule((), Jump(without_sender(entry, guard(entry))), entry.pointer) for entry in entries),
     ]
-    yield _base("guard_forward", "forward", rules, _protocols(entries))
+    yield _base("guard_forward", "forward", rules, entries)
 
 
 def jumps(entries: Iterable[Interception], suffix: str) -> list[Rule]:
@@ -169,24 +131,11 @@ def jumps(entries: Iterable[Interception], suffix: str) -> list[Rule]:
     return [Rule((), Jump(f"{entry.name}{suffix}"), entry.pointer) for entry in entries]
 
 
-def listening(side: Side, entries: Iterable[Interception]) -> AtListener:
-    """The listen ports of ``entries``."""
-    return AtListener(side, tuple(sorted(entry.listen_port for entry in entries)))
-
-
-def to_several(protocol: Protocol) -> Rule:
-    """Nobody could capture what goes to several hosts at once. It is UDP, and looking it up costs the most of all."""
-    several = AddressType("destination", ("broadcast", "multicast"))
-    return Rule((AtPorts("destination", (EVERY_PORT,), protocol), several), Return(), "goes to several at once")
-
-
-def _local(plan: Plan) -> list[Interception]:
+def local_entries(plan: Plan) -> list[Interception]:
+    """The entries that capture what this host sends to itself."""
     return [entry for entry in plan.of("egress") if entry.local_traffic]
 
 
-def _protocols(entries: Iterable[Interception]) -> tuple[Protocol, ...]:
-    return ("tcp", "udp") if any(entry.udp == "reject" for entry in entries) else ("tcp",)
-
-
-def _base(name: str, hook: Hook, rules: list[Rule], protocols: tuple[Protocol, ...]) -> Chain:
-    return Chain(name, tuple(rules), Base("filter", hook, GUARD_PRIORITY, protocols))
+def _base(name: str, hook: Hook, rules: list[Rule], about: Iterable[Interception]) -> Chain:
+    udp: tuple[Protocol, ...] = ("udp",) if any(entry.udp == "reject" for entry in about) else ()
+    return Chain(name, tuple(rules), Base("filter", hook, GUARD_PRIORITY, ("tcp", *udp)))

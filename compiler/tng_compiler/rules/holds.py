@@ -17,11 +17,17 @@ _LOOPBACK = {
 }
 
 
+# Where a packet has an interface that it came by, or one that it leaves by.
+_CAME: tuple[tree.Hook, ...] = ("prerouting", "input", "forward")
+_LEAVES: tuple[tree.Hook, ...] = ("forward", "output", "postrouting")
+
+
 @dataclass(frozen=True, slots=True)
 class Point:
     """``packet`` as one hook sees it: its interface, and the sockets at its ends there."""
 
     packet: Packet
+    hook: tree.Hook
     over_loopback: bool
     for_this_host: bool
 
@@ -35,8 +41,8 @@ def holds(match: tree.Match, at: Point, sets: Mapping[str, tree.SetDefinition]) 
             return _addressed(match, at.packet, sets)
         case tree.InCgroup() | tree.SocketMark() | tree.ReceivedBySocket():
             return _owned(match, at.packet, sets)
-        case tree.OverLoopback(_, negated):
-            return at.over_loopback != negated
+        case tree.OverLoopback(way, negated):
+            return at.hook in (_CAME if way == "came" else _LEAVES) and at.over_loopback != negated
         case tree.ToLoopbackAddress(family):
             first, last = _LOOPBACK[family]
             return at.packet.family == family and first <= at.packet.destination <= last

@@ -23,8 +23,9 @@ from dataclasses import replace
 
 from tng_compiler.plan import names
 from tng_compiler.plan.types import FAMILIES, Plan
+from tng_compiler.rules.destinations import listening
 from tng_compiler.rules.entries import entry_chains
-from tng_compiler.rules.guard import guard_chains, jumps, listening
+from tng_compiler.rules.guard import guard_chains, jumps, local_entries
 from tng_compiler.rules.tree import (
     AddressSet,
     AddressType,
@@ -131,7 +132,7 @@ def _sets(plan: Plan) -> Iterator[SetDefinition]:
 
 def _chains(plan: Plan) -> Iterator[Chain]:
     for entry in plan.entries:
-        yield from entry_chains(entry, plan.judged_label)
+        yield from entry_chains(entry, plan)
     yield from _raw(plan)
     yield from _capture(plan)
     yield from guard_chains(plan)
@@ -156,7 +157,7 @@ def _raw(plan: Plan) -> Iterator[Chain]:
 
 def _capture(plan: Plan) -> Iterator[Chain]:
     ingress, egress = plan.of("ingress"), plan.of("egress")
-    local = [entry for entry in egress if entry.local_traffic]
+    local = local_entries(plan)
     ours = Rule((listening("destination", plan.entries),), Return(), "the guard answers who dials a listener")
     if local:
         yield Chain("capture_local", (ours, *jumps(local, "")))
