@@ -28,6 +28,7 @@ CLAUSES = {
     "local requests past the redirect": ("egress_local", r"\t\tjump egress_0_guard.*\n"),
     "local answers to our own sockets": ("egress_local", r".*ct original zone 29799 return.*\n"),
     "what was redirected": ("ingress_all", r".*was redirected.*\n"),
+    "what was redirected within the host": ("egress_local_all", r".*was redirected.*\n"),
     "answers to who came in": ("ingress_all", r".*answers who came in.*\n"),
     "answers to who begins to come in": ("ingress_all", r".*answers a SYN.*\n"),
     "answers to this host's own requests": ("egress_all", r".*ct direction reply return.*\n"),

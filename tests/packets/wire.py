@@ -87,6 +87,11 @@ class Responder:
             self._changed.wait_for(lambda: expected in what.received or what.broken, patience)
             return expected in what.received
 
+    def breaks(self, what: Conversation, patience: float = PATIENCE) -> bool:
+        """Whether the conversation ends before ``patience`` does."""
+        with self._changed:
+            return self._changed.wait_for(lambda: what.broken, patience)
+
     def _run(self) -> None:
         while True:
             for key, _ in self._selector.select():
