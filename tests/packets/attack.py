@@ -82,11 +82,8 @@ class Scene:
 
 def rendered(scene_: Scene) -> str:
     """The rules of the scene as text; without the lines that ``WITHOUT`` names (tests/packets/test_clauses.py)."""
-    if scene_.backend == "iptables":
-        return iptables.render(scene_.plan)
-    return (
-        re.sub(os.environ[WITHOUT], "", nft.render(scene_.plan)) if WITHOUT in os.environ else nft.render(scene_.plan)
-    )
+    text = nft.render(scene_.plan) if scene_.backend == "nft" else iptables.render(scene_.plan)
+    return re.sub(os.environ[WITHOUT], "", text) if WITHOUT in os.environ else text
 
 
 WITHOUT = "TNG_TEST_WITHOUT_RULES"

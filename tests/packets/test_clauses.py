@@ -17,7 +17,7 @@ import pytest
 
 from packets import run
 from packets.attack import WITHOUT
-from packets.wire import held
+from packets.wire import client, held
 from tng_compiler.emit import nft
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
@@ -25,15 +25,15 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(120)]
 HERE = Path(__file__).parent
 CLAUSES = {
     "a stranger on a listen port": (
-        "test_local_users.py::test_who_binds_the_listen_port_of_an_egress_gets_nothing[ipv4]",
+        "test_local_users.py::test_105_who_binds_the_listen_port_of_an_egress_gets_nothing[ipv4]",
         r".*counter name squatted_listener.*\n",
     ),
     "loopback that comes from the wire": (
-        "test_neighbours.py::test_frames_for_loopback_are_not_captured[ipv4-route_localnet-nft]",
+        "test_neighbours.py::test_103_frames_for_loopback_are_not_captured[ipv4-route_localnet-nft]",
         r".*iif != \"lo\".*\n",
     ),
     "loopback that goes to the wire": (
-        "test_neighbours.py::test_nothing_for_loopback_leaves_by_a_device[ipv4-captured-nft]",
+        "test_neighbours.py::test_104_nothing_for_loopback_leaves_by_a_device[ipv4-captured-nft]",
         r".*oif != \"lo\".*\n",
     ),
     "a zone for our own connections": (
@@ -41,23 +41,23 @@ CLAUSES = {
         r".*zone set.*\n",
     ),
     "answers must be earned": (
-        "test_neighbours.py::test_a_spoofed_syn_does_not_release_an_older_connection[ipv4-syn-nft]",
+        "test_neighbours.py::test_102_a_spoofed_syn_does_not_release_an_older_connection[ipv4-syn-nft]",
         r"(?<=ct direction reply) ct status assured",
     ),
     "who comes in is answered": (
-        "test_neighbours.py::test_who_comes_in_from_a_captured_network_is_served[ipv4-client-nft]",
+        "test_neighbours.py::test_102_who_comes_in_from_a_captured_network_is_served[ipv4-client-nft]",
         r".*answers who came in.*\n",
     ),
     "what is forwarded": (
-        "test_passing_by.py::test_what_is_forwarded_to_a_captured_destination_is_refused[ipv4-by_port-routed-nft]",
+        "test_passing_by.py::test_109_what_is_forwarded_to_a_captured_destination_is_refused[ipv4-by_port-routed-nft]",
         r"(?<=publishes\"\n)\t\tjump ingress_0_guard.*\n",
     ),
     "ports that this host publishes": (
-        "test_passing_by.py::test_the_published_port_of_a_container_is_served[ipv4-everything-nft]",
+        "test_passing_by.py::test_109_the_published_port_of_a_container_is_served[ipv4-everything-nft]",
         r".*ct label 116 return.*\n",
     ),
     "UDP": (
-        "test_passing_by.py::test_udp_to_a_captured_destination_is_refused[ipv4-by_port-nft]",
+        "test_passing_by.py::test_110_udp_to_a_captured_destination_is_refused[ipv4-by_port-nft]",
         r"\t\tudp dport.*\n",
     ),
     "what goes to several at once": (
@@ -82,7 +82,18 @@ CLAUSES = {
 @pytest.mark.parametrize("clause", CLAUSES)
 def test_an_attack_succeeds_without_its_clause(clause: str) -> None:
     test, pattern = CLAUSES[clause]
-    argv = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "--require-netns", HERE / test]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "--require-netns",
+        str(HERE / test),
+    ]
     done = subprocess.run(argv, env=os.environ | {WITHOUT: pattern}, capture_output=True, text=True, check=False)
     assert "1 failed" in done.stdout, done.stdout + done.stderr
 
@@ -95,7 +106,7 @@ def test_the_far_end_learns_that_an_older_connection_has_ended(complete: bool) -
     if not complete:
         text = "".join(line for line in text.splitlines(keepends=True) if "ends a connection" not in line)
     with run.world("ingress_port") as (hosts, responder):
-        near = run.client(hosts["host"], "ipv4")
+        near = client(hosts["host"], "ipv4")
         with held(responder, near, "10.77.0.2", 8080) as (older, far):
             run.load(hosts["host"], plan, "nft", text)
             older.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -61,7 +61,7 @@ def got_nothing(sock: socket.socket) -> bool:
 
 
 @pytest.mark.parametrize(("family", "address"), SEATS)
-def test_who_binds_the_listen_port_of_an_ingress_gets_nothing(family: str, address: str) -> None:
+def test_105_who_binds_the_listen_port_of_an_ingress_gets_nothing(family: str, address: str) -> None:
     """Rules of before: it accepts the application's connection, and reads what it says."""
     with scene(INGRESS, listeners=False) as built, wire(built) as cable:
         built.load()
@@ -74,7 +74,7 @@ def test_who_binds_the_listen_port_of_an_ingress_gets_nothing(family: str, addre
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_who_binds_the_listen_port_of_an_egress_gets_nothing(family: str) -> None:
+def test_105_who_binds_the_listen_port_of_an_egress_gets_nothing(family: str) -> None:
     """Rules of before: it accepts the neighbour's connection, and speaks in the name of the service."""
     with scene(EGRESS, listeners=False) as built:
         built.load()
@@ -96,7 +96,7 @@ def full(built: Scene, family: str, stack: contextlib.ExitStack) -> socket.socke
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_syn_that_waits_for_our_listener_does_not_reach_its_successor(family: str) -> None:
+def test_105_a_syn_that_waits_for_our_listener_does_not_reach_its_successor(family: str) -> None:
     """The listener closes with a SYN unanswered, another user takes the port, and the SYN is sent again.
 
     Rules of before: it was redirected while the port was ours, and connects to the other user.
@@ -117,7 +117,7 @@ def test_a_syn_that_waits_for_our_listener_does_not_reach_its_successor(family: 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_client_port_is_served_again_while_our_socket_waits(family: str) -> None:
+def test_105_a_client_port_is_served_again_while_our_socket_waits(family: str) -> None:
     """Our accepted socket closed first, so it is in TIME_WAIT when the client's next connection has the same ports.
 
     Holds on the rules of before as well: such a socket has no mark to look at, and is no other user's.
@@ -155,7 +155,9 @@ AFTER_NAT = [("filter", -6)]
 
 @pytest.mark.parametrize(("kind", "priority"), BEFORE_OURS + AFTER_NAT)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_table_that_restores_marks_does_not_make_us_capture_ourselves(family: str, kind: str, priority: int) -> None:
+def test_111_a_table_that_restores_marks_does_not_make_us_capture_ourselves(
+    family: str, kind: str, priority: int
+) -> None:
     """Rules of before: our dialled connection is redirected to our own listener, which dials, and so on; or refused."""
     with scene(INGRESS) as built:
         built.table(foreign("output", priority, "meta mark set ct mark", kind))
@@ -173,7 +175,9 @@ OUR_MARK, OUR_MARK_KEPT = f"meta mark set {MARK}", f"ct mark set {MARK} meta mar
     [(-199, OUR_MARK), (-150, OUR_MARK), (-106, OUR_MARK), (-150, OUR_MARK_KEPT), (-6, OUR_MARK_KEPT)],
 )
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_table_that_gives_our_mark_does_not_exempt_an_application(family: str, priority: int, statement: str) -> None:
+def test_111_a_table_that_gives_our_mark_does_not_exempt_an_application(
+    family: str, priority: int, statement: str
+) -> None:
     """Rules of before: an older connection goes on, and with a mark from before our redirect new ones leave as well."""
     with scene(INGRESS) as built, wire(built) as cable:
         built.table(foreign("output", priority, statement))
@@ -188,7 +192,7 @@ def test_a_table_that_gives_our_mark_does_not_exempt_an_application(family: str,
 
 @pytest.mark.parametrize("hook", ["prerouting", "input"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_table_that_gives_our_mark_lets_nobody_reach_a_service(family: str, hook: str) -> None:
+def test_111_a_table_that_gives_our_mark_lets_nobody_reach_a_service(family: str, hook: str) -> None:
     """On an egress. Rules of before: marks of input let older connections go on, those of prerouting new ones too."""
     with scene(EGRESS) as built:
         built.table(foreign(hook, -150, OUR_MARK_KEPT))

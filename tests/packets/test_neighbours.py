@@ -54,7 +54,7 @@ def become_anycast(built: Scene, prefix: str, how: str) -> None:
     ("fd78::8", "fd78::8/125", "static"),
     ("10.78.0.2", "10.78.0.2", "static"),
 ])  # fmt: skip
-def test_an_anycast_destination_is_captured(
+def test_101_an_anycast_destination_is_captured(
     backend: str, dst: list[Destination], address: str, prefix: str, how: str
 ) -> None:
     """Rules of before: ``passed 8080`` and the words on the wire: the exemption named anycast."""
@@ -71,7 +71,7 @@ def test_an_anycast_destination_is_captured(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("speaks", ["service", "client"])
-def test_answers_to_an_anycast_client_of_an_egress_do_not_leave(backend: str, speaks: str) -> None:
+def test_101_answers_to_an_anycast_client_of_an_egress_do_not_leave(backend: str, speaks: str) -> None:
     """A connection older than the rules. Rules of before: what the service says arrives, in plaintext."""
     with scene(EGRESS, backend) as built, wire(built) as cable:
         built.peer.run("ip", "addr", "add", f"{ANYCAST}/128", "dev", "eth0", "nodad")
@@ -101,7 +101,9 @@ BY_NETWORK = config(entry("ingress", 0, [{"host": "10.77.0.0/24"}, {"host": "fd7
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("flags", [(SYN,), (SYN, ACK, ACK), (SYN, SYN | ACK, ACK)], ids=["syn", "ack", "syn_ack"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_spoofed_syn_does_not_release_an_older_connection(family: str, flags: Sequence[int], backend: str) -> None:
+def test_102_a_spoofed_syn_does_not_release_an_older_connection(
+    family: str, flags: Sequence[int], backend: str
+) -> None:
     """Rules of before: connection tracking takes the application's packets for replies, and they leave."""
     with (
         scene(BY_NETWORK, backend) as built,
@@ -122,7 +124,7 @@ SILENT = "table inet silent { chain output { type filter hook output priority 0;
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_spoofed_syn_does_not_release_a_pooled_connection(family: str, backend: str) -> None:
+def test_102_a_spoofed_syn_does_not_release_a_pooled_connection(family: str, backend: str) -> None:
     """It was captured, the runtime was killed, connection tracking has forgotten it, and the application writes again.
 
     Rules of before: what it writes is a reply to the spoofed SYN, and is on the wire.
@@ -148,7 +150,7 @@ def test_a_spoofed_syn_does_not_release_a_pooled_connection(family: str, backend
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("first", ["client", "service"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_who_comes_in_from_a_captured_network_is_served(family: str, first: str, backend: str) -> None:
+def test_102_who_comes_in_from_a_captured_network_is_served(family: str, first: str, backend: str) -> None:
     """Holds on the rules of before as well: what a repair of the replies must not break, data in both directions."""
     with scene(BY_NETWORK, backend) as built:
         built.load()
@@ -168,7 +170,7 @@ def test_who_comes_in_from_a_captured_network_is_served(family: str, first: str,
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("routed", [False, True], ids=["", "route_localnet"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_frames_for_loopback_are_not_captured(family: str, routed: bool, backend: str) -> None:
+def test_103_frames_for_loopback_are_not_captured(family: str, routed: bool, backend: str) -> None:
     """Rules of before: 127.0.0.1 becomes an address of the link before the kernel's martian check, and is answered.
 
     For ::1 the kernel drops the frame ahead of every hook (ip6_rcv_core of net/ipv6/ip6_input.c).
@@ -199,7 +201,7 @@ TCP_FASTOPEN_NO_COOKIE = 34  # linux/tcp.h
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("target", ["captured", "loopback", "loopback_elsewhere"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_nothing_for_loopback_leaves_by_a_device(family: str, target: str, backend: str) -> None:
+def test_104_nothing_for_loopback_leaves_by_a_device(family: str, target: str, backend: str) -> None:
     """A socket bound to a device, with data in its SYN. Rules of before: the data is on the wire."""
     address, port = PEER[family] if target == "captured" else LOOPBACK[family], 22 if "else" in target else 8080
     with scene(config(entry("ingress", 0, BY_PORT)), backend) as built, wire(built) as cable:

@@ -124,7 +124,7 @@ TO_HOSTS = config(entry("ingress", 0, [{"host": "10.77.0.2", "port": 8080}, {"ho
 @pytest.mark.parametrize("table", ["", MASQUERADE], ids=["routed", "masqueraded"])
 @pytest.mark.parametrize("document", [INGRESS, TO_HOSTS], ids=["by_port", "by_host"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_forwarded_to_a_captured_destination_is_refused(
+def test_109_what_is_forwarded_to_a_captured_destination_is_refused(
     family: str, document: Config, table: str, backend: str
 ) -> None:
     """Rules of before: it passes in plaintext, TCP and UDP alike, while the host's own is captured."""
@@ -141,7 +141,7 @@ def test_what_is_forwarded_to_a_captured_destination_is_refused(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_what_is_forwarded_passes_if_the_document_says_so(family: str, backend: str) -> None:
+def test_109_what_is_forwarded_passes_if_the_document_says_so(family: str, backend: str) -> None:
     """What the host forwards and its own UDP are two questions, and its own TCP is captured in any case."""
     document = config(entry("ingress", 0, [{"port": 8080}], **BYPASS_FORWARDED))
     with scene(document, backend) as built, guest_of(built) as guest:
@@ -156,7 +156,7 @@ def test_what_is_forwarded_passes_if_the_document_says_so(family: str, backend: 
 @pytest.mark.parametrize("before", ["untracked", "masqueraded", "spoofed"])
 @pytest.mark.parametrize("first", ["client", "service"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_an_older_forwarded_connection_does_not_go_on(family: str, first: str, before: str, backend: str) -> None:
+def test_109_an_older_forwarded_connection_does_not_go_on(family: str, first: str, before: str, backend: str) -> None:
     """Rules of before: it does, whoever speaks first. ``spoofed``: after a SYN in the name of the service."""
     with scene(INGRESS, backend) as built, guest_of(built) as guest, wire(built) as left:
         built.table(MASQUERADE if before == "masqueraded" else "")
@@ -180,7 +180,7 @@ def test_an_older_forwarded_connection_does_not_go_on(family: str, first: str, b
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("document", [EGRESS, EVERYTHING, TO_NETWORK], ids=["egress", "everything", "to_network"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_published_port_of_a_container_is_served(family: str, document: Config, backend: str) -> None:
+def test_109_the_published_port_of_a_container_is_served(family: str, document: Config, backend: str) -> None:
     """Another table's DNAT at -100, for a guest whose own port is a captured one; answers go to a captured network.
 
     Holds on the rules of before as well: what a guard on the forward hook must not break.
@@ -203,7 +203,7 @@ def test_the_published_port_of_a_container_is_served(family: str, document: Conf
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("document", [INGRESS, TO_HOSTS], ids=["by_port", "by_host"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_udp_to_a_captured_destination_is_refused(family: str, document: Config, backend: str) -> None:
+def test_110_udp_to_a_captured_destination_is_refused(family: str, document: Config, backend: str) -> None:
     """So that HTTP/3 falls back to TCP. Rules of before: it passes in plaintext."""
     with scene(document, backend) as built, wire(built) as left:
         built.load()
@@ -231,7 +231,7 @@ def test_a_capture_of_everything_spares_dns_and_answers(family: str, backend: st
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_udp_that_arrives_at_a_captured_port_is_refused(family: str, backend: str) -> None:
+def test_110_udp_that_arrives_at_a_captured_port_is_refused(family: str, backend: str) -> None:
     """On an egress. Rules of before: it reaches a service that is to be reached by attested peers alone."""
     with scene(EGRESS, backend) as built:
         built.load()
@@ -256,7 +256,7 @@ def test_an_egress_of_every_port_hears_the_answers_to_its_host(family: str, back
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("role", ["ingress", "egress"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_udp_passes_if_the_document_says_so(family: str, role: Role, backend: str) -> None:
+def test_110_udp_passes_if_the_document_says_so(family: str, role: Role, backend: str) -> None:
     """What is forwarded stays refused: it is another question, and TCP is captured in any case."""
     with scene(config(entry(role, 0, [{"port": 8080}], **BYPASS_UDP)), backend) as built, guest_of(built) as guest:
         built.load()

@@ -23,7 +23,6 @@ from tng_compiler.rules.tree import (
     Reset,
     Return,
     Rule,
-    SocketMark,
     States,
     Status,
     TcpFlags,
@@ -55,7 +54,7 @@ def withhold(entry: Interception) -> str:
 
 def requests(entry: Interception, plan: Plan) -> Chain:
     """Return the chain for requests: what this host sends or forwards to them, or what arrives for them."""
-    spared = _of_ingress(entry, plan) if entry.role == "ingress" else _of_egress(plan)
+    spared = _of_ingress(entry, plan) if entry.role == "ingress" else _of_egress()
     rules = [*NO_PAYLOAD, *spared, Rule((_TCP,), Reset(), entry.pointer, names.rejected(entry))]
     if entry.udp == "reject":
         rules.append(Rule((_UDP,), Unreachable(), entry.pointer, names.rejected(entry)))
@@ -94,9 +93,8 @@ def _of_ingress(entry: Interception, plan: Plan) -> list[Rule]:
     return rules
 
 
-def _of_egress(plan: Plan) -> list[Rule]:
+def _of_egress() -> list[Rule]:
     return [
         Rule((Direction("reply"),), Return(), "answers of a connection that this host opened"),
         Rule((OverLoopback("came"),), Return(), "sent by this host to itself"),
-        Rule((SocketMark("receiver", plan.marks),), Return(), "for own sockets of the runtime"),
     ]
