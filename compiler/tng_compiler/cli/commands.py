@@ -14,6 +14,9 @@ from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import Backend, Outcome, compile_bytes
 
 
+BEYOND = "no document shows, and no rule sees: nat chains of other tables before priority -105 (docs/security.md)"
+
+
 def run_check(arguments: Sequence[str], format_: Format, *, strict: bool, emit: str = "nft") -> Exit:
     """Report on standard output, which is this command's result."""
     outcomes = _compile(arguments, emit, strict=strict)
@@ -21,6 +24,7 @@ def run_check(arguments: Sequence[str], format_: Format, *, strict: bool, emit: 
     if all(outcome.plan for outcome in outcomes):
         if format_ is Format.TEXT:
             print(f"ok: {len(outcomes)} document{'s' * (len(outcomes) != 1)}")
+            print(BEYOND)
         return Exit.CLEAN
     return Exit.FINDINGS
 
