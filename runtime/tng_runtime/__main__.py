@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _report(error, debug=options.log_level == "debug")
+    finally:
+        log.close()
     return 0
 
 
@@ -49,11 +51,11 @@ def _report(error: BaseException, *, debug: bool) -> int:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, HostError):
-        print(f"tng-runtime: {error.message}\n  help: {error.hint}", file=sys.stderr)  # noqa: T201 - its last word
+        log.last_word(f"tng-runtime: {error.message}\n  help: {error.hint}")
         return error.exit_code
     log.error("bug", error=repr(error), advice="please report it; captured traffic stays refused until `tng down`")
     if debug:
-        traceback.print_exception(error)
+        log.last_word("".join(traceback.format_exception(error)).rstrip())
     return 2
 
 

@@ -23,6 +23,7 @@ from anyio.abc import TaskGroup
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor, connection_limit
 from tng_runtime.errors import HostError
+from tng_runtime.events import Counts, Events
 from tng_runtime.kernel import cgroups, instance, ipsets, nftables, trusted
 from tng_runtime.kernel.instance import down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
@@ -32,7 +33,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, stop_listen
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, Verify, load_bundle
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
-from tng_runtime.relay.session import Counts, Sessions
+from tng_runtime.relay.session import Sessions
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.handshake import Door
 from tng_runtime.tunnel.identity import Identity, attested_identity, throwaway_identity
@@ -83,6 +84,7 @@ def run(directory: Path, options: Options) -> None:
 
 
 async def _run(bundle: Bundle, options: Options) -> None:
+    log.hand_over()
     stop, hurry = anyio.Event(), anyio.Event()
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ExitStack() as resources:
         async with anyio.create_task_group() as background:
@@ -128,9 +130,11 @@ async def _relay(course: _Course, trusts: list[_Trust], bound: dict[str, list[so
         course.background.start_soon(trust.identity.run)
     poller = Poller()
     course.resources.callback(poller.close)
+    events = Events(course.counts)
+    course.resources.callback(events.close)
     async with anyio.create_task_group() as connections:
         acceptor = Acceptor(connection_limit())
-        handlers = _handlers(trusts, poller, course.counts, acceptor, connections)
+        handlers = _handlers(trusts, poller, events, acceptor, connections)
         acceptor.start((sock, handlers[pointer]) for pointer, sockets in bound.items() for sock in sockets)
         for trust in trusts:
             course.background.start_soon(_bind_late, course, trust.entry, bound, acceptor, handlers)
@@ -208,13 +212,13 @@ def _open(rules: Rules, bound: dict[str, list[socket.socket]]) -> None:
 
 
 def _handlers(
-    trusts: list[_Trust], poller: Poller, counts: Counts, acceptor: Acceptor, connections: TaskGroup
+    trusts: list[_Trust], poller: Poller, events: Events, acceptor: Acceptor, connections: TaskGroup
 ) -> dict[str, Callable[[socket.socket], None]]:
     relay, own = Relay(poller), OwnConnections()
 
     def handler(trust: _Trust) -> Callable[[socket.socket], None]:
         door = Door("client" if trust.entry.role == "ingress" else "server", trust.identity, trust.verifier, poller)
-        sessions = Sessions(trust.entry, door, relay, poller, counts, own)
+        sessions = Sessions(trust.entry, door, relay, poller, events, own)
 
         async def serve_one(captured: socket.socket) -> None:
             try:

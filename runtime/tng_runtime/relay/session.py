@@ -6,13 +6,11 @@ import contextlib
 import errno
 import os
 import socket
-from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import anyio
 
-from tng_runtime import log
+from tng_runtime import events
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
 from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, LinkCode, Refused
@@ -30,26 +28,17 @@ DIAL_SECONDS = 10.0
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened so far; ``refused`` per code, ``left``: clients that were gone before their turn."""
-
-    relayed: int = 0
-    left: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-
-
 class Sessions:
     """The connections of one entry; ``own`` is that of all entries."""
 
     def __init__(
-        self, entry: Entry, door: Door, relay: Relay, poller: Poller, counts: Counts, own: OwnConnections
+        self, entry: Entry, door: Door, relay: Relay, poller: Poller, told: events.Events, own: OwnConnections
     ) -> None:
         self._entry = entry
         self._door = door
         self._relay = relay
         self._poller = poller
-        self._counts = counts
+        self._tell = told.tell
         self._own = own
 
     async def serve(self, captured: socket.socket) -> None:
@@ -59,22 +48,13 @@ class Sessions:
             report = await session.run()
             if report.ending is Event.TLS_FLOODED:
                 raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
-            self._counts.relayed += 1
-            session.log_end(report)
+            self._tell(session.closed(report))
         except ClientLeftError:
-            self._counts.left += 1
-            log.debug("left", **session.who)
+            self._tell(events.Left(session.who))
         except Refused as refused:
-            self._counts.refused[str(refused.code)] += 1
-            log.warning(
-                "refused",
-                code=refused.code,
-                detail=refused.detail,
-                advice=refused.code.action,
-                **session.who,
-            )
+            self._tell(events.Refusal(session.who, refused.code, refused.detail))
         except Exception as error:
-            log.error("bug", error=f"{type(error).__name__}: {error}", advice="please report it", **session.who)
+            self._tell(events.Failed(session.who, f"{type(error).__name__}: {error}"))
         finally:
             session.close()
 
@@ -103,9 +83,11 @@ class _Session:
         self._stream: AttestedStream | None = None
 
     @property
-    def who(self) -> dict[str, object]:
-        """Which connection, for log lines."""
-        return {"entry": self._entry.pointer, "client": self._peer, "destination": self._destination}
+    def who(self) -> events.Who:
+        """Which connection, and whose doing it is."""
+        destination = None if self._destination is None else str(self._destination)
+        source = self._peer if self._entry.role == "egress" else destination
+        return events.Who(self._entry.pointer, self._peer, destination, (source or "").rpartition(":")[0])
 
     async def run(self) -> Report:
         """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
@@ -179,19 +161,18 @@ class _Session:
             why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
             raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
 
-    def log_end(self, report: Report) -> None:
-        """The line of a connection that was relayed."""
+    def closed(self, report: Report) -> events.Closed:
+        """The end of a connection that was relayed."""
         assert self._stream is not None
         verdict = self._stream.verdict
-        log.info(
-            "closed",
-            **self.who,
-            ending=report.ending.name.lower(),
-            to_tls=report.to_tls,
-            to_plain=report.to_plain,
-            group=self._stream.group,
-            cipher=self._stream.cipher,
-            verified="no" if verdict is None else ",".join(verdict.policy_ids),
+        return events.Closed(
+            self.who,
+            report.ending.name.lower(),
+            report.to_tls,
+            report.to_plain,
+            self._stream.group,
+            self._stream.cipher,
+            None if verdict is None else tuple(verdict.policy_ids),
         )
 
     def close(self) -> None:

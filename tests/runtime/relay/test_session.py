@@ -17,13 +17,14 @@ import pytest
 from runtime.relay.peers import tcp_pair, wait_until
 from tng_demo.lab import Host, Lab
 from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.events import Counts, Events
 from tng_runtime.kernel import nftables, sockets
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import ClientLeftError, Destination
 from tng_runtime.manifest import Entry, Family, Role
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
-from tng_runtime.relay.session import Counts, Sessions, _Session
+from tng_runtime.relay.session import Sessions, _Session
 from tng_runtime.tunnel.handshake import Door
 from tng_runtime.tunnel.identity import throwaway_identity
 
@@ -64,7 +65,7 @@ async def entrance(role: Role) -> AsyncIterator[Entrance]:
     await identity.start()
     door = Door("client" if role == "ingress" else "server", identity, None, poller)
     try:
-        yield Entrance(entry, Sessions(entry, door, Relay(poller), poller, counts, own), poller, counts, own)
+        yield Entrance(entry, Sessions(entry, door, Relay(poller), poller, Events(counts), own), poller, counts, own)
     finally:
         poller.close()
 

@@ -1,0 +1,103 @@
+"""Strangers that cost (121 to 126): whatever they do, honest peers are served meanwhile."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from runtime.test_app import PORT, RUNTIME, Tunnel, ends
+
+pytestmark = pytest.mark.netns
+
+__all__ = ["ends"]
+
+PATIENCE = 60.0
+
+
+class Reader:
+    """Standard error of a process as a pipe, of which is read only when somebody asks."""
+
+    def __init__(self) -> None:
+        self.descriptor, self.end = os.pipe()
+        fcntl.fcntl(self.end, fcntl.F_SETPIPE_SZ, 4096)
+        self.got = ""
+
+    def read(self, until: str) -> str:
+        """All up to now, once ``until`` is in it."""
+        while until not in self.got:
+            data = os.read(self.descriptor, 1 << 16)
+            assert data, f"no {until!r} before the end:\n{self.got}"
+            self.got += data.decode()
+        return self.got
+
+    def stall(self) -> None:
+        """Fill the pipe: whoever writes now would wait."""
+        # The open file is ours and the program's: it is made non-blocking on a copy of its own.
+        filler = os.open(f"/proc/self/fd/{self.end}", os.O_WRONLY | os.O_NONBLOCK)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(filler, b"\n" * 4096)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(filler, b"\n")
+        os.close(filler)
+
+
+@contextlib.contextmanager
+def watched(ends: Tunnel) -> Iterator[tuple[subprocess.Popen[bytes], Reader]]:
+    """The egress, serving, with a reader of its log that stalls."""
+    reader = Reader()
+    argv = ends.lab["server"].command(RUNTIME, "run", str(ends.server))
+    with subprocess.Popen(argv, stderr=reader.end, stdin=subprocess.DEVNULL) as process:
+        try:
+            reader.read("event=serving")
+            reader.stall()
+            yield process, reader
+        finally:
+            process.kill()
+    os.close(reader.descriptor)
+
+
+def plaintext(ends: Tunnel) -> None:
+    """A stranger that is refused."""
+    with ends.lab["client"].inside():
+        sock = socket.socket()
+    # It carries the mark of the ingress, whose rules let it pass.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 565)
+    sock.settimeout(PATIENCE)
+    with sock, contextlib.suppress(ConnectionError):
+        sock.connect((ends.lab["server"].ipv4, PORT))
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        while sock.recv(4096):
+            pass
+
+
+def test_124_a_reader_of_the_log_that_stalls_stops_nobody(ends: Tunnel) -> None:
+    """400 refusals, an honest peer in less than 3 s, and in the end nothing was lost."""
+    with watched(ends) as (process, reader):
+        ends.start("client")
+        for _ in range(400):
+            plaintext(ends)
+        began = time.monotonic()
+        near, far = ends.connect()
+        assert time.monotonic() - began < 3
+        near.close()
+        far.close()
+        process.terminate()
+        ending = threading.Thread(target=process.wait, daemon=True)
+        ending.start()
+        said = reader.read("event=stopped")
+        ending.join(PATIENCE)
+        assert "refused.TLS-PLAINTEXT=400" in reader.read("\n")
+        lines = [line for line in said.splitlines() if "event=refused" in line]
+        times = [int(line.partition("times=")[2].split()[0]) if "times=" in line else 1 for line in lines]
+        assert sum(times) == 400
+        assert "log_lines_dropped" not in said
