@@ -93,6 +93,7 @@ LINES = {
     88: "entries of different trust, many starts",
     112: "an answer long after the client's half-close",
     114: "a signer below the pin that is none by its usages",
+    121: "TCP and silence where every handshake costs a quote",
     124: "a reader of the log that stalls",
 }
 

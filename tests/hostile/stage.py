@@ -91,19 +91,21 @@ class Log:
         self.lines += [json.loads(line) for line in complete.splitlines() if line.startswith(b"{")]
         return self.lines
 
-    def wait(self, wanted: Callable[[dict[str, Any]], bool], deadline: float = PATIENCE) -> dict[str, Any]:
-        """The newest line that is wanted, awaited."""
+    def wait(
+        self, wanted: Callable[[dict[str, Any]], bool], deadline: float = PATIENCE, since: int = 0
+    ) -> dict[str, Any]:
+        """The newest line that is wanted, awaited; ``since``: not one of the first so many."""
         end = time.monotonic() + deadline
         with changes_of(self.path) as changes:
             while True:
-                found: dict[str, Any] | None = next((line for line in reversed(self.read()) if wanted(line)), None)
+                found: dict[str, Any] | None = next(filter(wanted, reversed(self.read()[since:])), None)
                 if found is not None:
                     return found
                 assert changes.wait(end), f"not in the log within {deadline} s: {self.lines[-5:]}"
 
-    def refusal(self, client: str, deadline: float = PATIENCE) -> dict[str, Any]:
-        """The refusal of the connection that came from ``client`` (address:port)."""
-        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), deadline)
+    def refusal(self, client: str, since: int) -> dict[str, Any]:
+        """The refusal of the connection that came from ``client`` (address:port), which may have been used before."""
+        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), since=since)
 
 
 @dataclass
@@ -153,6 +155,7 @@ class Stage:
 
         Behind an ingress the application sends 100 KB at once; to an egress the hostile client does.
         """
+        since = len(self.log.read())
         with contextlib.ExitStack() as stack:
             app = stack.enter_context(self.connect(port))
             client = _text(app.getsockname())
@@ -177,7 +180,7 @@ class Stage:
                 pass
             # An error is told once: an application that was told in send reads an end afterwards.
             reset = reset or (_ends_with_reset(app) if self.side == "ingress" else _ends(app))
-            return Outcome(client, len(got), alert, reset)
+            return Outcome(client, len(got), alert, reset, since)
 
     def open(self, port: int, shown: Shown) -> Held:
         """An honest connection, proved by a round trip."""
@@ -198,7 +201,7 @@ class Stage:
 
     def refused(self, outcome: Outcome, *codes: str) -> dict[str, Any]:
         """Assert that it was refused with one of the codes, and that nothing got through in the meantime."""
-        line = self.log.refusal(outcome.client)
+        line = self.log.refusal(outcome.client, outcome.since)
         CODES_SEEN.append(str(line.get("code")))
         assert line.get("code") in codes, line
         assert outcome.application_bytes == 0
@@ -242,12 +245,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One hostile connection as its ends saw it; ``client`` names it in the log."""
+    """One hostile connection as its ends saw it; ``client`` names it in the log, after ``since`` lines."""
 
     client: str
     application_bytes: int
     alert: int | None
     reset: bool
+    since: int
 
 
 @dataclass(frozen=True, slots=True)

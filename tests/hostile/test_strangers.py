@@ -10,9 +10,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from hostile import stage as stages
+from hostile.stage import FRESH
 from runtime.test_app import PORT, RUNTIME, Tunnel, ends
 
 pytestmark = pytest.mark.netns
@@ -20,6 +23,22 @@ pytestmark = pytest.mark.netns
 __all__ = ["ends"]
 
 PATIENCE = 60.0
+
+
+def test_121_silence_costs_no_quote(tmp_path: Path) -> None:
+    """400 strangers connect to an entry with ``refresh_interval`` 0; an honest peer is served in 3 s."""
+    with stages.stage("egress", tmp_path, ports=[FRESH]) as stage, contextlib.ExitStack() as silent:
+        started = len(stage.agent.calls)
+        stage.open(FRESH, stages.honest()).close()
+        asked = len(stage.agent.calls)
+        for _ in range(400):
+            silent.enter_context(stage.connect(FRESH))
+        stages.until(lambda: stage.descriptors() > 400, "they were not accepted")
+        began = time.monotonic()
+        held = stage.open(FRESH, stages.honest())
+        assert time.monotonic() - began < 3
+        held.close()
+        assert len(stage.agent.calls) == asked + (asked - started)
 
 
 class Reader:

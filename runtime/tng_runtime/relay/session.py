@@ -20,7 +20,7 @@ from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
-from tng_runtime.tunnel.handshake import AttestedStream, Door, Handshaken
+from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
 
 DIAL_SECONDS = 10.0
 # What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
@@ -91,6 +91,7 @@ class _Session:
 
     async def run(self) -> Report:
         """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
+        end = self._poller.time() + VERDICT_SECONDS
         if self._peer is None:
             raise ClientLeftError
         self._destination = original_destination(self._captured)
@@ -105,10 +106,10 @@ class _Session:
                     await self._dial(self._destination)
                     action = self._life.on(Event.CONNECTED)
                 case Action.HANDSHAKE:
-                    shaken = await self._door.handshake(self._tls_side())
+                    shaken = await self._door.handshake(self._tls_side(), end)
                     action = self._life.on(Event.HANDSHAKEN)
                 case Action.VERIFY if shaken is not None:
-                    self._stream = await self._door.verify(shaken)
+                    self._stream = await self._door.verify(shaken, end)
                     action = self._life.on(Event.VERIFIED)
                 case _:
                     raise AssertionError(f"{action} before the relay")

@@ -116,9 +116,14 @@ class Identity:
             raise Refused(Code.SELF_EXPIRED, f"no valid certificate of our own; last failure: {self._state.refusal}")
         return found
 
+    @property
+    def made_anew(self) -> bool:
+        """Whether every handshake gets a certificate of its own, which takes time to make."""
+        return self._interval == 0
+
     async def for_handshake(self) -> Credentials:
         """``current``, or with ``refresh_interval`` 0 a certificate made for this handshake; raises ``Refused``."""
-        if self._interval != 0:
+        if not self.made_anew:
             return self.current()
         async with self._collecting:
             made = await self._source(self._now())
