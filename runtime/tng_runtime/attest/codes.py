@@ -79,7 +79,7 @@ class Code(ExplainedCode):
     )
     EVIDENCE_ADDITIONAL = (
         "RA-EVIDENCE-ADDITIONAL",
-        "The additional evidence is not a JSON object of evidence by TEE.",
+        "The additional evidence is not a JSON object of evidence by TEE, or of more than 16 TEEs.",
         "Look at the peer's attestation agent and its device attesters.",
     )
     RUNTIME_DATA_FORM = (
