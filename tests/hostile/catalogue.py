@@ -94,6 +94,7 @@ LINES = {
     112: "an answer long after the client's half-close",
     114: "a signer below the pin that is none by its usages",
     121: "TCP and silence where every handshake costs a quote",
+    122: "many unattested peers at a service that takes its time",
     123: "additional evidence of more TEEs than there are",
     124: "a reader of the log that stalls",
 }

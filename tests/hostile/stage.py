@@ -130,12 +130,12 @@ class Stage:
 
     # --- one connection ---
 
-    def connect(self, port: int) -> socket.socket:
-        """A connection of a program on the client to the server's port."""
+    def connect(self, port: int, source: str | None = None) -> socket.socket:
+        """A connection of a program on the client (from its address ``source``) to the server's port."""
         with self.lab["client"].inside():
             sock = socket.socket()
         sock.settimeout(PATIENCE)
-        sock.bind((self.lab["client"].ipv4, 0))
+        sock.bind((source or self.lab["client"].ipv4, 0))
         # Who is refused at once may see the reset in connect(2) already.
         with contextlib.suppress(ConnectionResetError):
             sock.connect((self.lab["server"].ipv4, port))
@@ -182,9 +182,9 @@ class Stage:
             reset = reset or (_ends_with_reset(app) if self.side == "ingress" else _ends(app))
             return Outcome(client, len(got), alert, reset, since)
 
-    def open(self, port: int, shown: Shown) -> Held:
+    def open(self, port: int, shown: Shown, source: str | None = None) -> Held:
         """An honest connection, proved by a round trip."""
-        app = self.connect(port)
+        app = self.connect(port, source)
         client = _text(app.getsockname())
         if self.side == "ingress":
             peer = self.accept(port)

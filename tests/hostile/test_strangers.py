@@ -10,13 +10,19 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from hostile import service as services
 from hostile import stage as stages
-from hostile.stage import FRESH
+from hostile import tls13
+from hostile.stage import BACKGROUND, FRESH
+from hostile.tls13 import Ended, Shown
+from runtime.attest import makers
 from runtime.test_app import PORT, RUNTIME, Tunnel, ends
+from tng_runtime.attest import cbor
 
 pytestmark = pytest.mark.netns
 
@@ -39,6 +45,45 @@ def test_121_silence_costs_no_quote(tmp_path: Path) -> None:
         assert time.monotonic() - began < 3
         held.close()
         assert len(stage.agent.calls) == asked + (asked - started)
+
+
+def stranger(stage: stages.Stage, shown: Shown) -> socket.socket:
+    """The connection of a peer that nobody knows, after its handshake."""
+    sock = stage.connect(BACKGROUND)
+    with contextlib.suppress(Ended, OSError):
+        tls13.client(sock, shown)
+    return sock
+
+
+def test_122_unattested_peers_wait_for_each_other(tmp_path: Path) -> None:
+    """300 from one address where the service needs 1 s: one from another is verified in 5 s, a known one at once."""
+    with stages.stage("egress", tmp_path, ports=[BACKGROUND]) as stage, contextlib.ExitStack() as strangers:
+        known = stages.honest()
+        stage.open(BACKGROUND, known).close()
+        other = "10.77.0.99"
+        stage.lab["client"].run("ip", "addr", "add", f"{other}/32", "dev", "lo")
+        stage.lab["server"].run("ip", "route", "add", f"{other}/32", "via", stage.lab["client"].ipv4)
+
+        def slow() -> Iterator[bytes]:
+            stage.service.ended.wait(1.0)
+            yield from services.text(stages.honest_token())()
+
+        stage.service.attestation = slow
+        # The service's word is about another key: they are refused in the end.
+        key = makers.ec_key("other")
+        value = makers.evidence_value(cbor.text_map(makers.honest_fields(key)))
+        shown = [Shown([makers.peer_certificate(value, key)], key) for _ in range(300)]
+        with ThreadPoolExecutor(4) as threads:
+            for sock in threads.map(lambda one: stranger(stage, one), shown):
+                strangers.enter_context(sock)
+        stages.until(lambda: stage.descriptors() > 100, "they were not accepted")
+        began = time.monotonic()
+        stage.open(BACKGROUND, known).close()
+        assert time.monotonic() - began < 1
+        began = time.monotonic()
+        stage.open(BACKGROUND, stages.honest(), source=other).close()
+        assert time.monotonic() - began < 5
+        assert any(line.get("code") == "RA-SERVICE-BUSY" for line in stage.log.read())
 
 
 class Reader:

@@ -102,6 +102,11 @@ class Code(ExplainedCode):
         "The attestation service could not be reached.",
         "Look at `as_addr`, at the route to it and at the service itself.",
     )
+    SERVICE_BUSY = (
+        "RA-SERVICE-BUSY",
+        "More peers that are not known yet wait for the attestation service than are let wait.",
+        "Look at who connects that often, or at why the service takes so long.",
+    )
     SERVICE_DEADLINE = (
         "RA-SERVICE-DEADLINE",
         "The attestation service did not answer in time.",
@@ -221,6 +226,11 @@ class Code(ExplainedCode):
         "RA-AGENT-UNREACHABLE",
         "The attestation agent's socket could not be reached.",
         "Start the attestation agent; compare `aa_addr` with the path of its socket.",
+    )
+    AGENT_BUSY = (
+        "RA-AGENT-BUSY",
+        "More handshakes that want evidence of their own wait for the attestation agent than are let wait.",
+        "Look at who connects that often, or give `refresh_interval` a value above 0.",
     )
     AGENT_DEADLINE = (
         "RA-AGENT-DEADLINE",

@@ -21,6 +21,7 @@ from tng_runtime.manifest import Entry
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
+from tng_runtime.tunnel.turns import network_of
 
 DIAL_SECONDS = 10.0
 # What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
@@ -106,10 +107,10 @@ class _Session:
                     await self._dial(self._destination)
                     action = self._life.on(Event.CONNECTED)
                 case Action.HANDSHAKE:
-                    shaken = await self._door.handshake(self._tls_side(), end)
+                    shaken = await self._door.handshake(self._tls_side(), network_of(self.who.source), end)
                     action = self._life.on(Event.HANDSHAKEN)
                 case Action.VERIFY if shaken is not None:
-                    self._stream = await self._door.verify(shaken, end)
+                    self._stream = await self._door.verify(shaken)
                     action = self._life.on(Event.VERIFIED)
                 case _:
                     raise AssertionError(f"{action} before the relay")

@@ -46,10 +46,15 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Handshaken:
-    """A TLS connection to a peer of whom nothing is known yet but that it holds the key of its certificate."""
+    """A TLS connection to a peer of whom nothing is known yet but that it holds the key of its certificate.
+
+    ``source`` is whose turn is used for it, ``end`` the time (the poller's) until which there must be a verdict.
+    """
 
     sock: socket.socket
     connection: SSL.Connection
+    source: str
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +87,8 @@ class Door:
         self._poller = poller
         self._contexts = Contexts(side, ask_certificate=verifier is not None)
 
-    async def handshake(self, sock: socket.socket, end: float) -> Handshaken:
-        """TLS over ``sock``, which the poller watches already, before ``end`` (the poller's clock).
+    async def handshake(self, sock: socket.socket, source: str, end: float) -> Handshaken:
+        """TLS over ``sock``, which the poller watches already, for ``source`` before ``end``: see ``Handshaken``.
 
         Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what the making of a certificate raises).
         """
@@ -97,19 +102,19 @@ class Door:
         else:
             connection.set_accept_state()
         try:
-            await self._shake(connection, sock.fileno(), end)
+            await self._shake(connection, sock.fileno(), source, end)
         except TimeoutError:
             raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
         if connection.get_alpn_proto_negotiated() != ALPN:
             raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
-        return Handshaken(sock, connection)
+        return Handshaken(sock, connection, source, end)
 
-    async def verify(self, shaken: Handshaken, end: float) -> AttestedStream:
-        """The stream, once the entry's demands on the peer are met, before ``end``; raises ``Refused`` (RA-...)."""
+    async def verify(self, shaken: Handshaken) -> AttestedStream:
+        """The stream, once the entry's demands on the peer are met; raises ``Refused`` (RA-...)."""
         verdict = None
         if self._verifier is not None:
             chain = self._chain(shaken.connection)
-            verdict = self._verifier.cached(chain) or await self._verify(self._verifier, chain, end)
+            verdict = self._verifier.cached(chain) or await self._verify(self._verifier, chain, shaken)
         return AttestedStream(
             shaken.sock,
             shaken.connection,
@@ -118,14 +123,14 @@ class Door:
             shaken.connection.get_cipher_name(),
         )
 
-    async def _verify(self, verifier: Verifier, chain: tuple[bytes, ...], end: float) -> Verdict:
+    async def _verify(self, verifier: Verifier, chain: tuple[bytes, ...], shaken: Handshaken) -> Verdict:
         try:
-            with anyio.fail_after(max(0.0, end - self._poller.time())):
-                return await verifier.verify(chain)
+            with anyio.fail_after(max(0.0, shaken.end - self._poller.time())):
+                return await verifier.verify(chain, shaken.source)
         except TimeoutError:
             raise Refused(Code.SERVICE_DEADLINE, f"no verdict {VERDICT_SECONDS:g} s after the connection") from None
 
-    async def _shake(self, connection: SSL.Connection, descriptor: int, end: float) -> None:
+    async def _shake(self, connection: SSL.Connection, descriptor: int, source: str, end: float) -> None:
         deadline = min(self._poller.time() + self._deadline, end)
         while True:
             try:
@@ -134,7 +139,7 @@ class Door:
                 await self._poller.wait(descriptor, deadline)
             except SSL.WantX509LookupError:
                 began = self._poller.time()
-                await self._make_certificate(connection, end)
+                await self._make_certificate(connection, source, end)
                 # The peer does not answer for the time that we took.
                 deadline = min(deadline + self._poller.time() - began, end)
             except AlpnMissingError:
@@ -150,10 +155,10 @@ class Door:
             else:
                 return
 
-    async def _make_certificate(self, connection: SSL.Connection, end: float) -> None:
+    async def _make_certificate(self, connection: SSL.Connection, source: str, end: float) -> None:
         try:
             with anyio.fail_after(max(0.0, end - self._poller.time())):
-                made = await self._identity.for_handshake()
+                made = await self._identity.for_handshake(source)
         except TimeoutError:
             raise Refused(Code.AGENT_DEADLINE, "our own certificate was not made in time for the handshake") from None
         openssl.show(connection, x509.load_der_x509_certificate(made.certificate_der), made.private_key)

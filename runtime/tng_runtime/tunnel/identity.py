@@ -30,6 +30,7 @@ from tng_runtime.manifest import Attest
 from tng_runtime.tunnel import credentials
 from tng_runtime.tunnel.credentials import Credentials, Source
 from tng_runtime.tunnel.service import ServiceClient
+from tng_runtime.tunnel.turns import Turns
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 LONGEST_SLEEP = 1.0
@@ -84,7 +85,7 @@ class Identity:
         self._sleep = sleep
         self._current: Credentials | None = None
         self._state = State()
-        self._collecting = anyio.Semaphore(MAX_COLLECTING)
+        self._turns = Turns(MAX_COLLECTING, Code.AGENT_BUSY)
 
     @property
     def state(self) -> State:
@@ -121,11 +122,14 @@ class Identity:
         """Whether every handshake gets a certificate of its own, which takes time to make."""
         return self._interval == 0
 
-    async def for_handshake(self) -> Credentials:
-        """``current``, or with ``refresh_interval`` 0 a certificate made for this handshake; raises ``Refused``."""
+    async def for_handshake(self, source: str) -> Credentials:
+        """``current``, or with ``refresh_interval`` 0 a certificate made for this handshake; raises ``Refused``.
+
+        ``source`` is whose turn it takes where evidence is scarce.
+        """
         if not self.made_anew:
             return self.current()
-        async with self._collecting:
+        async with self._turns.turn(source):
             made = await self._source(self._now())
         if made.not_after <= self._now():
             raise Refused(Code.SELF_EXPIRED, "the certificate made for this handshake has ended already")

@@ -81,7 +81,7 @@ async def test_our_own_two_sides_agree_on_the_hybrid_and_send_no_ticket(poller: 
     async def shake(side: Side, sock: socket.socket) -> None:
         door = await tls.our_door(poller, side)
         poller.register(sock.fileno(), lambda _: None)
-        streams.append(await door.verify(await door.handshake(sock, poller.time() + 60), poller.time() + 60))
+        streams.append(await door.verify(await door.handshake(sock, "10.0.0.1", poller.time() + 60)))
         poller.forget(sock.fileno())
 
     with tls.loopback() as (near, far):

@@ -140,7 +140,7 @@ async def meet(
         async def ours() -> None:
             poller.register(near.fileno(), lambda _: None)
             try:
-                met.shaken = await door.handshake(near, poller.time() + seconds)
+                met.shaken = await door.handshake(near, "10.0.0.1", poller.time() + seconds)
                 after(met.shaken)
             except Refused as refused:
                 met.refused = refused
