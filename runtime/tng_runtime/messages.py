@@ -9,7 +9,8 @@ arrive in the order of the messages that own them.
 
     supervisor -> nursery: Spawn                      nursery -> supervisor: Spawned, NotSpawned, Ended
     supervisor -> worker:  Listen, UseJudge, Drain    worker -> supervisor:  Ready, Failed, Tally
-    supervisor -> judge:   Attach, AgentGiven         judge -> supervisor:   Ready, Failed, AgentWanted
+    supervisor -> judge:   Attach, AgentGiven, AgentAway
+                                                      judge -> supervisor:   Ready, Failed, AgentWanted
     worker -> judge:       CertificateWanted, VerdictWanted
     judge -> worker:       Certificate, VerdictGiven, Declined
 """
@@ -48,9 +49,9 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Spawn(Message):
-    """Fork a child: ``role`` is judge or worker. Its channels: the supervisor's, and for a worker the judge's."""
+    """Fork a child: ``role`` is judge or worker. With its channel to the supervisor."""
 
-    descriptors: ClassVar[int] = 2
+    descriptors: ClassVar[int] = 1
     number: int
     role: str
 
@@ -111,16 +112,15 @@ class UseJudge(Message):
 
 @dataclass(frozen=True, slots=True)
 class Drain(Message):
-    """Accept no more, and end when no connection is left; after ``seconds`` (None: never) the rest is reset."""
+    """Accept no more, and end when no connection is left; after ``milliseconds`` (None: never) the rest is reset."""
 
-    seconds: int | None
+    milliseconds: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Tally(Message):
     """What happened in a worker since its start; ``codes`` and ``refused`` belong together."""
 
-    open: int
     relayed: int
     left: int
     codes: tuple[str, ...]
@@ -144,9 +144,16 @@ class AgentWanted(Message):
 
 @dataclass(frozen=True, slots=True)
 class AgentGiven(Message):
-    """The connected socket, or with ``error`` (an errno) not 0 any descriptor in its place."""
+    """The connected socket."""
 
     descriptors: ClassVar[int] = 1
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAway(Message):
+    """The agent could not be reached; ``error`` is an errno."""
+
     ticket: int
     error: int
 
@@ -184,7 +191,7 @@ class VerdictGiven(Message):
     """It does; the other fields are those of ``attest.token.Verdict``. It may be used again until ``kept_until``."""
 
     ticket: int
-    kept_until: datetime
+    kept_until: datetime | None
     expires_at: datetime | None
     policy_ids: tuple[str, ...]
     tee: str | None
@@ -215,6 +222,7 @@ KINDS: tuple[type[Message], ...] = (
     Attach,
     AgentWanted,
     AgentGiven,
+    AgentAway,
     CertificateWanted,
     Certificate,
     VerdictWanted,
@@ -228,7 +236,7 @@ def encode(message: Message) -> bytes:
     kind = KINDS.index(type(message))
     try:
         body = b"".join(codec.write(getattr(message, name)) for name, codec in _FIELDS[kind])
-    except (struct.error, UnicodeEncodeError) as error:
+    except struct.error as error:
         raise MessageError(f"{type(message).__name__} cannot be written: {error}") from None
     if len(body) > MAX_BODY:
         raise MessageError(f"{type(message).__name__} has {len(body)} bytes, more than {MAX_BODY}")
@@ -353,7 +361,7 @@ def _optional(some: _Codec) -> _Codec:
 _CODECS: dict[object, _Codec] = {
     int: _Codec(_INTEGER.pack, _read_integer),
     bytes: _Codec(_write_bytes, _read_bytes),
-    str: _Codec(lambda value: _write_bytes(value.encode()), _read_text),
+    str: _Codec(lambda value: _write_bytes(value.encode(errors="backslashreplace")), _read_text),
     datetime: _Codec(lambda value: _INTEGER.pack((value - _EPOCH) // _MICROSECOND), _read_time),
 }
 

@@ -93,8 +93,12 @@ def test_what_would_be_too_large_is_not_written() -> None:
         messages.encode(VerdictWanted(1, 0, (b"",) * 5000))
     with pytest.raises(MessageError):
         messages.encode(Drain(1 << 64))
-    with pytest.raises(MessageError):
-        messages.encode(Declined(1, "\ud800", ""))
+
+
+def test_text_that_is_no_text_is_written_as_what_it_looks_like() -> None:
+    """Names of files are bytes, and an error may name one."""
+    (read,) = Reader().feed(messages.encode(Declined(1, "RA-X", "/etc/\udcff.pem")))
+    assert read == Declined(1, "RA-X", r"/etc/\udcff.pem")
 
 
 def test_what_follows_the_last_field_is_refused() -> None:
@@ -105,4 +109,4 @@ def test_what_follows_the_last_field_is_refused() -> None:
 
 
 def test_a_message_is_a_value() -> None:
-    assert replace(Drain(1), seconds=2) == Drain(2)
+    assert replace(Drain(1), milliseconds=2) == Drain(2)

@@ -9,7 +9,9 @@ says so.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from OpenSSL import SSL, crypto
 
@@ -17,8 +19,7 @@ from tng_runtime.attest.token import Verdict
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.tunnel.contexts import ALPN, AlpnMissingError, Contexts, Side
-from tng_runtime.tunnel.identity import Identity
-from tng_runtime.tunnel.verifier import Verifier
+from tng_runtime.tunnel.credentials import Credentials
 
 HANDSHAKE_SECONDS = 10.0
 
@@ -35,6 +36,26 @@ _REASONS = {
     "tlsv13 alert certificate required": (LinkCode.TLS_NO_CERTIFICATE, "the peer wants a certificate that it takes"),
     "wrong version number": (LinkCode.TLS_PLAINTEXT, "the peer does not speak TLS"),
 }
+
+
+class Shows(Protocol):
+    """Who we are to a peer: ``tunnel.identity.Identity``, or a worker's copy of one."""
+
+    async def for_handshake(self) -> Credentials:
+        """The certificate for a handshake that begins now; raises ``Refused``."""
+        ...
+
+
+class Believes(Protocol):
+    """Whether a peer's certificate is believed: ``tunnel.verifier.Verifier``, or a worker's way to one."""
+
+    def cached(self, chain: Sequence[bytes]) -> Verdict | None:
+        """The verdict that is known already."""
+        ...
+
+    async def verify(self, chain: Sequence[bytes]) -> Verdict:
+        """The verdict; raises ``Refused``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +83,8 @@ class Door:
     def __init__(
         self,
         side: Side,
-        identity: Identity,
-        verifier: Verifier | None,
+        identity: Shows,
+        verifier: Believes | None,
         poller: Poller,
         *,
         deadline: float = HANDSHAKE_SECONDS,
