@@ -33,7 +33,7 @@ def _execute(options: argparse.Namespace) -> None:
         case "run":
             from tng_runtime import app
 
-            app.run(options.directory, app.Options(options.drain, options.on_exit))
+            app.run(options.directory, app.Options(options.drain, options.on_exit, options.workers, options.user))
         case "guard":
             from tng_runtime.kernel import instance, trusted
 
@@ -66,6 +66,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tng-runtime", description="Execute what `tng compile -o DIR` wrote.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -81,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         default="closed",
         help="whether the rules stay at the end and refuse what they captured, or go (closed)",
     )
+    run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
+    run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")

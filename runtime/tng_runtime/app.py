@@ -1,9 +1,11 @@
 """The runtime from a directory to its end. Read this first: ``serve`` is one call a stage.
 
-Order is safety here. The rules are there before anything is asked of anybody, and refuse what they capture until there
-are listeners, certificates and an acceptor; a start that fails leaves them. At the end connections end first, and the
-rules stay and refuse, unless the operator asked for them to go. The listeners are bound as long as the process lives,
-or until the rules have gone, so that nobody else can have their ports.
+This process, the supervisor, owns the instance: its lock, its rules, its listeners. What strangers send is read by its
+children (``serve``). Order is safety here. The rules are there before anything is asked of anybody, and refuse what
+they capture until there are listeners, certificates and workers; a start that fails leaves them. At the end connections
+end first, and the rules stay and refuse, unless the operator asked for them to go: then they go when no worker relays
+any more. The listeners are bound as long as the process lives, or until the rules have gone, so that nobody else can
+have their ports.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,37 +24,38 @@ import anyio
 from anyio.abc import TaskGroup
 
 from tng_runtime import log
-from tng_runtime.accept.acceptor import Acceptor, connection_limit
 from tng_runtime.errors import HostError
-from tng_runtime.events import Counts, Events
 from tng_runtime.kernel import cgroups, instance, ipsets, nftables, trusted
 from tng_runtime.kernel.instance import down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
-from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.rules import Rules
 from tng_runtime.kernel.sockets import listeners, missing_listeners, stop_listening
-from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, Verify, load_bundle
-from tng_runtime.relay.link import Relay
-from tng_runtime.relay.own import OwnConnections
-from tng_runtime.relay.session import Sessions
+from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
+from tng_runtime.serve import cpus, judge, privileges, spawn, worker
+from tng_runtime.serve.privileges import Unprivileged
+from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.team import Team, Total
 from tng_runtime.tunnel import openssl
-from tng_runtime.tunnel.handshake import Door
-from tng_runtime.tunnel.identity import Identity, attested_identity, throwaway_identity
-from tng_runtime.tunnel.verifier import Verifier
 
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
+
+Bound = list[list[socket.socket]]
+"""The listeners of each entry, in the order of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """``drain_seconds``: how long open connections go on after a signal, unless a second one ends them at once.
 
-    ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``).
+    ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
+    None for as many as there are processors to use. ``user``: whom they and the judge become.
     """
 
     drain_seconds: float = 10.0
     on_exit: Literal["closed", "open"] = "closed"
+    workers: int | None = None
+    user: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +68,7 @@ class _Course:
     hurry: anyio.Event
     background: TaskGroup
     resources: ExitStack
-    counts: Counts = field(default_factory=Counts)
-
-
-@dataclass(frozen=True, slots=True)
-class _Trust:
-    entry: Entry
-    identity: Identity
-    verifier: Verifier | None
+    team: Team
 
 
 def run(directory: Path, options: Options) -> None:
@@ -79,17 +76,25 @@ def run(directory: Path, options: Options) -> None:
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     nftables.require_privileges()
+    to = privileges.unprivileged(options.user)
     with instance.hold(bundle.manifest.table):
-        anyio.run(_run, bundle, options, backend_options={"use_uvloop": True})
+        nursery = spawn.start(partial(_child, bundle.manifest, to))
+        anyio.run(_run, bundle, options, nursery, backend_options={"use_uvloop": True})
 
 
-async def _run(bundle: Bundle, options: Options) -> None:
+def _child(manifest: Manifest, to: Unprivileged, role: ChildRole, sock: socket.socket) -> None:
+    (judge if role == "judge" else worker).run(manifest, to, sock)
+
+
+async def _run(bundle: Bundle, options: Options, nursery: Nursery) -> None:
     log.hand_over()
     stop, hurry = anyio.Event(), anyio.Event()
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ExitStack() as resources:
         async with anyio.create_task_group() as background:
+            team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
+            resources.callback(team.close)
             background.start_soon(_on_signals, signals, stop, hurry)
-            await serve(bundle, _Course(bundle.manifest, options, stop, hurry, background, resources))
+            await serve(bundle, _Course(bundle.manifest, options, stop, hurry, background, resources, team))
             background.cancel_scope.cancel()
 
 
@@ -101,7 +106,7 @@ async def serve(bundle: Bundle, course: _Course) -> None:
     addresses = ipsets.Follower(tables, manifest.ipsets)
     rules = Rules(bundle, lambda table: addresses.commands(table) + follower.closed_commands(table))
     course.resources.callback(rules.close)
-    bound: dict[str, list[socket.socket]] = {}
+    bound: Bound = []
     try:
         try:
             addresses.start()
@@ -113,81 +118,54 @@ async def serve(bundle: Bundle, course: _Course) -> None:
         cgroups.require_present(manifest.cgroups)
         background.start_soon(follower.run, rules.change)
         _bind(course, bound)
-        trusts = await _prove(course)
+        await _prove(course)
         if not course.stop.is_set():
-            await _relay(course, trusts, bound)
+            await _relay(course, bound)
+        if course.team.lost:
+            raise HostError("the process that forks the workers has ended", hint="start it again; its log may say why")
     except Exception as error:
         if course.options.on_exit == "open":
-            _open(rules, bound)
+            _open(course, rules, bound)
         raise _with_the_state_of_the_rules(error, manifest.table) from error
     if course.options.on_exit == "open":
-        _open(rules, bound)
+        _open(course, rules, bound)
     _say_the_end(course)
 
 
-async def _relay(course: _Course, trusts: list[_Trust], bound: dict[str, list[socket.socket]]) -> None:
-    for trust in trusts:
-        course.background.start_soon(trust.identity.run)
-    poller = Poller()
-    course.resources.callback(poller.close)
-    events = Events(course.counts)
-    course.resources.callback(events.close)
-    async with anyio.create_task_group() as connections:
-        acceptor = Acceptor(connection_limit())
-        handlers = _handlers(trusts, poller, events, acceptor, connections)
-        acceptor.start((sock, handlers[pointer]) for pointer, sockets in bound.items() for sock in sockets)
-        for trust in trusts:
-            course.background.start_soon(_bind_late, course, trust.entry, bound, acceptor, handlers)
-        warn_of_listeners(course.manifest.cgroups.services)
-        _announce(course.manifest)
-        await course.stop.wait()
-        acceptor.close()
-        log.info("draining", seconds=course.options.drain_seconds)
-        connections.cancel_scope.deadline = anyio.current_time() + course.options.drain_seconds
-        course.background.start_soon(_cancel_on, course.hurry, connections)
+async def _relay(course: _Course, bound: Bound) -> None:
+    for number, entry in enumerate(course.manifest.entries):
+        for sock in bound[number]:
+            course.team.listen(number, sock)
+        course.background.start_soon(_bind_late, course, number, entry, bound)
+    warn_of_listeners(course.manifest.cgroups.services)
+    _announce(course)
+    await course.stop.wait()
+    _listen_no_more(bound)
+    log.info("draining", seconds=course.options.drain_seconds)
+    async with anyio.create_task_group() as draining:
+        draining.start_soon(_hurry, course)
+        await course.team.drain(course.options.drain_seconds)
+        draining.cancel_scope.cancel()
 
 
-async def _prove(course: _Course) -> list[_Trust]:
-    """The first certificate of every entry, and its verifier; entries with the same demands share one."""
-    trusts: list[_Trust] = []
-    verifiers: dict[tuple[Verify, int], Verifier] = {}
+async def _prove(course: _Course) -> None:
+    """Start the children: the first certificate of every entry, and workers that have them."""
     async with anyio.create_task_group() as starting:
         starting.start_soon(_cancel_on, course.stop, starting)
-        for entry in course.manifest.entries:
-            verifier = None
-            if entry.verify is not None:
-                key = (entry.verify, entry.so_mark)
-                if key not in verifiers:
-                    verifiers[key] = Verifier(*key)
-                    await verifiers[key].start()
-                    course.background.start_soon(verifiers[key].prefetch)
-                verifier = verifiers[key]
-            if entry.attest is None:
-                identity = throwaway_identity(name=entry.pointer)
-            else:
-                identity = attested_identity(entry.attest, entry.so_mark, name=entry.pointer)
-            await identity.start()
-            trusts.append(_Trust(entry, identity, verifier))
+        await course.team.start()
         starting.cancel_scope.cancel()
-    return trusts
 
 
-def _bind(course: _Course, bound: dict[str, list[socket.socket]]) -> None:
+def _bind(course: _Course, bound: Bound) -> None:
     for entry in course.manifest.entries:
-        bound[entry.pointer] = listeners(entry)
-        for listener in bound[entry.pointer]:
+        bound.append(listeners(entry))
+        for listener in bound[-1]:
             course.resources.callback(listener.close)
 
 
-async def _bind_late(
-    course: _Course,
-    entry: Entry,
-    bound: dict[str, list[socket.socket]],
-    acceptor: Acceptor,
-    handlers: Mapping[str, Callable[[socket.socket], None]],
-) -> None:
+async def _bind_late(course: _Course, number: int, entry: Entry, bound: Bound) -> None:
     """Listen in a family that the host gets after the start, such as IPv6 with its loopback address."""
-    here = bound[entry.pointer]
+    here = bound[number]
     while len(here) < len(entry.families):
         await anyio.sleep(LATE_SECONDS)
         if course.stop.is_set():
@@ -200,38 +178,20 @@ async def _bind_late(
         for sock in late:
             course.resources.callback(sock.close)
             here.append(sock)
-            acceptor.start([(sock, handlers[entry.pointer])])
+            course.team.listen(number, sock)
             log.info("listening_late", entry=entry.pointer, address=sock.getsockname()[0])
 
 
-def _open(rules: Rules, bound: dict[str, list[socket.socket]]) -> None:
-    # What is captured from here on is refused: a connection that only waits to be accepted would outlive the rules.
-    for listener in (sock for sockets in bound.values() for sock in sockets):
+def _listen_no_more(bound: Bound) -> None:
+    for listener in (sock for sockets in bound for sock in sockets):
         stop_listening(listener)
+
+
+def _open(course: _Course, rules: Rules, bound: Bound) -> None:
+    # What is captured from here on is refused: a connection that only waits to be accepted would outlive the rules.
+    _listen_no_more(bound)
+    course.team.close()
     rules.remove()
-
-
-def _handlers(
-    trusts: list[_Trust], poller: Poller, events: Events, acceptor: Acceptor, connections: TaskGroup
-) -> dict[str, Callable[[socket.socket], None]]:
-    relay, own = Relay(poller), OwnConnections()
-
-    def handler(trust: _Trust) -> Callable[[socket.socket], None]:
-        door = Door("client" if trust.entry.role == "ingress" else "server", trust.identity, trust.verifier, poller)
-        sessions = Sessions(trust.entry, door, relay, poller, events, own)
-
-        async def serve_one(captured: socket.socket) -> None:
-            try:
-                await sessions.serve(captured)
-            finally:
-                acceptor.release()
-
-        def spawn(captured: socket.socket) -> None:
-            connections.start_soon(serve_one, captured)
-
-        return spawn
-
-    return {trust.entry.pointer: handler(trust) for trust in trusts}
 
 
 async def _on_signals(signals: AsyncIterator[signal.Signals], stop: anyio.Event, hurry: anyio.Event) -> None:
@@ -242,15 +202,27 @@ async def _on_signals(signals: AsyncIterator[signal.Signals], stop: anyio.Event,
         stop.set()
 
 
+async def _hurry(course: _Course) -> None:
+    await course.hurry.wait()
+    await course.team.drain(0)
+
+
 async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
     await event.wait()
     group.cancel_scope.cancel()
 
 
-def _announce(manifest: Manifest) -> None:
+def _announce(course: _Course) -> None:
+    manifest = course.manifest
     for entry in manifest.entries:
         log.info("capturing", entry=entry.pointer, listen_port=entry.listen_port, **_trust_words(entry))
-    log.info("serving", table=manifest.table, entries=len(manifest.entries), config=manifest.config_sha256[:12])
+    log.info(
+        "serving",
+        table=manifest.table,
+        entries=len(manifest.entries),
+        config=manifest.config_sha256[:12],
+        workers=len(course.team.workers),
+    )
     # sd_notify(3): one datagram, for units of Type=notify.
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
@@ -283,9 +255,10 @@ def _say_the_end(course: _Course) -> None:
             "meaning": "captured traffic is refused until the next start",
             "opens": down_command(course.manifest.table),
         }
-    log.info("stopped", relayed=course.counts.relayed, **_refusals(course.counts), **words)
+    total = course.team.total()
+    log.info("stopped", relayed=total.relayed, **_refusals(total), **words)
 
 
-def _refusals(counts: Counts) -> dict[str, object]:
-    left: dict[str, object] = {"left": counts.left} if counts.left else {}
-    return left | {f"refused.{code}": number for code, number in sorted(counts.refused.items())}
+def _refusals(total: Total) -> dict[str, object]:
+    left: dict[str, object] = {"left": total.left} if total.left else {}
+    return left | {f"refused.{code}": number for code, number in sorted(total.refused.items())}

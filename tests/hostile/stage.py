@@ -225,17 +225,19 @@ class Stage:
 
     def descriptors(self) -> int:
         """How many the runtime has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.run.all_pids())
 
     def memory(self) -> int:
-        """Resident bytes of the runtime."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+        """Resident bytes of all processes of the runtime, those that they share counted once."""
+        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in self.run.all_pids()]
+        lines = [line for rollup in rollups for line in rollup.splitlines()]
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
     def processor(self) -> float:
         """Seconds of processor time that the runtime has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        stats = [Path(f"/proc/{pid}/stat").read_text(encoding="ascii") for pid in self.run.all_pids()]
+        fields = [stat.rsplit(")", 1)[1].split() for stat in stats]
+        return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
     @property
     def pid(self) -> int:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from functools import cache
 
-from packets import flows
+from packets import decided, flows
 from packets.cgroups import cgroups, socket_in, with_cgroups
 from packets.flows import CONFIGS, FLOWS, OLDER, SERVICES, Flow, Older
 from packets.wire import FAMILIES, PATIENCE, SECRET, Conversation, Responder, client, ends, held, outcome, place
@@ -130,7 +130,15 @@ def _flow(hosts: Lab, plan: Plan, flow: Flow) -> str:
     sender = hosts["peer" if flow.way == "in" else "host"]
     sock = _socket(sender, flow.family, flow.mark, flow.cgroup if flow.way == "out" else "")
     found = outcome(sock, flow.address, flow.port)
-    return "" if found == expected else f"{flow.title}: {found}"
+    if found != expected:
+        return f"{flow.title}: {found}"
+    # The reader of the rules is held against the kernel, and neither of them makes the expectation.
+    predicted = decided.new(plan, flow, _sets_with(plan, flow.address))
+    return "" if found == predicted else f"{flow.title}: {found}, but decide says {predicted}"
+
+
+def _sets_with(plan: Plan, address: str) -> frozenset[str]:
+    return frozenset(group.name for group in plan.operator_sets if OPERATOR_SETS[group.name] == address)
 
 
 def _socket(sender: Host, family: str, mark: int, cgroup: str) -> socket.socket:
@@ -156,6 +164,10 @@ def _older(hosts: Lab, responder: Responder, name: str, load_rules: Callable[[],
         for case, (near, far) in opened:
             if found := _goes_on(responder, case, near, far):
                 yield f"{tracking} {case.title}: {found}"
+            in_sets = _sets_with(plan_of(name), case.address)
+            predicted = decided.older(plan_of(name), case, tracked=tracking == "tracked", in_sets=in_sets)
+            if predicted != case.expected:
+                yield f"{tracking} {case.title}: decide says {predicted}"
 
 
 def _goes_on(responder: Responder, case: Older, near: socket.socket, far: Conversation) -> str:

@@ -17,7 +17,7 @@ import pytest
 from packets import run
 from packets.cgroups import cgroups, remake, socket_in
 from packets.make import config, entry
-from packets.wire import FAMILIES, PATIENCE, Responder, client, ends, held, outcome
+from packets.wire import FAMILIES, Responder, client, ends, held, outcome
 from tng_compiler.emit import nft
 from tng_compiler.model.types import Config
 from tng_compiler.plan.build import build_plan
@@ -53,7 +53,7 @@ def world(plan: Plan, services: dict[int, str] | None = None) -> Iterator[tuple[
                 sock = socket_in(hosts["host"], group, FAMILIES[family])
                 responder.listen(hosts["host"], family, port, sock, proxy=False)
             for one in plan.entries:
-                responder.listen(hosts["host"], family, one.listen_port, proxy=True)
+                responder.listen(hosts["host"], family, one.listen_port, proxy=True, mark=one.so_mark)
         yield hosts, responder
 
 
@@ -144,7 +144,7 @@ def test_an_entry_behind_does_not_take_what_may_belong_to_the_one_before() -> No
 
 
 CLAUSES = {
-    "requests": (INGRESS, r".*!= @known_cgroups_2 goto ingress_0_guard_destinations.*\n", "passed 8080"),
+    "requests": (INGRESS, r".*!= @known_cgroups_2 goto ingress_0_guard_to.*\n", "passed 8080"),
     "the redirect": (BEHIND, r".*!= @known_cgroups_2 goto ingress_0_unknown.*\n", "captured 15002 10.77.0.2:8080"),
 }
 
@@ -159,16 +159,3 @@ def test_a_rule_that_is_taken_out_is_missed_by_some_packet(clause: str) -> None:
         run.load(hosts["host"], plan, "nft", mutilated)
         remake(APP)
         assert sent(hosts, APP, 8080) == expected
-
-
-def test_answers_of_an_unknown_cgroup_are_missed_without_their_rule() -> None:
-    plan = plan_of(INGRESS)
-    mutilated, count = re.subn(r".*!= @known_cgroups_2 goto ingress_0_answers_destinations.*\n", "", nft.render(plan))
-    assert count == 1
-    with world(plan) as (hosts, responder):
-        near = socket_in(hosts["host"], OTHER, socket.AF_INET)
-        with held(responder, near, PEER["ipv4"], 8080) as (older, far):
-            run.tool(hosts["host"], mutilated, "nft", "-f", "-")
-            older.settimeout(PATIENCE)
-            far.connection.send(b"the service speaks first")
-            assert older.recv(100) == b"the service speaks first"

@@ -129,6 +129,27 @@ def test_an_exempt_service_of_an_egress_is_reached(family: str) -> None:
         assert spoken(made(built.peer, family), HOST[family], 9000).startswith("captured 16001")
 
 
+WITHHELD = "table inet withheld { chain a { type filter hook output priority 0; tcp dport 8080 tcp flags ack drop; }; }"
+
+
+@pytest.mark.parametrize("document", [EGRESS, EGRESS_CGROUP, EGRESS_EXEMPT], ids=["port", "cgroup", "nocgroup"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_connection_that_is_half_open_at_the_load_brings_nothing(family: str, document: Config) -> None:
+    """The handshake's last segment, with data, meets a request, which has no cgroup. Rules of before: it is served."""
+    with cgroups(APP, EXEMPT), scene(document, services=False) as built:
+        sock = socket_in(built.host, APP, FAMILIES[family])
+        built.responder.listen(built.host, family, 8080, sock, proxy=False)
+        built.peer.run("nft", "-f", "-", stdin=WITHHELD)
+        with made(built.peer, family) as client:
+            client.connect((HOST[family], 8080))
+            run.load(built.host, built.plan, "nft", rendered(built))
+            built.peer.run("nft", "delete table inet withheld")
+            client.send(SECRET)
+            select.select([client], [], [], DEADLINE)
+            assert not any(SECRET in each.received for each in built.responder.accepted.values())
+            assert spoken(made(built.peer, family), HOST[family], 8080).startswith("captured 16001"), "the rules work"
+
+
 def goes_on(first: socket.socket, second: socket.socket) -> bool:
     """Whether words arrive at the other end, first from one and then from the other, before either end breaks."""
     for speaker, hearer in ((first, second), (second, first)):
@@ -173,19 +194,27 @@ def test_older_connections_of_the_host_with_itself_go_on(address: str, first: st
             assert goes_on(*((near, far) if first == "client" else (far, near)))
 
 
-@TRACKING
+@pytest.mark.parametrize("before", ["nothing", "reloaded", "flushed"])
 @pytest.mark.parametrize("first", ["client", "service"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_older_connections_of_our_own_sockets_go_on(family: str, first: str, tracking: str) -> None:
-    """As after a reload. Rules of before: one whose peer speaks first, and that nothing tracked, is reset.
+def test_older_connections_of_our_own_sockets_go_on(family: str, first: str, before: str) -> None:
+    """From before the rules, from under the same rules, and over a time without. Rules of before: one from before them
+    is reset if its peer speaks first.
 
     nft only: iptables cannot tell whose a segment is that arrives.
     """
     with scene(EVERYTHING) as built:
-        built.table(tracking)
-        with pair(built.host, built.peer, PEER[family], 7000, MARK) as (near, far):
+        if before != "nothing":
             built.load()
-            assert goes_on(*((near, far) if first == "client" else (far, near)))
+        with pair(built.host, built.peer, PEER[family], 7000, MARK) as (near, far):
+            speakers = (near, far) if first == "client" else (far, near)
+            if before != "nothing":
+                assert goes_on(*speakers)
+            if before == "flushed":
+                built.table("flush ruleset")
+                assert goes_on(*speakers)
+            built.load()
+            assert goes_on(*speakers)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

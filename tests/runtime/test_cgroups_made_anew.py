@@ -39,9 +39,10 @@ RESTARTS = 8
 MARKER = b"of-the-unit-in-plaintext"
 SOON = 1.0
 
-# What leaves this host and is not the tunnel's, whatever the table of the program thinks of it.
+# What leaves this host and is not the tunnel's, whatever the table of the program thinks of it. A reset is nothing:
+# the kernel answers with one, without any socket's mark, what comes for a dialled socket that is gone.
 WITNESS = """table inet witness { chain leaving { type filter hook postrouting priority 300;
-  oifname "eth0" tcp dport { 8080, 8081 } meta mark != 565 counter; }; }"""
+  oifname "eth0" tcp dport { 8080, 8081 } tcp flags & rst != rst meta mark != 565 counter; }; }"""
 
 # Joins the cgroup and connects on and on, from the very first moment; says what came of each connection.
 CLIENT = f"""

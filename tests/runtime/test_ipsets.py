@@ -78,6 +78,19 @@ def test_what_is_in_the_ipset_is_captured_from_the_start(hosts: Lab, client: Hos
     assert not reached(client, hosts["server"].ipv4)
 
 
+def test_a_start_that_is_refused_keeps_what_the_rules_before_it_held(hosts: Lab, client: Host) -> None:
+    client.run("ipset", "create", "peers", "hash:ip")
+    client.run("ipset", "add", "peers", hosts["server"].ipv4)
+    first = start(client)
+    first.wait_for(r"\bevent=serving\b", LONG)
+    first.kill()
+    client.run("ipset", "destroy", "peers")
+    assert start(client).wait(LONG) == 3
+    for table in ("tng", "tng_guard"):
+        assert hosts["server"].ipv4 in client.run("nft", "list", "set", "inet", table, "peers").stdout
+    assert not reached(client, hosts["server"].ipv4)
+
+
 @contextlib.contextmanager
 def _service(host: Host) -> Iterator[None]:
     with host.inside():

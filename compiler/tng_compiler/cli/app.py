@@ -24,6 +24,7 @@ class Emit(StrEnum):
     """What ``compile`` writes to standard output."""
 
     NFT = "nft"
+    GUARD = "guard"
     MANIFEST = "manifest"
     PLAN = "plan"
     IPTABLES = "iptables"
@@ -125,7 +126,7 @@ def apply(
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def down(context: typer.Context) -> None:
-    """Remove what a killed run left behind; arguments go to `tng-runtime down`."""
+    """Open: end what is captured and remove the rules that a run left; arguments go to `tng-runtime down`."""
     from tng_compiler.cli.apply import run_down
 
     run_down(context.args)

@@ -22,6 +22,10 @@ def texts(plan: Plan, emit: str) -> str:
             from tng_compiler.emit.nft import render as nft
 
             return nft(plan)
+        case "guard":
+            from tng_compiler.emit.nft import render_guard
+
+            return render_guard(plan)
         case "manifest":
             return documents(plan)[MANIFEST]
         case "plan":

@@ -17,7 +17,7 @@ def render(plan: Plan) -> str:
     lines = [
         f"instance {plan.instance}: table inet {plan.instance}, marks {marks}, tng {plan.compiler_version}",
         f"configuration {plan.config_sha256}",
-        f"conntrack: own connections in zone {plan.zone}, those that came for this host with label {plan.label}",
+        f"conntrack: own connections in zone {plan.zone}, those to this host with label {plan.published_label}",
         f"while it runs the guard stands once more in table inet {plan.guard_table}",
     ]
     for entry in plan.entries:

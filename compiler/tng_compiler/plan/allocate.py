@@ -1,4 +1,4 @@
-"""Listen ports and the conntrack zone, from the document alone: the same text gives the same ones on any machine.
+"""Listen ports, and numbers in conntrack, from the document alone: the same text gives the same ones on any machine.
 
 15001 and up for an ingress, 16001 and up for an egress, below the ephemeral range of Linux (32768 to 60999,
 ip_local_port_range), so that no outgoing connection of the host takes one before the runtime binds it.
@@ -16,7 +16,7 @@ EPHEMERAL = (32768, 60999)
 UNPRIVILEGED = 1024
 ZONE = 0x7467
 """Far from the small numbers that switches and network plugins count up from (ovs-vswitchd(8), OVN, Cilium)."""
-LABEL = 116
+PUBLISHED_LABEL, JUDGED_LABEL = 116, 117
 """Switches keep labels in zones of their own; host firewalls seldom have any (connlabel, iptables-extensions(8))."""
 
 

@@ -13,10 +13,10 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
 from tng_compiler.plan import names
-from tng_compiler.plan.allocate import LABEL, ZONE, listen_ports
+from tng_compiler.plan.allocate import JUDGED_LABEL, PUBLISHED_LABEL, ZONE, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.intervals import Interval, union
-from tng_compiler.plan.items import items_of, ports_of
+from tng_compiler.plan.items import items_of, ports_of, spares_dns
 from tng_compiler.plan.regions import MOST_ROWS, TooFragmentedError, collapse
 from tng_compiler.plan.types import (
     FAMILIES,
@@ -53,7 +53,7 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
-    plan = Plan(INSTANCE, __version__, source_digest, ZONE, LABEL, tuple(entries))
+    plan = Plan(INSTANCE, __version__, source_digest, ZONE, PUBLISHED_LABEL, JUDGED_LABEL, tuple(entries))
     return plan, (*fragmented, *analyse(config, plan, touching))
 
 
@@ -78,6 +78,7 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         ipv6=netfilter.ipv6,
         forwarded=netfilter.forwarded,
         udp=netfilter.udp,
+        spares_dns=spares_dns(netfilter),
         local_traffic=entry.role == "egress" and netfilter.capture_local_traffic,
         inside=_levels(netfilter.capture_cgroup),
         outside=_levels(netfilter.nocapture_cgroup),

@@ -10,7 +10,7 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.model.types import CaptureDst, Config, Entry, Service
 from tng_compiler.plan.cgroups import within
-from tng_compiler.plan.items import ports_of
+from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
 
 KNOWN_MARKS = {
     0x4000: "kube-proxy",
@@ -26,8 +26,7 @@ KNOWN_MARKS = {
 """Marks that widely used programs put on packets of others, by their documentation."""
 
 _BROAD = {4: 16, 6: 48}
-_DNS = 53
-_SENSITIVE = {53: "DNS over TCP", 22: "SSH"}
+_SENSITIVE = {DNS_PORT: "DNS over TCP", 22: "SSH"}
 
 
 def hazards(config: Config) -> Iterator[Diagnostic]:
@@ -116,18 +115,13 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
         message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")
         return
-    place = netfilter.pointer if netfilter.capture_dst is None else f"{netfilter.pointer}/capture_dst"
-    around = [item for item in netfilter.capture_dst or () if _has_dns(item)]
-    if all(item.ports is None for item in around) and (around or not netfilter.capture_dst):
+    if spares_dns(netfilter):
+        place = netfilter.pointer if netfilter.capture_dst is None else f"{netfilter.pointer}/capture_dst"
+        items = with_dns(netfilter)
         message = "expected all UDP for captured ports to be refused, found every port captured: DNS is left alone"
         advice = "UDP port 53 passes in plaintext; name it, or the ports that you mean"
-        where = Place(around[0].pointer if around else place)
+        where = Place(items[0].pointer if items else place)
         yield Diagnostic(Code.DNS_SPARED, Severity.NOTE, message, where, (), advice)
-
-
-def _has_dns(item: CaptureDst) -> bool:
-    first, last = ports_of(item)
-    return first <= _DNS <= last
 
 
 def _is_broad(item: CaptureDst) -> bool:

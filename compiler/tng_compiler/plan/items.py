@@ -10,6 +10,7 @@ from tng_compiler.model.types import CaptureDst, Entry, Netfilter
 from tng_compiler.plan.intervals import Interval
 from tng_compiler.plan.types import BITS, EVERY_PORT, Family
 
+DNS_PORT = 53
 ALL_PORTS: Interval = (EVERY_PORT.first, EVERY_PORT.last)
 
 
@@ -59,3 +60,15 @@ def describe(family: Family, address: int, port: int) -> str:
     """A packet, as a witness shows it."""
     text = str(IPv4Address(address)) if family == "ipv4" else f"[{IPv6Address(address)}]"
     return f"TCP to {text}:{port}"
+
+
+def with_dns(netfilter: Netfilter) -> list[CaptureDst]:
+    """The items with port 53 among their ports, named or not."""
+    return [item for item in netfilter.capture_dst or () if ports_of(item)[0] <= DNS_PORT <= ports_of(item)[1]]
+
+
+def spares_dns(netfilter: Netfilter) -> bool:
+    """Whether UDP port 53 is left alone: captured because every port is, and not because somebody named it."""
+    items = with_dns(netfilter)
+    captured = not netfilter.capture_dst or bool(items)
+    return netfilter.udp == "reject" and captured and all(item.ports is None for item in items)

@@ -88,6 +88,7 @@ class Interception:
     ipv6: Ipv6Mode
     forwarded: Forwarded
     udp: Udp
+    spares_dns: bool
     local_traffic: bool
     inside: tuple[CgroupLevel, ...]
     outside: tuple[CgroupLevel, ...]
@@ -112,14 +113,16 @@ class Plan:
 
     ``zone`` is the conntrack zone of what the runtime itself dials (1 to 65535): its connections and those of the
     applications may have the same addresses and ports one after the other, and must not be taken for each other.
-    ``label`` is the bit of conntrack's labels (0 to 127) of connections that came for an address of this host.
+    ``published_label`` and ``judged_label`` are bits of conntrack's labels (0 to 127): of connections that came for an
+    address of this host, and of those whose first segment the guard of an egress let through.
     """
 
     instance: str
     compiler_version: str
     config_sha256: str
     zone: int
-    label: int
+    published_label: int
+    judged_label: int
     entries: tuple[Interception, ...]
 
     @property

@@ -21,7 +21,8 @@ def verify(plan: Plan) -> None:
     _unique("pointer", [entry.pointer for entry in plan.entries])
     _unique("listen port", [str(entry.listen_port) for entry in plan.entries])
     _require(0 < plan.zone <= 0xFFFF, f"conntrack zone {plan.zone}")
-    _require(0 <= plan.label <= 127, f"conntrack label {plan.label}")
+    labels = (plan.published_label, plan.judged_label)
+    _require(0 <= min(labels) < max(labels) <= 127, f"conntrack labels {labels}")
     _names(plan)
     for entry in plan.entries:
         _listener(entry)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.plan import names
-from tng_compiler.plan.types import EVERY_PORT, FAMILIES, Family, Interception, OperatorSet, Ports, Region
+from tng_compiler.plan.types import FAMILIES, Family, Interception, OperatorSet, Ports, Region
 from tng_compiler.rules.tree import (
     AtPorts,
     InBoxes,
@@ -57,7 +57,7 @@ def refusals(entry: Interception) -> list[Rule]:
     rules = _resets(entry, "destination")
     if entry.udp == "bypass":
         return rules
-    if _spares_dns(entry):
+    if entry.spares_dns:
         rules.append(Rule((AtPorts("destination", (DNS,), "udp"),), Return()))
     rules += [
         Rule(match, Unreachable(), counter=names.rejected(entry)) for match in everything(entry, "destination", "udp")
@@ -72,12 +72,3 @@ def answer_refusals(entry: Interception) -> list[Rule]:
 
 def _resets(entry: Interception, side: Side) -> list[Rule]:
     return [Rule(match, Reset(), counter=names.rejected(entry)) for match in everything(entry, side)]
-
-
-def _spares_dns(entry: Interception) -> bool:
-    """Whether UDP port 53 is left alone: inside because every port is, and not because somebody named it."""
-    regions, sets = (*entry.captured, *entry.rejected), (*entry.captured_sets, *entry.rejected_sets)
-    intervals = {ports for region in regions for ports in (*region.ports, *(box.ports for box in region.boxes))}
-    intervals |= {ports for group in sets for ports in group.ports}
-    around = {ports for ports in intervals if ports.first <= DNS.first <= ports.last}
-    return bool(around) and around == {EVERY_PORT}

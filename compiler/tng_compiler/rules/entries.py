@@ -1,4 +1,4 @@
-"""The chains of one entry: one that redirects (nat) and two that refuse (filter), with the same conditions.
+"""The chains of one entry, with the same conditions: one redirects (nat), the others refuse (filter).
 
 A ``return`` in them goes on to the next entry, which is what "the first in the document wins" means.
 """
@@ -16,6 +16,7 @@ from tng_compiler.rules.tree import (
     Flag,
     Goto,
     InCgroup,
+    Labelled,
     ReceivedBySocket,
     Redirect,
     Return,
@@ -42,39 +43,54 @@ def without_sender(entry: Interception, chain: str) -> str:
     return f"{chain}_to" if entry.inside or entry.outside else chain
 
 
-def entry_chains(entry: Interception) -> Iterator[Chain]:
-    """Yield the chains of ``entry``."""
+def entry_chains(entry: Interception, judged: int) -> Iterator[Chain]:
+    """Yield the chains of ``entry``; ``judged`` is the label of connections whose SYN the guard let through."""
     # A nat chain cannot reject: accept keeps the packet from later entries, and the guard answers it.
     captured = [Rule(match, Accept()) for match in destinations(entry, entry.rejected, entry.rejected_sets)]
     captured += [
         Rule(match, Redirect(entry.listen_port), counter=names.captured(entry))
         for match in destinations(entry, entry.captured, entry.captured_sets)
     ]
+    by_service = entry.role == "egress"
+    if not entry.inside and not entry.outside:
+        yield Chain(entry.name, _commented(captured, entry.pointer))
+        yield Chain(guard(entry), _commented(refusals(entry), entry.pointer))
+        if by_service:
+            yield Chain(answers(entry), _commented(answer_refusals(entry), entry.pointer))
+        return
     untouched = [Rule(match, Accept()) for match in everything(entry, "destination")]
-    yield from _chains(entry, entry.name, captured, untouched)
-    yield from _chains(entry, guard(entry), refusals(entry))
-    yield from _chains(entry, answers(entry), answer_refusals(entry))
+    without = [Rule((), Goto(f"{entry.name}_unknown"))] if by_service and entry.inside else []
+    yield from _chains(entry, entry.name, captured, without, untouched)
+    let_in = [Rule((Labelled(judged),), Return()), Rule((), Goto(f"{guard(entry)}_to"))]
+    yield from _chains(entry, guard(entry), refusals(entry), let_in if by_service else [])
+    if by_service:
+        yield from _chains(entry, answers(entry), answer_refusals(entry), [])
 
 
-def _chains(entry: Interception, name: str, verdicts: list[Rule], unknown: list[Rule] | None = None) -> Iterator[Chain]:
-    """Yield the chain of one purpose: who is exempt, who is meant, then which destinations.
+def _chains(
+    entry: Interception,
+    name: str,
+    verdicts: list[Rule],
+    without_socket: list[Rule],
+    unknown: list[Rule] | None = None,
+) -> Iterator[Chain]:
+    """Yield the chains of one purpose: who is exempt, who is meant, then which destinations.
 
     Several depths of ``capture_cgroup`` are alternatives, and a socket without a cgroup must match none of them: so
     each depth leads by ``goto`` to one chain with the destinations, instead of a negated match that returns.
 
     ``unknown``: the verdicts for a cgroup that is newer than the rules, which may be a captured one made anew; None is
-    the same as for what is meant.
+    the same as for what is meant. ``without_socket``: what is done on an egress if no full socket receives the packet,
+    so that nobody knows whose it is. That is a SYN that reuses the ports of a connection in TIME_WAIT, and the last
+    segment of a handshake, whose first was judged by the socket that listens.
     """
-    if not entry.inside and not entry.outside:
-        yield Chain(name, _commented(verdicts, entry.pointer))
-        return
     meant = f"{name}_to"
     yield Chain(meant, _commented(verdicts, entry.pointer))
     outside = [InCgroup(level.level, names.cgroups(entry, "outside", level)) for level in entry.outside]
     rules = [Rule((match,), Return()) for match in outside]
     if not entry.inside:
-        rules.append(Rule((), Goto(meant)))
-        yield Chain(name, _commented(rules, entry.pointer))
+        full = (ReceivedBySocket(),) if without_socket else ()
+        yield Chain(name, _commented([*rules, Rule(full, Goto(meant)), *without_socket], entry.pointer))
         return
     strangers = meant
     if unknown is not None:
@@ -84,17 +100,9 @@ def _chains(entry: Interception, name: str, verdicts: list[Rule], unknown: list[
     rules += [Rule((match,), Goto(meant)) for match in inside]
     levels = [level.level for level in entry.inside]
     rules += [Rule((InCgroup(n, names.known(n), negated=True),), Goto(strangers)) for n in levels]
-    if entry.role == "egress":
-        rules += _without_socket(strangers)
-    yield Chain(name, _commented(rules, entry.pointer))
-
-
-def _without_socket(strangers: str) -> list[Rule]:
-    """A connection that reuses the ports of one in TIME_WAIT meets a socket that has no cgroup any more.
-
-    Whether the service behind it is captured cannot be known, so the SYN is refused.
-    """
-    return [Rule((ReceivedBySocket(),), Return()), Rule((SYN,), Goto(strangers))]
+    if without_socket:
+        rules.append(Rule((ReceivedBySocket(),), Return()))
+    yield Chain(name, _commented([*rules, *without_socket], entry.pointer))
 
 
 def _commented(rules: Iterable[Rule], pointer: str) -> tuple[Rule, ...]:

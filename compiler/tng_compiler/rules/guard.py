@@ -130,6 +130,8 @@ def _input(plan: Plan) -> Iterator[Chain]:
         Rule((SocketMark("receiver", plan.marks),), Return(), "for own sockets of the runtime"),
         *jumps(egress, "_guard"),
     ]
+    if any(entry.inside or entry.outside for entry in egress):
+        rules.append(Rule((SYN,), SetLabel(plan.judged_label), "was judged by the socket that listens"))
     yield _base("guard_input", "input", rules, _protocols(egress))
 
 
@@ -144,7 +146,7 @@ def _forward(plan: Plan) -> Iterator[Chain]:
         return
     ours = Rule(
         (States(("new",)), AddressType("destination", ("local",))),
-        SetLabel(plan.label),
+        SetLabel(plan.published_label),
         "came for this host, not through it",
     )
     yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_DNAT))
@@ -152,7 +154,7 @@ def _forward(plan: Plan) -> Iterator[Chain]:
         _RESET,
         _SYN_ACK,
         *_EARNED,
-        Rule((Labelled(plan.label),), Return(), "came for a port that this host publishes"),
+        Rule((Labelled(plan.published_label),), Return(), "came for a port that this host publishes"),
         *(Rule((), Jump(without_sender(entry, guard(entry))), entry.pointer) for entry in entries),
     ]
     yield _base("guard_forward", "forward", rules, _protocols(entries))

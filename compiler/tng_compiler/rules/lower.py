@@ -129,7 +129,7 @@ def _sets(plan: Plan) -> Iterator[SetDefinition]:
 
 def _chains(plan: Plan) -> Iterator[Chain]:
     for entry in plan.entries:
-        yield from entry_chains(entry)
+        yield from entry_chains(entry, plan.judged_label)
     yield from _raw(plan)
     yield from _capture(plan)
     yield from guard_chains(plan)

@@ -1,5 +1,6 @@
 """Accepting captured connections, as many as there is room for.
 
+The listeners are shared with other processes: whoever is woken first accepts.
 Above the limit nothing is accepted: connections wait in the kernel's queue, and when that is full the kernel drops
 SYNs, so that clients retry. A flood costs other connections time, not memory.
 """
@@ -7,12 +8,14 @@ SYNs, so that clients retry. A flood costs other connections time, not memory.
 from __future__ import annotations
 
 import asyncio
+import errno
 import resource
 import socket
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from tng_runtime import log
-from tng_runtime.kernel.sockets import stop_listening
+from tng_runtime.kernel.readiness import Queues
 
 # Of one listener per turn of the event loop, so that a burst does not starve what is already open.
 _BATCH = 32
@@ -34,6 +37,7 @@ class Acceptor:
 
     def __init__(self, limit: int) -> None:
         self._loop = asyncio.get_running_loop()
+        self._queues = Queues()
         self._room = limit
         self._listeners: dict[socket.socket, Callable[[socket.socket], None]] = {}
         self._accepting = False
@@ -49,14 +53,10 @@ class Acceptor:
         self._retry()
 
     def close(self) -> None:
-        """Listen no more: from now on the kernel answers captured connections with a reset, those that wait too.
-
-        The sockets stay bound, and whoever made them closes them: until then nobody else can have the port.
-        """
+        """Accept no more. Whoever made the listeners says what becomes of them and of those that wait."""
         self._pause()
-        for listener in self._listeners:
-            stop_listening(listener)
         self._listeners.clear()
+        self._queues.close()
 
     def _retry(self) -> None:
         if not self._accepting:
@@ -65,12 +65,12 @@ class Acceptor:
     def _resume(self) -> None:
         self._accepting = bool(self._listeners)
         for listener, handler in self._listeners.items():
-            self._loop.add_reader(listener.fileno(), self._accept, listener, handler)
+            self._queues.watch(listener.fileno(), partial(self._accept, listener, handler))
 
     def _pause(self) -> None:
         self._accepting = False
         for listener in self._listeners:
-            self._loop.remove_reader(listener.fileno())
+            self._queues.forget(listener.fileno())
 
     def _accept(self, listener: socket.socket, handler: Callable[[socket.socket], None]) -> None:
         for _ in range(_BATCH):
@@ -83,6 +83,10 @@ class Acceptor:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
+                if error.errno == errno.EINVAL:  # it does not listen any more (accept(2))
+                    self._queues.forget(listener.fileno())
+                    del self._listeners[listener]
+                    return
                 # Out of descriptors or memory. The next release is a chance, but without a connection there is none.
                 log.error("accept_failed", detail=error.strerror, retry_seconds=_RETRY_SECONDS)
                 self._pause()

@@ -247,6 +247,11 @@ class Code(ExplainedCode):
         "The attestation agent answered with an error; its word is in the detail.",
         "Look at the agent's log: no TEE device, or the attester failed.",
     )
+    SELF_JUDGE = (
+        "RA-SELF-JUDGE",
+        "The process of this side that makes certificates and asks the service did not answer.",
+        "Look at the lines with `process=judge`, and at the load of this host.",
+    )
     SELF_EXPIRED = (
         "RA-SELF-EXPIRED",
         "This side has no valid certificate of its own to show.",

@@ -1,10 +1,9 @@
 """Applications' sockets whose connections were captured, ended before the rules go.
 
 With its last nat chain the kernel stops translating the connections that it knows, so what an application writes into a
-captured one afterwards leaves for the original destination, in plaintext. Connection tracking remembers whom it
-translated: the answer of such a connection comes from one of the listen ports. It forgets a connection a minute after
-the side that answers has ended it, while the application may keep its socket for ever; so sockets in CLOSE_WAIT of
-which it knows nothing are ended as well. Nothing can arrive in them any more, whoever they belonged to.
+captured one afterwards leaves for the original destination, in plaintext. A run that ends resets them all, and so does
+the kernel for one that dies; here is what a lost reset leaves. Connection tracking remembers whom it translated: the
+answer of such a connection comes from one of the listen ports.
 """
 
 from __future__ import annotations
@@ -64,13 +63,9 @@ def end(table: str) -> int:
 
 
 def _captured(ports: set[int]) -> Iterator[TcpSocket]:
-    tracked = list(connections())
-    captured = {each.original for each in tracked if each.redirected and _to_listener(each.reply[0], ports)}
-    known = {pair for each in tracked for pair in (each.original, each.reply)}
+    captured = {each.original for each in connections() if each.redirected and _to_listener(each.reply[0], ports)}
     for found in diag.sockets(diag.CONNECTED):
-        pair = (found.local, found.remote)
-        forgotten = found.state == diag.CLOSE_WAIT and pair not in known and not _LOOPBACK(found.remote[0])
-        if pair in captured or forgotten:
+        if (found.local, found.remote) in captured:
             yield found
 
 

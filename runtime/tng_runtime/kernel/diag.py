@@ -14,7 +14,7 @@ from tng_runtime.kernel import netlink
 
 # linux/sock_diag.h, net/tcp_states.h
 _BY_FAMILY, _DESTROY = 20, 21
-TIME_WAIT, CLOSE_WAIT = 6, 8
+TIME_WAIT = 6
 # ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
 CONNECTED = (1, 2, 3, 4, 5, 8, 9, 11)
 # struct inet_diag_req_v2 up to its sockid, and struct inet_diag_sockid

@@ -67,6 +67,7 @@ class Follower:
         self._tables, self._ipsets = tuple(tables), tuple(ipsets)
         self._families = {item.set: item.family for item in ipsets}
         self._content: dict[str, tuple[Interval, ...]] | None = None
+        self._left: dict[str, str] = {}
         self._absent: frozenset[str] = frozenset()
         self._problem = ""
         self._told = dict.fromkeys(self._families, float("-inf"))
@@ -88,8 +89,19 @@ class Follower:
         self._content = {one: intervals or () for one, intervals in content.items()}
 
     def commands(self, table: str) -> str:
-        """The nft commands that belong into the transaction that loads ``inet table``: what was seen last."""
-        return self._filled(table, self._content or {})
+        """The nft commands that belong into the transaction that loads ``inet table``: what was seen last.
+
+        Where the start is refused because nothing could be seen, that is what the rules of an earlier run hold.
+        """
+        if self._content is not None:
+            return self._filled(table, self._content)
+        self._left = self._left or {
+            item.set: next(filter(None, (nftables.elements(one, item.set) for one in self._tables)), "")
+            for item in self._ipsets
+        }
+        return "".join(
+            f"add element inet {table} {one} {{ {elements} }}\n" for one, elements in self._left.items() if elements
+        )
 
     async def run(self, change: Callable[[str], object] = nftables.change) -> None:
         """Follow the changes until it is cancelled; a failure is logged and tried again, and opens nothing.

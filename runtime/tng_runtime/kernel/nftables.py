@@ -125,6 +125,16 @@ def listing(table: str, *, terse: bool = False) -> str | None:
     return _query(context, f"list table inet {table}") if exists(table, context) else None
 
 
+def elements(table: str, name: str) -> str:
+    """The elements of a set of ``inet table`` as nft writes and reads them; empty if there are none, or no such set."""
+    code, text, problem = open_context().cmd(f"list set inet {table} {name}")
+    if code != 0 and "No such file or directory" not in problem:
+        raise _refused(f"the elements of set {name} could not be read", problem)
+    # nft prints the elements last.
+    found = re.search(r"^\t\telements = \{(.*)\}\n\t\}\n\}\n*\Z", text, re.DOTALL | re.MULTILINE) if code == 0 else None
+    return found[1].strip() if found else ""
+
+
 def _query(context: Context, command: str) -> str:
     code, text, problem = context.cmd(command)
     if code != 0:

@@ -10,7 +10,9 @@ attests) there is no verdict to wait for, and the stream says so.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 from cryptography import x509
@@ -22,8 +24,7 @@ from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.contexts import ALPN, AlpnMissingError, Contexts, Side
-from tng_runtime.tunnel.identity import Identity
-from tng_runtime.tunnel.verifier import Verifier
+from tng_runtime.tunnel.credentials import Credentials
 
 # What the peer may take for its part of the handshake, and what may pass until the verdict, everything included.
 HANDSHAKE_SECONDS = 10.0
@@ -42,6 +43,35 @@ _REASONS = {
     "tlsv13 alert certificate required": (LinkCode.TLS_NO_CERTIFICATE, "the peer wants a certificate that it takes"),
     "wrong version number": (LinkCode.TLS_PLAINTEXT, "the peer does not speak TLS"),
 }
+
+
+class Shows(Protocol):
+    """Who we are to a peer: ``tunnel.identity.Identity``, or a worker's copy of one."""
+
+    @property
+    def made_anew(self) -> bool:
+        """Whether every handshake gets a certificate of its own, which takes time to make."""
+        ...
+
+    def current(self) -> Credentials:
+        """The certificate to show now; raises ``Refused``."""
+        ...
+
+    async def for_handshake(self, source: str) -> Credentials:
+        """One for a handshake of ``source``; raises ``Refused``."""
+        ...
+
+
+class Believes(Protocol):
+    """Whether a peer's certificate is believed: ``tunnel.verifier.Verifier``, or a worker's way to one."""
+
+    def cached(self, chain: Sequence[bytes]) -> Verdict | None:
+        """The verdict that is known already."""
+        ...
+
+    async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
+        """The verdict, for which ``source`` may have to wait for its turn; raises ``Refused``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +104,8 @@ class Door:
     def __init__(
         self,
         side: Side,
-        identity: Identity,
-        verifier: Verifier | None,
+        identity: Shows,
+        verifier: Believes | None,
         poller: Poller,
         *,
         deadline: float = HANDSHAKE_SECONDS,
@@ -123,7 +153,7 @@ class Door:
             shaken.connection.get_cipher_name(),
         )
 
-    async def _verify(self, verifier: Verifier, chain: tuple[bytes, ...], shaken: Handshaken) -> Verdict:
+    async def _verify(self, verifier: Believes, chain: tuple[bytes, ...], shaken: Handshaken) -> Verdict:
         try:
             with anyio.fail_after(max(0.0, shaken.end - self._poller.time())):
                 return await verifier.verify(chain, shaken.source)

@@ -28,6 +28,7 @@ from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Attest
 from tng_runtime.tunnel import credentials
+from tng_runtime.tunnel.agent import Connect
 from tng_runtime.tunnel.credentials import Credentials, Source
 from tng_runtime.tunnel.service import ServiceClient
 from tng_runtime.tunnel.turns import Turns
@@ -76,6 +77,7 @@ class Identity:
         boottime: Callable[[], float] = _boottime,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
+        self.on_renewal: Callable[[Credentials], None] = lambda _: None
         self._source = source
         self._interval = refresh_interval
         self._name = name
@@ -142,6 +144,7 @@ class Identity:
         if made.not_after <= now:
             raise Refused(Code.SELF_EXPIRED, "the new certificate or its token has ended already")
         self._current = made
+        self.on_renewal(made)
         renew_at = self._renewal(started, made.not_after)
         self._state = State(
             # Certificates begin with a whole second (RFC 5280, section 4.1.2.5).
@@ -193,12 +196,14 @@ class Identity:
         return left if state.renew_at is None else min(left, (state.renew_at - now).total_seconds())
 
 
-def attested_identity(attest: Attest, so_mark: int | None, *, name: str = "-") -> Identity:
+def attested_identity(
+    attest: Attest, so_mark: int | None, *, name: str = "-", connect: Connect = anyio.connect_unix
+) -> Identity:
     """The identity of an entry with ``attest``; ``name`` (its pointer) is for messages."""
     if attest.service is None:
-        return Identity(credentials.background_check(attest), attest.refresh_interval, name=name)
+        return Identity(credentials.background_check(attest, connect), attest.refresh_interval, name=name)
     service = ServiceClient(attest.service, so_mark)
-    return Identity(credentials.passport(attest, service), attest.refresh_interval, name=name)
+    return Identity(credentials.passport(attest, service, connect), attest.refresh_interval, name=name)
 
 
 def throwaway_identity(*, name: str = "-") -> Identity:

@@ -92,6 +92,11 @@ class Verifier:
             return None
         return self._fresh(hashlib.sha256(chain[0]).digest())
 
+    def kept_until(self, chain: Sequence[bytes]) -> datetime | None:
+        """Until when ``cached`` has a verdict on these certificates; None if it has none."""
+        kept = self._kept.get(hashlib.sha256(chain[0]).digest()) if len(chain) == 1 else None
+        return kept.until if kept else None
+
     async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
         """The verdict on the certificates (DER) that a peer showed; raises ``Refused`` (RA-...) without one.
 

@@ -9,7 +9,7 @@ import pytest
 from packets.make import VERIFY, config, entry
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
-from tng_compiler.emit import iptables_limits
+from tng_compiler.emit import iptables_limits, nft
 from tng_compiler.model.types import Config, Service
 from tng_compiler.plan.build import build_plan
 
@@ -115,6 +115,23 @@ def test_dns_is_spared_where_every_port_is_captured(destination: dict[str, objec
     place = ["/add_ingress/0/netfilter/capture_dst/0"] if spared else []
     assert spares(config(entry("ingress", 0, [destination]))) == place
     assert spares(config(entry("ingress", 0, [destination], udp="bypass"))) == []
+
+
+@pytest.mark.parametrize(
+    ("destinations", "spared"),
+    [
+        ([{"port": 80}, {"host": "10.0.0.1"}], True),
+        ([{"host": "10.0.0.1", "port": 80}, {"host": "10.0.0.0/24"}], True),
+        ([{"port": 53}, {"host": "10.0.0.1"}], False),
+        ([{"host": "10.0.0.1", "port": 53}, {"host": "10.0.0.0/24"}], False),
+    ],
+)
+def test_the_rules_spare_dns_where_the_document_is_told_so(destinations: list[dict[str, object]], spared: bool) -> None:
+    """A named port may disappear in a wider item: what was named is asked of the document, not of the regions."""
+    document = config(entry("ingress", 0, destinations))
+    plan, _ = build_plan(document, "0" * 64)
+    assert bool(spares(document)) == spared
+    assert ("udp dport 53 return" in nft.render(plan)) == spared
 
 
 def test_dns_is_spared_where_no_destination_is_named() -> None:

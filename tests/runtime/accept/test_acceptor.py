@@ -13,6 +13,7 @@ import pytest
 
 from tng_runtime.accept import acceptor as module
 from tng_runtime.accept.acceptor import Acceptor, connection_limit
+from tng_runtime.kernel.sockets import stop_listening
 
 pytestmark = pytest.mark.anyio
 
@@ -98,23 +99,36 @@ async def test_the_limit_is_shared_by_all_listeners(
         acceptor.close()
 
 
-async def test_a_close_resets_what_waits_and_leaves_what_was_accepted(
+async def test_after_a_close_it_is_for_others_to_accept(
     listener: socket.socket, clients: Callable[[int], list[socket.socket]], accepted: list[socket.socket]
 ) -> None:
-    acceptor = Acceptor(1)
+    acceptor, other = Acceptor(1), Acceptor(10)
     acceptor.start([(listener, accepted.append)])
-    (first,) = clients(1)
+    clients(2)
     await grown_to(accepted, 1)
-    (waiting,) = clients(1)
-    address = listener.getsockname()
     acceptor.close()
-    with pytest.raises(ConnectionResetError):
-        waiting.recv(1)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address)
     acceptor.release()
-    first.sendall(b"still open")
-    assert accepted[0].recv(100) == b"still open"
+    await grown_to(accepted, 1)
+    other.start([(listener, accepted.append)])
+    await grown_to(accepted, 2)
+    other.close()
+
+
+async def test_a_listener_that_listens_no_more_is_forgotten_without_a_word(
+    listener: socket.socket,
+    clients: Callable[[int], list[socket.socket]],
+    accepted: list[socket.socket],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        second.setblocking(False)
+        acceptor = Acceptor(10)
+        acceptor.start([(second, accepted.append), (listener, accepted.append)])
+        stop_listening(second)
+        clients(1)
+        await grown_to(accepted, 1)
+        acceptor.close()
+    assert capsys.readouterr().err == ""
 
 
 async def test_a_client_that_is_gone_again_disturbs_no_other(

@@ -58,6 +58,7 @@ class Site:
         return all(self.elements("peers", table) == elements for table in TABLES)
 
     def load(self, follower: ipsets.Follower) -> None:
+        follower.start()
         for table in TABLES:
             nftables.load(ruleset(table), table, partial(follower.commands, table))
 

@@ -12,7 +12,7 @@ import pytest
 
 from tng_demo.lab import Host, Lab
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import nftables
+from tng_runtime.kernel import nftables, owned
 from tng_runtime.kernel.owned import OwnedTable
 
 pytestmark = pytest.mark.netns
@@ -99,3 +99,17 @@ def test_what_does_not_load_is_said_and_the_table_stays_owned(client: Host, own:
         own.replace("add rule inet tng_guard absent counter\n")
     own.replace(COMMANDS)
     assert counters(client) == 1
+
+
+def test_a_kernel_without_persist_makes_it_owned_alone(client: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flag that no kernel knows stands in for the one that an older kernel does not know."""
+    own = OwnedTable("tng_guard")
+    own.replace(COMMANDS)
+    monkeypatch.setattr(owned, "_PERSIST", 1 << 30)
+    own.replace(COMMANDS)
+    assert not own.persists
+    assert counters(client) == 1
+    refused = client.run("nft", "delete", "table", "inet", "tng_guard", check=False)
+    assert "Operation not permitted" in refused.stderr
+    own.close()
+    assert counters(client) == 0

@@ -12,7 +12,7 @@ import pytest
 from tng_demo.capture import capture
 from tng_demo.lab import Host, Lab
 from tng_runtime.errors import HostError, Refused
-from tng_runtime.kernel import diag, nftables, sockets
+from tng_runtime.kernel import diag, liveness, nftables, sockets
 from tng_runtime.kernel.sockets import Destination
 from tng_runtime.manifest import Entry, Family, Role
 
@@ -197,6 +197,7 @@ def test_105_what_a_dead_run_left_in_time_wait_keeps_others_away_and_not_the_nex
         socket.create_connection(("127.0.0.1", 15001), timeout=5) as app,
         accept(listener) as accepted,
     ):
+        liveness.end_in_order(accepted)
         accepted.close()
         assert app.recv(1) == b""
     assert [found.local[1] for found in diag.sockets([diag.TIME_WAIT])] == [15001]

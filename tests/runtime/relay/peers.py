@@ -22,6 +22,7 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi
 
 from tng_runtime.accept.lifecycle import Event, Lifecycle
+from tng_runtime.kernel.liveness import LIVENESS, Liveness
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Role
 from tng_runtime.relay.link import Relay, Report, _Link
@@ -151,9 +152,13 @@ class Floor:
         peer_buffer: int | None = None,
         app_buffer: int | None = None,
         unix: Literal["peer", "app"] | None = None,
+        pair: tuple[socket.socket, socket.socket] | None = None,
     ) -> Relayed:
-        """A relayed connection, its hands shaken; the buffers bound what peer and application take unread."""
-        near, far = unix_pair() if unix == "peer" else tcp_pair(peer_buffer)
+        """A relayed connection, its hands shaken; the buffers bound what peer and application take unread.
+
+        ``pair`` is the TLS connection's near and far socket, if it is not to be made here.
+        """
+        near, far = pair or (unix_pair() if unix == "peer" else tcp_pair(peer_buffer))
         plain, app = unix_pair() if unix == "app" else tcp_pair(app_buffer)
         for sock in (near, far, plain, app):
             self.stack.callback(sock.close)
@@ -211,11 +216,11 @@ def open_life(role: Role) -> Lifecycle:
 
 
 @contextlib.asynccontextmanager
-async def floor() -> AsyncIterator[Floor]:
-    """What connections are relayed on; all of it is closed at the end."""
+async def floor(liveness: Liveness = LIVENESS) -> AsyncIterator[Floor]:
+    """What connections are relayed on; all of it is closed at the end. ``liveness`` is what their sockets have."""
     with contextlib.ExitStack() as stack:
         poller = Poller()
         stack.callback(poller.close)
         async with anyio.create_task_group() as group:
-            yield Floor(group, poller, Relay(poller), stack)
+            yield Floor(group, poller, Relay(poller, liveness), stack)
             group.cancel_scope.cancel()

@@ -18,7 +18,7 @@ from OpenSSL import SSL
 
 from runtime.relay.peers import Floor, Relayed, floor, threaded, wait_until
 from tng_runtime.accept.lifecycle import Event, State
-from tng_runtime.kernel.liveness import break_off
+from tng_runtime.kernel.liveness import Liveness, break_off, notice_absence
 from tng_runtime.kernel.readiness import BROKEN, Handler
 from tng_runtime.manifest import Role
 from tng_runtime.relay import link as link_module
@@ -373,6 +373,46 @@ async def queue_towards_peer(one: Relayed) -> None:
     await wait_until(lambda: one.link.to_tls == QUEUED)
     assert one.link._held_tls is None
     one.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+
+
+async def test_a_reader_that_rests_is_left_alone_for_as_long_as_it_likes() -> None:
+    """Three times as long as data may stay unanswered, with a closed window, at either end."""
+    short = Liveness(idle=1, interval=1, probes=2, unanswered=6)
+    async with floor(short) as ground:
+        resting, other = await ground.connect(app_buffer=4096), await ground.connect(peer_buffer=4096)
+        for sock in (resting.plain, other.near):
+            notice_absence(sock, short)
+        sent = await threaded(send_until_stuck, resting.peer, resting.peer_socket, bytes(1 << 14))
+        other.app.sendall(bytes(link_module.BUFFER))
+        await anyio.sleep(short.unanswered * 3)  # for what must not happen there is no event
+        assert not resting.ended.is_set()
+        assert not other.ended.is_set()
+        got = 0
+        while got < sent:
+            got += len(await threaded(resting.app.recv, 1 << 18))
+        other.app.shutdown(socket.SHUT_WR)
+        assert len(await threaded(read_until_close_notify, other.peer)) == link_module.BUFFER
+
+
+async def test_every_connection_is_looked_after_however_many_there_are(
+    ground: Floor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of them in each round of the loop, again and again while there are any."""
+    monkeypatch.setattr(link_module, "_LOOKED_AT", 2)
+    several = [await ground.connect() for _ in range(5)]
+    looked: list[object] = []
+    monkeypatch.setattr(link_module._Link, "look_after", lambda link, _: looked.append(link))
+    assert ground.relay._looking is not None
+    ground.relay._look([])
+    await wait_until(lambda: len(looked) == len(several))
+    assert set(looked) == {one.link for one in several}
+    assert ground.relay._looking is not None
+    for one in several:
+        reset(one.app)
+        await one.end()
+    await wait_until(lambda: not ground.relay._links)
+    ground.relay._look([])
+    assert ground.relay._looking is None
 
 
 LINGER = struct.Struct("ii")

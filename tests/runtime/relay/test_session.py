@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from runtime.relay.peers import tcp_pair, wait_until
+from runtime.relay.peers import floor, tcp_pair, wait_until
 from tng_demo.lab import Host, Lab
+from tng_runtime.accept.lifecycle import Event
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.events import Counts, Events
 from tng_runtime.kernel import nftables, sockets
+from tng_runtime.kernel.liveness import Liveness, carry_for_others
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import ClientLeftError, Destination
 from tng_runtime.manifest import Entry, Family, Role
@@ -180,6 +182,35 @@ async def test_who_refused_the_connection_was_not() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             there = Destination("ipv4", "127.0.0.1", listener.getsockname()[1])
         assert await dialled(made, there, lambda: None) == LinkCode.NET_DIAL
+
+
+SHORT = Liveness(idle=1, interval=1, probes=2, unanswered=4)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "data-on-the-way"])
+async def test_a_client_that_vanished_leaves_nothing_open(hosts: Lab, busy: bool) -> None:
+    """Its link goes down without a word: the service behind the egress is told by a reset."""
+    with hosts["server"].inside():
+        listener = sockets.listener("egress", "ipv4", 16001, 565)
+    carry_for_others(listener, SHORT)
+    async with floor(SHORT) as ground:
+        with listener, hosts["client"].inside():
+            far = socket.create_connection((hosts["server"].ipv4, 16001), timeout=20)
+            far.setblocking(True)
+            await anyio.wait_readable(listener)
+            near, _ = listener.accept()
+        near.setblocking(False)
+        one = await ground.connect(pair=(near, far))
+        hosts["client"].run("ip", "link", "set", "eth0", "down")
+        if busy:
+            one.app.sendall(b"an answer that nobody takes")
+        with anyio.fail_after(60):
+            await one.ended.wait()
+        assert one.report is not None
+        assert one.report.ending is Event.TLS_BROKEN
+        with pytest.raises(ConnectionResetError):
+            one.app.recv(1)
+        assert near.fileno() == one.plain.fileno() == -1
 
 
 async def dialled(made: Entrance, there: Destination, meanwhile: Callable[[], None]) -> object:
