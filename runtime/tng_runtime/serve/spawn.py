@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import importlib
 import os
 import select
 import signal
@@ -31,6 +32,8 @@ Work = Callable[[ChildRole, socket.socket], None]
 _IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_NAME = 15
 _STANDARD = 3
+# What would be imported in each child otherwise, when its loop begins: some MiB for each.
+_LATE = ("uvloop", "anyio._backends._asyncio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,8 @@ class Nursery:
 def start(work: Work) -> Nursery:
     """Fork the nursery from this process, which has one thread and no event loop. Raises ``OSError``."""
     ours, theirs = channel.pair()
+    for module in _LATE:
+        importlib.import_module(module)
     gc.collect()
     gc.freeze()
     parent = os.getpid()
