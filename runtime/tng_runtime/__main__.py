@@ -33,7 +33,15 @@ def _execute(options: argparse.Namespace) -> None:
         case "run":
             from tng_runtime import app
 
-            app.run(options.directory, app.Options(options.drain, options.on_exit, options.workers, options.user))
+            given = app.Options(
+                options.drain,
+                options.on_exit,
+                options.workers,
+                options.user,
+                max_connections=options.max_connections,
+                max_handshakes=options.max_handshakes,
+            )
+            app.run(options.directory, given)
         case "guard":
             from tng_runtime.kernel import instance, trusted
 
@@ -88,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         help="whether the rules stay at the end and refuse what they captured, or go (closed)",
     )
     run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
+    run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
+    run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")

@@ -24,6 +24,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from tng_runtime import log
+from tng_runtime.accept import limits
+from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import cgroups, instance, ipsets, nftables, trusted
 from tng_runtime.kernel.instance import down_command
@@ -56,6 +58,8 @@ class Options:
     on_exit: Literal["closed", "open"] = "closed"
     workers: int | None = None
     user: str | None = None
+    max_connections: int | None = None
+    max_handshakes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +82,22 @@ def run(directory: Path, options: Options) -> None:
     nftables.require_privileges()
     to = privileges.unprivileged(options.user)
     with instance.hold(bundle.manifest.table):
-        nursery = spawn.start(partial(_child, bundle.manifest, to))
+        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
         anyio.run(_run, bundle, options, nursery, backend_options={"use_uvloop": True})
 
 
-def _child(manifest: Manifest, to: Unprivileged, role: ChildRole, sock: socket.socket) -> None:
-    (judge if role == "judge" else worker).run(manifest, to, sock)
+def _child(manifest: Manifest, to: Unprivileged, most: Limits, role: ChildRole, sock: socket.socket) -> None:
+    if role == "judge":
+        judge.run(manifest, to, sock)
+    else:
+        worker.run(manifest, to, most, sock)
+
+
+def _limits(options: Options) -> Limits:
+    workers = options.workers or cpus.usable()
+    return limits.choose(
+        options.max_connections, options.max_handshakes, workers, limits.available_memory(), limits.open_files()
+    )
 
 
 async def _run(bundle: Bundle, options: Options, nursery: Nursery) -> None:

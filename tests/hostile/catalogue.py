@@ -97,6 +97,8 @@ LINES = {
     122: "many unattested peers at a service that takes its time",
     123: "additional evidence of more TEEs than there are",
     124: "a reader of the log that stalls",
+    125: "a thousand handshakes that are half open",
+    126: "clients that vanish",
 }
 
 # The name of a test may be about several lines, a case of a table is about one.

@@ -313,13 +313,13 @@ def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[s
     return _run(host, output, env)
 
 
-def again(stage: Stage) -> Process:
+def again(stage: Stage, *options: str) -> Process:
     """Run the runtime once more on what was compiled for it."""
-    return _run(stage.near, stage.directory / stage.near.name, None)
+    return _run(stage.near, stage.directory / stage.near.name, None, *options)
 
 
-def _run(host: Host, output: Path, env: Mapping[str, str] | None) -> Process:
-    run = host.start(RUNTIME, "--log-format", "json", "run", str(output), env=env)
+def _run(host: Host, output: Path, env: Mapping[str, str] | None, *options: str) -> Process:
+    run = host.start(RUNTIME, "--log-format", "json", "run", str(output), *options, env=env)
     run.wait_for('"event": "serving"')
     return run
 

@@ -60,9 +60,7 @@ def test_122_unattested_peers_wait_for_each_other(tmp_path: Path) -> None:
     with stages.stage("egress", tmp_path, ports=[BACKGROUND]) as stage, contextlib.ExitStack() as strangers:
         known = stages.honest()
         stage.open(BACKGROUND, known).close()
-        other = "10.77.0.99"
-        stage.lab["client"].run("ip", "addr", "add", f"{other}/32", "dev", "lo")
-        stage.lab["server"].run("ip", "route", "add", f"{other}/32", "via", stage.lab["client"].ipv4)
+        other = another_address(stage)
 
         def slow() -> Iterator[bytes]:
             stage.service.ended.wait(1.0)
@@ -84,6 +82,73 @@ def test_122_unattested_peers_wait_for_each_other(tmp_path: Path) -> None:
         stage.open(BACKGROUND, stages.honest(), source=other).close()
         assert time.monotonic() - began < 5
         assert any(line.get("code") == "RA-SERVICE-BUSY" for line in stage.log.read())
+
+
+def half_open(stage: stages.Stage, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
+    """Handshakes that were begun and are not going on."""
+    begun = []
+    for _ in range(count):
+        sock = stack.enter_context(stage.connect(BACKGROUND))
+        with contextlib.suppress(OSError):
+            sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100))
+        begun.append(sock)
+    return begun
+
+
+def another_address(stage: stages.Stage) -> str:
+    """An address of the client's host that no stranger uses."""
+    stage.lab["client"].run("ip", "addr", "add", "10.77.0.99/32", "dev", "lo")
+    stage.lab["server"].run("ip", "route", "add", "10.77.0.99/32", "via", stage.lab["client"].ipv4)
+    return "10.77.0.99"
+
+
+def test_125_half_open_handshakes_are_bounded(tmp_path: Path) -> None:
+    """1,000 of them cost bounded memory; one source has half of the room, and others are served in 3 s."""
+    with stages.stage("egress", tmp_path, ports=[BACKGROUND]) as stage:
+        other = another_address(stage)
+        stage.open(BACKGROUND, stages.honest()).close()
+        memory = stage.memory()
+        with contextlib.ExitStack() as stack:
+            half_open(stage, 1000, stack)
+            stages.until(lambda: stage.descriptors() > 1000, "they were not accepted")
+            assert stage.memory() - memory < 1000 * (64 << 10)
+            began = time.monotonic()
+            stage.open(BACKGROUND, stages.honest(), source=other).close()
+            assert time.monotonic() - began < 3
+        assert stage.run.stop() == 0
+        stage.run = stages.again(stage, "--workers", "1", "--max-handshakes", "100")
+        stage.log = stages.Log(stage.run.log)
+        with contextlib.ExitStack() as stack:
+            begun = half_open(stage, 100, stack)
+            stage.log.wait(lambda line: line["event"] == "handshakes_at_limit")
+            began = time.monotonic()
+            stage.open(BACKGROUND, stages.honest(), source=other).close()
+            assert time.monotonic() - began < 3
+            assert sum(reset(sock) for sock in begun) == 50
+        stage.log.wait(lambda line: line["event"] == "handshakes_below_limit")
+
+
+def reset(sock: socket.socket) -> bool:
+    """Whether it was reset already."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b"never"
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_126_clients_that_vanish_are_gone_within_minutes(ends: Tunnel) -> None:
+    """Their host falls silent: an egress notices it, and resets what it has dialled for them."""
+    ends.start("server")
+    ends.start("client")
+    near, far = ends.connect()
+    with near, far:
+        ends.lab["client"].run("ip", "link", "set", "eth0", "down")
+        far.settimeout(120)
+        with pytest.raises(ConnectionResetError):
+            far.recv(1)
 
 
 class Reader:

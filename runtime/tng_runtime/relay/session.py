@@ -12,6 +12,7 @@ import anyio
 
 from tng_runtime import events
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
+from tng_runtime.accept.limits import Handshakes
 from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel.liveness import carry_for_others
@@ -33,7 +34,14 @@ class Sessions:
     """The connections of one entry; ``own`` is that of all entries."""
 
     def __init__(
-        self, entry: Entry, door: Door, relay: Relay, poller: Poller, told: events.Events, own: OwnConnections
+        self,
+        entry: Entry,
+        door: Door,
+        relay: Relay,
+        poller: Poller,
+        told: events.Events,
+        own: OwnConnections,
+        handshakes: Handshakes,
     ) -> None:
         self._entry = entry
         self._door = door
@@ -41,10 +49,11 @@ class Sessions:
         self._poller = poller
         self._tell = told.tell
         self._own = own
+        self._handshakes = handshakes
 
     async def serve(self, captured: socket.socket) -> None:
         """See one captured connection through to its end. Nothing but cancellation is raised."""
-        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, captured)
+        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, captured)
         try:
             report = await session.run()
             if report.ending is Event.TLS_FLOODED:
@@ -68,6 +77,7 @@ class _Session:
         relay: Relay,
         poller: Poller,
         own: OwnConnections,
+        handshakes: Handshakes,
         captured: socket.socket,
     ) -> None:
         self._entry = entry
@@ -75,6 +85,8 @@ class _Session:
         self._relay = relay
         self._poller = poller
         self._own = own
+        self._handshakes = handshakes
+        self._until_verdict = contextlib.ExitStack()
         self._ending = contextlib.ExitStack()
         self._life = Lifecycle(entry.role)
         self._captured = captured
@@ -98,6 +110,11 @@ class _Session:
         self._destination = original_destination(self._captured)
         if self._own.has(self._peer, self._destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
+        source = network_of(self.who.source)
+        # Where it is a program of this host that begins them, none of them is a stranger's.
+        counted = source if self._entry.role == "egress" else None
+        self._handshakes.begin(counted)
+        self._until_verdict.callback(self._handshakes.end, counted)
         self._poller.register(self._captured.fileno(), _ignore)
         shaken: Handshaken | None = None
         action = self._life.on(Event.CAPTURED)
@@ -107,10 +124,11 @@ class _Session:
                     await self._dial(self._destination)
                     action = self._life.on(Event.CONNECTED)
                 case Action.HANDSHAKE:
-                    shaken = await self._door.handshake(self._tls_side(), network_of(self.who.source), end)
+                    shaken = await self._door.handshake(self._tls_side(), source, end)
                     action = self._life.on(Event.HANDSHAKEN)
                 case Action.VERIFY if shaken is not None:
                     self._stream = await self._door.verify(shaken)
+                    self._until_verdict.close()
                     action = self._life.on(Event.VERIFIED)
                 case _:
                     raise AssertionError(f"{action} before the relay")
@@ -179,6 +197,7 @@ class _Session:
 
     def close(self) -> None:
         """Whatever is still open ends with a reset: the captured application must not take it for an end."""
+        self._until_verdict.close()
         self._ending.close()
         for sock in (self._captured, self._dialled):
             if sock is not None and sock.fileno() >= 0:

@@ -16,7 +16,8 @@ import anyio
 from anyio.abc import TaskGroup
 
 from tng_runtime import log
-from tng_runtime.accept.acceptor import Acceptor, connection_limit
+from tng_runtime.accept.acceptor import Acceptor
+from tng_runtime.accept.limits import Handshakes, Limits
 from tng_runtime.events import Counts, Events
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
@@ -34,20 +35,20 @@ from tng_runtime.tunnel.handshake import Door
 TALLY_SECONDS = 1.0
 
 
-def run(manifest: Manifest, to: Unprivileged, sock: socket.socket) -> None:
+def run(manifest: Manifest, to: Unprivileged, limits: Limits, sock: socket.socket) -> None:
     """Be a worker until there is nothing left to do."""
     parent = os.getppid()
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
-    anyio.run(_run, manifest, sock, backend_options={"use_uvloop": True})
+    anyio.run(_run, manifest, limits, sock, backend_options={"use_uvloop": True})
 
 
-async def _run(manifest: Manifest, sock: socket.socket) -> None:
+async def _run(manifest: Manifest, limits: Limits, sock: socket.socket) -> None:
     log.hand_over()
     async with anyio.create_task_group() as background:
         async with anyio.create_task_group() as connections:
-            worker = Worker(manifest, sock, connections)
+            worker = Worker(manifest, limits, sock, connections)
             background.start_soon(worker.tell_when_ready)
             background.start_soon(worker.tally)
             await worker.draining.wait()
@@ -60,14 +61,15 @@ async def _run(manifest: Manifest, sock: socket.socket) -> None:
 class Worker:
     """One worker's connections, in ``connections``, and its two channels."""
 
-    def __init__(self, manifest: Manifest, sock: socket.socket, connections: TaskGroup) -> None:
+    def __init__(self, manifest: Manifest, limits: Limits, sock: socket.socket, connections: TaskGroup) -> None:
         self.draining = anyio.Event()
         self.supervisor = Channel(sock, self._told, _supervisor_is_gone)
         self._connections = connections
         self._counts = Counts()
         self.events = Events(self._counts)
         self._told_counts = _tally(self._counts)
-        self._acceptor = Acceptor(connection_limit())
+        self._acceptor = Acceptor(limits.connections, self.events.tell)
+        self._handshakes = Handshakes(limits.handshakes, self.events.tell)
         self._judge = JudgeLine(self._give)
         self._identities = [_identity(self._judge, number, entry) for number, entry in enumerate(manifest.entries)]
         self._handlers = self._make_handlers(manifest)
@@ -98,7 +100,7 @@ class Worker:
             verifier = RemoteVerifier(self._judge, number) if entry.verify else None
             side = "client" if entry.role == "ingress" else "server"
             door = Door("client" if side == "client" else "server", self._identities[number], verifier, poller)
-            return partial(self._spawn, Sessions(entry, door, relay, poller, self.events, own))
+            return partial(self._spawn, Sessions(entry, door, relay, poller, self.events, own, self._handshakes))
 
         return [handler(number, entry) for number, entry in enumerate(manifest.entries)]
 

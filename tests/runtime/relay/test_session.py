@@ -17,6 +17,7 @@ import pytest
 from runtime.relay.peers import floor, tcp_pair, wait_until
 from tng_demo.lab import Host, Lab
 from tng_runtime.accept.lifecycle import Event
+from tng_runtime.accept.limits import Handshakes
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.events import Counts, Events
 from tng_runtime.kernel import nftables, sockets
@@ -67,7 +68,13 @@ async def entrance(role: Role) -> AsyncIterator[Entrance]:
     await identity.start()
     door = Door("client" if role == "ingress" else "server", identity, None, poller)
     try:
-        yield Entrance(entry, Sessions(entry, door, Relay(poller), poller, Events(counts), own), poller, counts, own)
+        yield Entrance(
+            entry,
+            Sessions(entry, door, Relay(poller), poller, Events(counts), own, Handshakes(1000, print)),
+            poller,
+            counts,
+            own,
+        )
     finally:
         poller.close()
 
@@ -216,7 +223,7 @@ async def test_a_client_that_vanished_leaves_nothing_open(hosts: Lab, busy: bool
 async def dialled(made: Entrance, there: Destination, meanwhile: Callable[[], None]) -> object:
     """How a dial is refused, when something happens in the round of the loop in which it began."""
     near, far = tcp_pair()
-    session = _Session(made.entry, None, None, made.poller, made.own, near)  # type: ignore[arg-type]
+    session = _Session(made.entry, None, None, made.poller, made.own, None, near)  # type: ignore[arg-type]
     with near, far:
         try:
             async with anyio.create_task_group() as group:
