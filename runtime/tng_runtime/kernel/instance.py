@@ -26,8 +26,9 @@ from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import captured, cgroups, ipsets, nftables
 from tng_runtime.manifest import Bundle
+from tng_schema import contract
 
-LOCKS = Path("/run/tng")
+LOCKS = Path(contract.RUN_DIRECTORY)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ fetched again, not too often, when a token turns up that was signed under someth
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from tng_runtime.attest.anchors import TrustAnchors, read_anchors
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Verify
 from tng_runtime.tunnel.service import ServiceClient
+from tng_schema import contract
 
 MAX_AGE = timedelta(hours=1)
 # Anybody can show tokens of an unknown CA; that must not turn into as many calls.
@@ -113,19 +113,12 @@ class Trust:
 
 def _warn_about_plain_http(verify: Verify) -> None:
     parts = urlsplit(verify.service.as_addr if verify.service else "")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not contract.is_loopback(parts.hostname or ""):
         log.warning(
             "service_over_plain_http",
             service=parts.netloc,
             detail="whoever is on the way decides which certificates sign tokens: pin them with trusted_certs_paths",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _unusable(path: str, problem: str) -> HostError:
