@@ -52,8 +52,15 @@ class Acceptor:
         self._room += 1
         self._retry()
 
+    def stop(self) -> None:
+        """Accept no more, and close the listeners here; what waits at them is for others who have them."""
+        self._pause()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
     def close(self) -> None:
-        """Accept no more. Whoever made the listeners says what becomes of them and of those that wait."""
+        """Accept no more, for good. Whoever made the listeners says what becomes of them and of those that wait."""
         self._pause()
         self._listeners.clear()
         self._queues.close()
