@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="load the rules and serve until SIGINT or SIGTERM")
     run.add_argument("directory", type=Path, metavar="DIR", help="with manifest.json, ruleset.nft and guard.nft")
-    run.add_argument("--drain", type=_seconds, default=10.0, metavar="SECONDS", help="for open connections (10)")
+    run.add_argument("--drain", type=_seconds, metavar="SECONDS", help="for open connections (10; taken over: no end)")
     run.add_argument(
         "--on-exit",
         choices=("closed", "open"),

@@ -8,11 +8,14 @@ Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)): ``descriptors`` says 
 arrive in the order of the messages that own them.
 
     supervisor -> nursery: Spawn                      nursery -> supervisor: Spawned, NotSpawned, Ended
-    supervisor -> worker:  Listen, UseJudge, Drain    worker -> supervisor:  Ready, Failed, Tally
+    supervisor -> worker:  Listen, UseJudge, Pause, Drain
+                                                      worker -> supervisor:  Ready, Failed, Paused, Tally
     supervisor -> judge:   Attach, AgentGiven, AgentAway
                                                       judge -> supervisor:   Ready, Failed, AgentWanted
     worker -> judge:       CertificateWanted, VerdictWanted
     judge -> worker:       Certificate, VerdictGiven, Declined
+    new supervisor -> old: TakeOver, Commit, Loaded, Done
+    old supervisor -> new: Inherit, Inherited, Yielded, Released
 """
 
 from __future__ import annotations
@@ -118,6 +121,16 @@ class Drain(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Pause(Message):
+    """Accept no more until ``Listen`` comes again; ``Paused`` is the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paused(Message):
+    """The worker accepts nothing, and has not since the ``Pause``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tally(Message):
     """What happened in a worker since its start; ``codes`` and ``refused`` belong together."""
 
@@ -209,6 +222,52 @@ class Declined(Message):
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class TakeOver(Message):
+    """A new supervisor asks the running one for its place; ``drain`` is what its connections get, in milliseconds."""
+
+    drain: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Inherit(Message):
+    """A listening socket of the old instance."""
+
+    descriptors: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited(Message):
+    """That was the last of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit(Message):
+    """The new instance is ready but for the rules: accept no more, and touch them no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Yielded(Message):
+    """Done so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded(Message):
+    """The new ruleset is loaded: give up the guard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Message):
+    """Done so; with the lock of the instance."""
+
+    descriptors: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Message):
+    """The new instance serves: the old one lets its connections end, and goes."""
+
+
 # The number of a kind is its place here.
 KINDS: tuple[type[Message], ...] = (
     Spawn,
@@ -230,6 +289,16 @@ KINDS: tuple[type[Message], ...] = (
     VerdictWanted,
     VerdictGiven,
     Declined,
+    Pause,
+    Paused,
+    TakeOver,
+    Inherit,
+    Inherited,
+    Commit,
+    Yielded,
+    Loaded,
+    Released,
+    Done,
 )
 
 

@@ -55,19 +55,30 @@ class Acceptor:
         """One accepted connection is gone."""
         self._room += 1
         if self._looking is not None and self._room > self._limit // 16:
-            self._looking.cancel()
-            self._looking = None
+            self._look_no_more()
             self._tell(LimitLeft("connections", self._turned_away))
         if self._room > 0:
             self._retry()
 
-    def close(self) -> None:
-        """Accept no more. Whoever made the listeners says what becomes of them and of those that wait."""
+    def stop(self) -> None:
+        """Accept no more, and close the listeners here; what waits at them is for others who have them."""
         self._pause()
-        if self._looking is not None:
-            self._looking.cancel()
+        self._look_no_more()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def close(self) -> None:
+        """Accept no more, for good. Whoever made the listeners says what becomes of them and of those that wait."""
+        self._pause()
+        self._look_no_more()
         self._listeners.clear()
         self._queues.close()
+
+    def _look_no_more(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
 
     def _retry(self) -> None:
         if not self._accepting:

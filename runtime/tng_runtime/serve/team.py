@@ -30,6 +30,8 @@ from tng_runtime.messages import (
     Listen,
     Message,
     NotSpawned,
+    Pause,
+    Paused,
     Ready,
     Spawn,
     Spawned,
@@ -62,6 +64,7 @@ class Child:
     reason: str | None = None
     failed: HostError | None = None
     ready: anyio.Event = field(default_factory=anyio.Event)
+    paused: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
     tally: Tally = field(default_factory=lambda: Tally(0, 0, (), ()))
@@ -101,7 +104,7 @@ class Team:
         self._last = 0
         self._judge: Child | None = None
         self._listeners: list[tuple[int, socket.socket]] = []
-        self._stopping = False
+        self._stopping = self._paused = False
         self.lost = False
 
     @property
@@ -131,6 +134,23 @@ class Team:
         for worker in self.workers:
             if worker.ready.is_set():
                 worker.send(Listen(entry), sock.fileno())
+
+    async def pause(self) -> None:
+        """Return when no worker accepts; those that stand still are not waited for."""
+        self._paused = True
+        with anyio.move_on_after(GRACE_SECONDS):
+            for worker in self.workers:
+                worker.paused = anyio.Event()
+                worker.send(Pause())
+            for worker in self.workers:
+                await worker.paused.wait()
+
+    def resume(self) -> None:
+        """Let all workers accept again."""
+        self._paused = False
+        for worker in self.workers:
+            if worker.ready.is_set():
+                self._serve(worker)
 
     async def drain(self, seconds: float | None) -> None:
         """Let the workers accept no more and end; return when the last one did. Again, to shorten the time."""
@@ -177,7 +197,7 @@ class Team:
             for worker in self.workers:
                 self._introduce(worker)
         else:
-            for entry, sock in self._listeners:
+            for entry, sock in self._listeners if not self._paused else []:
                 child.send(Listen(entry), sock.fileno())
 
     async def _keep(self, child: Child) -> None:
@@ -233,6 +253,8 @@ class Team:
                 child.settled.set()
             case Failed(said, hint, code):
                 child.failed = HostError(said, hint=hint, exit_code=code)
+            case Paused():
+                child.paused.set()
             case Tally() if child.role == "worker":
                 child.tally = message
             case AgentWanted(ticket, entry) if child.role == "judge":
@@ -284,6 +306,7 @@ class Team:
         if child is self._judge:
             self._judge = None
         child.settled.set()
+        child.paused.set()
         child.ended.set()
 
     def _nursery_is_gone(self, _: str | None) -> None:

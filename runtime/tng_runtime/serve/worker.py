@@ -21,7 +21,7 @@ from tng_runtime.accept.limits import Handshakes, Limits
 from tng_runtime.events import Counts, Events
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
-from tng_runtime.messages import Drain, Listen, Message, Ready, Tally, UseJudge
+from tng_runtime.messages import Drain, Listen, Message, Pause, Paused, Ready, Tally, UseJudge
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
@@ -123,13 +123,16 @@ class Worker:
                 self._acceptor.start([(socket.socket(fileno=descriptors[0]), self._handlers[number])])
             case UseJudge():
                 self._judge.use(socket.socket(fileno=descriptors[0]))
+            case Pause():
+                self._acceptor.stop()
+                self.supervisor.send(Paused())
             case Drain(milliseconds):
                 self._drain(None if milliseconds is None else milliseconds / 1000)
             case _:
                 close_all(descriptors)
 
     def _drain(self, seconds: float | None) -> None:
-        self._acceptor.close()
+        self._acceptor.stop()
         scope = self._connections.cancel_scope
         scope.deadline = min(scope.deadline, float("inf") if seconds is None else anyio.current_time() + seconds)
         self.draining.set()
