@@ -274,3 +274,38 @@ def test_another_user_is_told_nothing(ends: Tunnel, tmp_path: Path) -> None:
     done = client.run("setpriv", "--reuid=65534", "--clear-groups", "ls", f"/run/tng/{path}", check=False)
     assert done.returncode != 0, "the directory is its user's alone"
     assert run.stop() == 0, run.output()
+
+
+def test_a_hangup_reads_the_directory_again(ends: Tunnel) -> None:
+    """The new instance is a process of its own; one that cannot read what is there changes nothing."""
+    client = ends.lab["client"]
+    ends.start("server")
+    path = client.state / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(PATIENCE)
+        run = client.start(RUNTIME, "run", str(ends.client), "--workers", "1", env={"NOTIFY_SOCKET": str(path)})
+        assert manager.recv(200).startswith(b"READY=1")
+        manifest = ends.client / "manifest.json"
+        good = manifest.read_bytes()
+        with connections(ends, 2) as made:
+            manifest.write_bytes(b"{}")
+            run.popen.send_signal(signal.SIGHUP)
+            assert manager.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert b"failed" in manager.recv(200)
+            assert "exit_status=1" in run.wait_for("event=reload_failed.*", PATIENCE)[0]
+            goes_on(ends, run, made)
+            manifest.write_bytes(good)
+            run.popen.send_signal(signal.SIGHUP)
+            assert manager.recv(200).startswith(b"RELOADING=1")
+            ready, main, *_ = manager.recv(200).decode().splitlines()
+            assert ready == "READY=1"
+            assert main != f"MAINPID={run.pid}"
+            with connections(ends, 2) as later:
+                assert all(works(*both) for both in made + later)
+    assert run.wait(PATIENCE) == 0, run.output()
+    heir = int(main.removeprefix("MAINPID="))
+    assert heir in run.all_pids()
+    os.kill(heir, signal.SIGTERM)
+    until(lambda: not run.all_pids(), "the new one does not end")
+    assert tables(client) == BOTH
