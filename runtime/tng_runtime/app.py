@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -27,7 +29,7 @@ from tng_runtime import log
 from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import cgroups, nftables, trusted
+from tng_runtime.kernel import cgroups, manager, nftables, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
@@ -139,7 +141,8 @@ def _limits(options: Options) -> Limits:
 async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, old: socket.socket | None) -> None:
     log.hand_over()
     stop, hurry = anyio.Event(), anyio.Event()
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ExitStack() as resources:
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:
         async with anyio.create_task_group() as background:
             team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
@@ -149,7 +152,7 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             resources.callback(team.close)
             if predecessor:
                 resources.callback(predecessor.close)
-            background.start_soon(_on_signals, signals, stop, hurry)
+            background.start_soon(_on_signals, signals, course)
             await serve(course)
             background.cancel_scope.cancel()
 
@@ -203,6 +206,7 @@ async def _relay(course: _Course) -> None:
     _announce(course)
     await course.stop.wait()
     if course.heir is None:
+        manager.notify("STOPPING=1")
         _listen_no_more(course)
     seconds = _drain_seconds(course)
     log.info("draining", seconds="without end" if seconds is None else seconds)
@@ -317,12 +321,35 @@ def _open(course: _Course) -> None:
     course.upkeep.rules.remove()
 
 
-async def _on_signals(signals: AsyncIterator[signal.Signals], stop: anyio.Event, hurry: anyio.Event) -> None:
+async def _on_signals(signals: AsyncIterator[signal.Signals], course: _Course) -> None:
     async for number in signals:
-        log.info("hurrying" if stop.is_set() else "stopping", signal=number.name)
-        if stop.is_set():
-            hurry.set()
-        stop.set()
+        if number == signal.SIGHUP:
+            course.background.start_soon(_reload)
+            continue
+        log.info("hurrying" if course.stop.is_set() else "stopping", signal=number.name)
+        if course.stop.is_set():
+            course.hurry.set()
+        course.stop.set()
+
+
+async def _reload() -> None:
+    """Start this program again, with the same arguments: it reads the directory anew, and takes over."""
+    log.info("reloading")
+    manager.reloading()
+    again = [sys.executable, *sys.orig_argv[1:]]
+    try:
+        # One that belongs to the event loop would be killed with it.
+        heir = subprocess.Popen(again, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - it only starts here
+        pidfd = os.pidfd_open(heir.pid)
+    except OSError as error:
+        log.error("reload_failed", reason=error.strerror, meaning="this instance goes on")
+        return
+    try:
+        await anyio.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+    log.error("reload_failed", exit_status=heir.wait(), meaning="this instance goes on")
+    manager.notify("READY=1", "STATUS=serving; the last reload failed")
 
 
 async def _hurry(course: _Course) -> None:
@@ -346,11 +373,8 @@ def _announce(course: _Course) -> None:
         config=manifest.config_sha256[:12],
         workers=len(course.team.workers),
     )
-    # sd_notify(3): one datagram, for units of Type=notify.
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            said = f"READY=1\nMAINPID={os.getpid()}".encode()
-            sock.sendto(said, "\0" + address[1:] if address.startswith("@") else address)
+    status = f"STATUS=serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
+    manager.notify("READY=1", f"MAINPID={os.getpid()}", status)
 
 
 def _trust_words(entry: Entry) -> dict[str, object]:

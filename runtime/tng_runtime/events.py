@@ -1,7 +1,7 @@
 """What happens to connections, as values; and the one place that makes counts and log lines of them.
 
 Every event is counted. Its line may be a sum: who is refused again and again for one reason gets one line at once and
-then at most one a second, which says how often (``times``) and shows the last of them.
+then at most one a second, which says how often (``times``) and shows the last of them. At debug nothing is summed.
 """
 
 from __future__ import annotations
@@ -132,6 +132,9 @@ class Events:
 
     def _sum(self, refusal: Refusal) -> None:
         key = (refusal.who.entry, refusal.who.source, str(refusal.code))
+        if log.tells_all():
+            _log_refusal(refusal, 1)
+            return
         if key not in self._sums and len(self._sums) >= MAX_SUMS:
             key = ("", "", str(refusal.code))
         if (found := self._sums.get(key)) is None:

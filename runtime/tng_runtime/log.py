@@ -70,6 +70,11 @@ def hand_over() -> None:
     _OUTPUT.outlet.hand_over()
 
 
+def tells_all() -> bool:
+    """Whether whoever reads wants every line (debug)."""
+    return _OUTPUT.threshold <= logging.DEBUG
+
+
 def close() -> None:
     """Write what is held, within seconds; said at the end of a process."""
     _OUTPUT.outlet.close()

@@ -319,7 +319,7 @@ def again(stage: Stage, *options: str) -> Process:
 
 
 def _run(host: Host, output: Path, env: Mapping[str, str] | None, *options: str) -> Process:
-    run = host.start(RUNTIME, "--log-format", "json", "run", str(output), *options, env=env)
+    run = host.start(RUNTIME, "--log-format", "json", "--log-level", "debug", "run", str(output), *options, env=env)
     run.wait_for('"event": "serving"')
     return run
 

@@ -306,8 +306,9 @@ def test_readiness_is_told_to_the_service_manager(ends: Tunnel) -> None:
         manager.bind(str(path))
         manager.settimeout(15)
         run = client.start(RUNTIME, "run", str(ends.client), env={"NOTIFY_SOCKET": str(path)})
-        ready, _, main = manager.recv(100).decode().partition("\n")
-        assert (ready, main) == ("READY=1", f"MAINPID={run.pid}")
+        assert manager.recv(200).decode().splitlines()[:2] == ["READY=1", f"MAINPID={run.pid}"]
+        run.stop()
+        assert manager.recv(200) == b"STOPPING=1"
     assert tables(client) == BOTH
 
 

@@ -59,6 +59,15 @@ async def test_repeated_refusals_of_one_source_are_summed_and_all_of_them_count(
     assert len(lines.now()) == 2
 
 
+async def test_at_debug_every_refusal_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, events = Lines(capsys), Events(Counts())
+    log.configure("json", "debug")
+    for port in range(5):
+        events.tell(refusal(port=port))
+    assert [line["client"] for line in lines.now()] == [f"10.0.0.1:{port}" for port in range(5)]
+    assert not events._sums
+
+
 async def test_another_source_or_reason_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     lines, events = Lines(capsys), Events(Counts())
     for one in (refusal(), refusal("10.0.0.3"), refusal(code=LinkCode.TLS_ALPN)):

@@ -7,16 +7,18 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends, tables
-from runtime.test_processes import children, connections, only, reset, until, works
-from tng_demo.lab import Host
+from runtime.test_processes import children, connections, connections_at_all, only, reset, until, works
+from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
+from tng_demo import scene as scenes
+from tng_demo import tunnel
+from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
+from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG
 
 pytestmark = pytest.mark.netns
 
@@ -90,12 +92,6 @@ class Clients:
                     self.problems.append(repr(error))
 
 
-@contextmanager
-def two_hosts(ends: Tunnel) -> Iterator[Process]:
-    ends.start("server")
-    yield ends.start("client")
-
-
 def test_open_connections_go_on_and_new_ones_are_the_new_instances(ends: Tunnel) -> None:
     ends.start("server")
     old = ends.start("client", "--workers", "2")
@@ -118,12 +114,13 @@ def test_open_connections_go_on_and_new_ones_are_the_new_instances(ends: Tunnel)
     assert ends.lab["client"].run("ls", "/run").stdout == ""
 
 
+@pytest.mark.timeout(300)
 def test_under_load_nothing_is_dropped_and_nothing_refused(ends: Tunnel) -> None:
     ends.start("server")
     run = ends.start("client")
     with Clients(ends) as clients:
-        for number in range(20):
-            clients.some_more()
+        for number in range(60):
+            clients.some_more(10)
             new = taken_over(ends, "--workers", str(1 + number % 2))
             assert run.wait(PATIENCE) == 0, run.output()
             run = new
@@ -250,7 +247,7 @@ def test_a_new_instance_that_is_killed_on_its_way_changes_nothing(ends: Tunnel, 
 def test_a_worker_that_dies_in_between_costs_its_own_connections_alone(ends: Tunnel) -> None:
     ends.start("server")
     run = ends.start("client", "--workers", "2")
-    with connections(ends, 12) as made:
+    with connections_at_all(ends, run) as made:
         new = taken_over(ends, "--workers", "2")
         run.wait_for("event=handed_over", PATIENCE)
         os.kill(children(run, "worker")[0], signal.SIGKILL)
@@ -262,7 +259,7 @@ def test_a_worker_that_dies_in_between_costs_its_own_connections_alone(ends: Tun
                 alive += works(near, far)
             except OSError:
                 assert reset(far)
-        assert 0 < alive < 12
+        assert 0 < alive < len(made), run.output()
     assert run.wait(PATIENCE) == 0, run.output()
     assert new.stop() == 0, new.output()
 
@@ -273,4 +270,64 @@ def test_another_user_is_told_nothing(ends: Tunnel, tmp_path: Path) -> None:
     (path,) = [name for name in client.run("ls", "/run/tng").stdout.split() if name.endswith(".sock")]
     done = client.run("setpriv", "--reuid=65534", "--clear-groups", "ls", f"/run/tng/{path}", check=False)
     assert done.returncode != 0, "the directory is its user's alone"
+    assert run.stop() == 0, run.output()
+
+
+def test_a_hangup_reads_the_directory_again(ends: Tunnel) -> None:
+    """The new instance is a process of its own; one that cannot read what is there changes nothing."""
+    client = ends.lab["client"]
+    ends.start("server")
+    path = client.state / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(path))
+        manager.settimeout(PATIENCE)
+        run = client.start(RUNTIME, "run", str(ends.client), "--workers", "1", env={"NOTIFY_SOCKET": str(path)})
+        assert manager.recv(200).startswith(b"READY=1")
+        manifest = ends.client / "manifest.json"
+        good = manifest.read_bytes()
+        with connections(ends, 2) as made:
+            manifest.write_bytes(b"{}")
+            run.popen.send_signal(signal.SIGHUP)
+            assert manager.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            assert b"failed" in manager.recv(200)
+            assert "exit_status=1" in run.wait_for("event=reload_failed.*", PATIENCE)[0]
+            goes_on(ends, run, made)
+            manifest.write_bytes(good)
+            run.popen.send_signal(signal.SIGHUP)
+            assert manager.recv(200).startswith(b"RELOADING=1")
+            ready, main, *_ = manager.recv(200).decode().splitlines()
+            assert ready == "READY=1"
+            assert main != f"MAINPID={run.pid}"
+            with connections(ends, 2) as later:
+                assert all(works(*both) for both in made + later)
+    assert run.wait(PATIENCE) == 0, run.output()
+    heir = int(main.removeprefix("MAINPID="))
+    assert heir in run.all_pids()
+    os.kill(heir, signal.SIGTERM)
+    until(lambda: not run.all_pids(), "the new one does not end")
+    assert tables(client) == BOTH
+
+
+def test_no_plaintext_leaves_while_instances_and_workers_change(hosts: Lab, tmp_path: Path) -> None:
+    """With a document that is none and a worker that is killed in between."""
+    scene = scenes.set_up(hosts)
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    first = run = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path)
+    bad = scene.client.state / "bad"
+    bad.mkdir(mode=0o700)
+    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
+        for number in range(6):
+            senders.wait_for_writes(senders.writes + 100)
+            if number == 2:
+                assert scene.client.run(RUNTIME, "run", str(bad), check=False).returncode == 1
+            if number == 3:
+                assert senders.failures == 0
+                os.kill(children(run, "worker")[0], signal.SIGKILL)
+                run.wait_for("event=worker_replaced", PATIENCE)
+            run = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path)
+            assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+        senders.wait_for_writes(senders.writes + 100)
+        assert first.alive(), "its connections go on"
+    assert_no_plaintext(wire, MARKER[:24], PAGE.encode())
+    assert first.wait(PATIENCE) == 0, first.output()
     assert run.stop() == 0, run.output()

@@ -60,8 +60,8 @@ class Lock:
             self.socket_path.unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
             os.close(self.descriptor)
-        with contextlib.suppress(OSError):
-            self._locks.rmdir()
+            with contextlib.suppress(OSError):
+                self._locks.rmdir()
 
     def acquire(self) -> None:
         """Be the holder; raises ``TakenError``, or ``HostError`` if others can write to the directory."""

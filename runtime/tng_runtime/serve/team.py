@@ -209,20 +209,29 @@ class Team:
             log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
             # One that dies as soon as it is born does not do so in a tight loop.
             await anyio.sleep(0 if time.monotonic() - child.born > 1 else PAUSE_SECONDS)
-            child = await self._replaced(child.role)
+            if (replacement := await self._replaced(child.role)) is None:
+                return
+            child = replacement
 
-    async def _replaced(self, role: ChildRole) -> Child:
+    async def _replaced(self, role: ChildRole) -> Child | None:
+        """Another child that is ready; None when none is needed any more."""
         pause = PAUSE_SECONDS
-        while True:
+        while self._needed():
             try:
                 child = await self._started(role)
             except HostError as error:
+                if not self._needed():
+                    break
                 log.error(f"{role}_not_replaced", reason=error.message, advice=error.hint, next_attempt_seconds=pause)
                 await anyio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             else:
                 log.info(f"{role}_replaced", pid=child.pid)
                 return child
+        return None
+
+    def _needed(self) -> bool:
+        return not self._stopping
 
     def _spawn(self, role: ChildRole) -> Child:
         self._last += 1

@@ -9,6 +9,7 @@ attests) there is no verdict to wait for, and the stream says so.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from OpenSSL import SSL, crypto
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.token import Verdict
 from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel import path
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.contexts import ALPN, AlpnMissingError, Contexts, Side
@@ -29,6 +31,8 @@ from tng_runtime.tunnel.credentials import Credentials
 # What the peer may take for its part of the handshake, and what may pass until the verdict, everything included.
 HANDSHAKE_SECONDS = 10.0
 VERDICT_SECONDS = 30.0
+# Of silence, before the path is looked at; a segment is sent a second time after a fifth of it or so (RFC 6298).
+LOOK_SECONDS = 1.0
 
 # OpenSSL's reasons (openssl/sslerr.h) that an operator acts on, and the stable code of each.
 _REASONS = {
@@ -132,7 +136,7 @@ class Door:
         else:
             connection.set_accept_state()
         try:
-            await self._shake(connection, sock.fileno(), source, end)
+            await self._shake(connection, sock, source, end)
         except TimeoutError:
             raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
         if connection.get_alpn_proto_negotiated() != ALPN:
@@ -160,13 +164,13 @@ class Door:
         except TimeoutError:
             raise Refused(Code.SERVICE_DEADLINE, f"no verdict {VERDICT_SECONDS:g} s after the connection") from None
 
-    async def _shake(self, connection: SSL.Connection, descriptor: int, source: str, end: float) -> None:
+    async def _shake(self, connection: SSL.Connection, sock: socket.socket, source: str, end: float) -> None:
         deadline = min(self._poller.time() + self._deadline, end)
         while True:
             try:
                 connection.do_handshake()
             except (SSL.WantReadError, SSL.WantWriteError):
-                await self._poller.wait(descriptor, deadline)
+                await self._hear(sock, deadline)
             except SSL.WantX509LookupError:
                 began = self._poller.time()
                 await self._make_certificate(connection, source, end)
@@ -184,6 +188,16 @@ class Door:
                 raise _refusal(error) from None
             else:
                 return
+
+    async def _hear(self, sock: socket.socket, deadline: float) -> None:
+        """Wait for the peer's next word; when ours does not get through, look for the reason in the path."""
+        while (look := self._poller.time() + LOOK_SECONDS) < deadline:
+            with contextlib.suppress(TimeoutError):
+                await self._poller.wait(sock.fileno(), look)
+                return
+            if path.is_stuck(sock) and path.let_routers_cut(sock):
+                break
+        await self._poller.wait(sock.fileno(), deadline)
 
     async def _make_certificate(self, connection: SSL.Connection, source: str, end: float) -> None:
         try:
