@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.plan.types import Plan
-from tng_schema import contract
 
-RULESET, GUARD, MANIFEST = contract.RULESET, contract.GUARD, contract.MANIFEST
+RULESET, GUARD, MANIFEST = "ruleset.nft", "guard.nft", "manifest.json"
 
 
 def texts(plan: Plan, emit: str) -> str:

@@ -11,7 +11,6 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severit
 from tng_compiler.model.types import CaptureDst, Config, Entry, Service
 from tng_compiler.plan.cgroups import within
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
-from tng_schema import contract
 
 KNOWN_MARKS = {
     0x4000: "kube-proxy",
@@ -162,7 +161,7 @@ def _capturing(entry: Entry, url: str) -> str | None:
         address = ip_address(host)
     except ValueError:
         address = None
-    if contract.is_loopback(host):
+    if host == "localhost" or (address is not None and address.is_loopback):
         return None
     if address is not None and address.version == 6 and entry.netfilter.ipv6 == "bypass":
         return None

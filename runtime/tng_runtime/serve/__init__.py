@@ -1,1 +1,0 @@
-"""The processes of one instance: how they are forked, what they may do, and what each of them does."""
