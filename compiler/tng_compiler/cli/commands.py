@@ -13,7 +13,6 @@ from tng_compiler.cli.outputs import texts, write_directory
 from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import Backend, Outcome, compile_bytes
 
-
 BEYOND = "no document shows, and no rule sees: nat chains of other tables before priority -105 (docs/security.md)"
 
 
