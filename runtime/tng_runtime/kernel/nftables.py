@@ -64,8 +64,8 @@ def load(ruleset: str, table: str, commands: Callable[[], str] = lambda: "", con
 def execute(context: Context, text: str, commands: Callable[[], str], failure: str) -> None:
     """Execute ``text`` without the cgroups in it, and what ``commands`` gives, in one transaction.
 
-    ``commands`` is asked again if a cgroup that it named has ended meanwhile. Raises ``HostError`` that begins with
-    ``failure``; then nothing changed.
+    ``commands`` is asked again if a cgroup that it named has ended meanwhile, and no other is named. Raises
+    ``HostError`` that begins with ``failure``; then nothing changed.
     """
     text = _without_cgroups(text)
     problem = ""
@@ -171,10 +171,12 @@ def _refused(what: str, problem: str) -> HostError:
 
 
 def _no_cgroup(text: str, failure: str) -> HostError:
-    missing = _absent_cgroups(text) or ["one that ended meanwhile, again and again"]
+    if missing := _absent_cgroups(text):
+        hint = "start what runs in it first, or take it out of the configuration"
+        return HostError(f"{failure}: no such cgroup below {CGROUPS}: {', '.join(missing)}", hint=hint)
     return HostError(
-        f"{failure}: no such cgroup below {CGROUPS}: {', '.join(missing)}",
-        hint="start what runs in it first, or take it out of the configuration",
+        f"{failure}: a cgroup below {CGROUPS} ended between the look at it and nft's, {_ATTEMPTS} times",
+        hint="look for what makes and ends cgroups without a pause (`systemd-cgtop`), and start again",
     )
 
 
@@ -187,7 +189,7 @@ def _without_cgroups(text: str) -> str:
 
 def _absent_cgroups(text: str) -> list[str]:
     # nft 1.0.6 says that a path failed, but of a ruleset of several lines it shows the wrong one.
-    paths = sorted(set(re.findall(r'(?<!comment )"([^"\n]+)"', text)))
+    paths = sorted(set(re.findall(r'cgroupv2 level \d+ (?:!= )?"([^"\n]+)"', text)))
     return [path for path in paths if not (CGROUPS / path).is_dir()]
 
 

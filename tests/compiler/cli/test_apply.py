@@ -85,7 +85,7 @@ def test_a_directory_that_others_can_write_to_is_refused(bin_: Path, tmp_path: P
     assert list(state.iterdir()) == []
 
 
-def test_113_a_parent_that_others_can_write_to_is_refused_and_one_like_tmp_is_not(bin_: Path, tmp_path: Path) -> None:
+def test_a_parent_that_others_can_write_to_is_refused_and_one_like_tmp_is_not(bin_: Path, tmp_path: Path) -> None:
     parent = tmp_path / "parent"
     parent.mkdir()
     for mode, status in ((0o777, 3), (0o1777, 7)):

@@ -58,6 +58,9 @@ def test_other_tables_are_not_touched(hosts: Lab) -> None:
     assert nft(hosts, "list", "tables").strip() == "table inet tng_other"
 
 
+CGROUP_SET = "set some { typeof socket cgroupv2 level 1; }\n"
+
+
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
@@ -73,6 +76,16 @@ def test_a_ruleset_that_the_kernel_does_not_take_changes_nothing(hosts: Lab, rul
         nftables.load(COUNTING.replace("counter", rule), "tng")
     assert caught.value.exit_code == 3
     assert nftables.listing("tng") == before
+
+
+def test_a_cgroup_that_ends_before_nft_looks_is_looked_for_again(hosts: Lab) -> None:
+    """Also where the rules quote other names than cgroups, such as that of an interface."""
+    rules = COUNTING.replace("counter", 'oif "lo" accept').replace("chain", CGROUP_SET + "chain", 1)
+    looks = iter(['add element inet tng some { "ended.slice" }\n', ""])
+    nftables.load(rules, "tng", lambda: next(looks))
+    assert 'oif "lo" accept' in (nftables.listing("tng") or "")
+    with pytest.raises(HostError, match="ended between"):
+        nftables.load(rules, "tng", lambda: 'add element inet tng some { "ended.slice" }\n')
 
 
 def test_72_without_cap_net_admin_the_reason_is_said(hosts: Lab) -> None:
