@@ -21,7 +21,8 @@ from tng_demo.lab import Host
 FAMILIES = {"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 SO_ORIGINAL_DST = 80
 SECRET = b"in plaintext"
-PATIENCE = 2.0
+# A SYN that meets a link which is not up yet is sent again after 1, 2 and 4 s.
+PATIENCE = 10.0
 
 
 @dataclass(slots=True)
