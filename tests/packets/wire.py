@@ -39,6 +39,8 @@ class Responder:
 
     def __init__(self) -> None:
         self.accepted: dict[tuple[str, int], Conversation] = {}
+        # Also those whose source was used again: each is closed in the end, and by nobody else.
+        self._conversations: list[Conversation] = []
         self._selector = selectors.DefaultSelector()
         self._wake, self._waker = socket.socketpair()
         self._selector.register(self._wake, selectors.EVENT_READ, None)
@@ -56,7 +58,7 @@ class Responder:
             assert isinstance(key.fileobj, socket.socket)
             key.fileobj.close()
         self._selector.close()
-        for conversation in self.accepted.values():
+        for conversation in self._conversations:
             conversation.connection.close()
 
     def listen(
@@ -113,6 +115,7 @@ class Responder:
         conversation = Conversation(connection)
         with self._changed:
             self.accepted[source[:2]] = conversation
+            self._conversations.append(conversation)
             self._changed.notify_all()
         self._selector.register(connection, selectors.EVENT_READ, [conversation, banner.encode()])
 
