@@ -64,7 +64,7 @@ class Capture:
             "-U",
             "--immediate-mode",
             "-B",
-            "16384",
+            "65536",
             "-s",
             "0",
             "-Z",
@@ -81,14 +81,18 @@ class Capture:
         return segments(self.path.read_bytes())
 
     def _await_marker(self) -> None:
+        # Sent again when it does not show up: the ring drops what comes while tcpdump does not get the processor.
         marker = b"tng capture ends " + os.urandom(16)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         with kernel.changes_of(self.path) as changes:
-            with self._host.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-                sock.sendto(marker, (self._towards.ipv4, _MARKER_PORT))
-            while marker not in _tail(self.path):
-                if not changes.wait(end):
-                    raise LabError(f"tcpdump did not see our datagram:\n{self._process.output()}")
+            with self._host.inside():
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            with sock:
+                while marker not in _tail(self.path):
+                    if time.monotonic() > end:
+                        raise LabError(f"tcpdump did not see our datagram:\n{self._process.output()}")
+                    sock.sendto(marker, (self._towards.ipv4, _MARKER_PORT))
+                    changes.wait(time.monotonic() + 0.5)
 
 
 @contextlib.contextmanager
