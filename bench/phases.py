@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from bench.sides import IPERF_PORT, WEB_PORT, Side
+from tng_demo.process import Process
 
 Figures = dict[str, float]
 
@@ -69,15 +70,15 @@ def _idle(side: Side) -> Figures:
 
 def _memory(side: Side, state: str) -> Figures:
     return {
-        f"memory_{state}_ingress": _resident(side.ingress.pid),
-        f"memory_{state}_egress": _resident(side.egress.pid),
+        f"memory_{state}_ingress": _resident(side.ingress),
+        f"memory_{state}_egress": _resident(side.egress),
     }
 
 
-def _resident(pid: int) -> float:
-    """Resident memory in MiB (VmRSS, proc(5))."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return figure(r"VmRSS:\s+(\d+) kB", status) / 1024
+def _resident(program: Process) -> float:
+    """Memory of all processes of a program in MiB, what they share counted once (Pss, proc_pid_smaps(5))."""
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in program.all_pids()]
+    return sum(figure(r"(?m)^Pss:\s+(\d+) kB", rollup) for rollup in rollups) / 1024
 
 
 def _wrk(side: Side, seconds: int, *flags: str) -> str:

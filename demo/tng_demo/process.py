@@ -45,6 +45,16 @@ class Process:
         """The program's own process id."""
         return self.popen.pid
 
+    def all_pids(self) -> list[int]:
+        """Those of the program and of all that it started in its session (proc_pid_stat(5), field 6)."""
+        found = []
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                fields = Path(f"/proc/{name}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2]
+                if int(fields.split()[3]) == self.popen.pid:
+                    found.append(int(name))
+        return found
+
     def alive(self) -> bool:
         """Whether it still runs."""
         return self.popen.poll() is None

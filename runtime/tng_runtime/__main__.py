@@ -23,6 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         return _report(error, debug=options.log_level == "debug")
+    finally:
+        log.close()
     return 0
 
 
@@ -31,7 +33,15 @@ def _execute(options: argparse.Namespace) -> None:
         case "run":
             from tng_runtime import app
 
-            app.run(options.directory, app.Options(options.drain, options.on_exit))
+            given = app.Options(
+                options.drain,
+                options.on_exit,
+                options.workers,
+                options.user,
+                max_connections=options.max_connections,
+                max_handshakes=options.max_handshakes,
+            )
+            app.run(options.directory, given)
         case "guard":
             from tng_runtime.kernel import instance, trusted
 
@@ -49,11 +59,11 @@ def _report(error: BaseException, *, debug: bool) -> int:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, HostError):
-        print(f"tng-runtime: {error.message}\n  help: {error.hint}", file=sys.stderr)  # noqa: T201 - its last word
+        log.last_word(f"tng-runtime: {error.message}\n  help: {error.hint}")
         return error.exit_code
     log.error("bug", error=repr(error), advice="please report it; captured traffic stays refused until `tng down`")
     if debug:
-        traceback.print_exception(error)
+        log.last_word("".join(traceback.format_exception(error)).rstrip())
     return 2
 
 
@@ -64,6 +74,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tng-runtime", description="Execute what `tng compile -o DIR` wrote.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -72,13 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="load the rules and serve until SIGINT or SIGTERM")
     run.add_argument("directory", type=Path, metavar="DIR", help="with manifest.json, ruleset.nft and guard.nft")
-    run.add_argument("--drain", type=_seconds, default=10.0, metavar="SECONDS", help="for open connections (10)")
+    run.add_argument("--drain", type=_seconds, metavar="SECONDS", help="for open connections (10; taken over: no end)")
     run.add_argument(
         "--on-exit",
         choices=("closed", "open"),
         default="closed",
         help="whether the rules stay at the end and refuse what they captured, or go (closed)",
     )
+    run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
+    run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
+    run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
+    run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")

@@ -1,9 +1,11 @@
 """The runtime from a directory to its end. Read this first: ``serve`` is one call a stage.
 
-Order is safety here. The rules are there before anything is asked of anybody, and refuse what they capture until there
-are listeners, certificates and an acceptor; a start that fails leaves them. At the end connections end first, and the
-rules stay and refuse, unless the operator asked for them to go. The listeners are bound as long as the process lives,
-or until the rules have gone, so that nobody else can have their ports.
+This process, the supervisor, owns the instance: its lock, its rules, its listeners. What strangers send is read by its
+children (``serve``). Order is safety here. The rules are there before anything is asked of anybody, and refuse what
+they capture until there are listeners, certificates and workers; a start that fails leaves them. At the end connections
+end first, and the rules stay and refuse, unless the operator asked for them to go: then they go when no worker relays
+any more. The listeners are bound as long as the process lives, or until the rules have gone, so that nobody else can
+have their ports.
 """
 
 from __future__ import annotations
@@ -11,9 +13,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,169 +26,267 @@ import anyio
 from anyio.abc import TaskGroup
 
 from tng_runtime import log
-from tng_runtime.accept.acceptor import Acceptor, connection_limit
+from tng_runtime.accept import limits
+from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import cgroups, instance, ipsets, nftables, trusted
-from tng_runtime.kernel.instance import down_command
+from tng_runtime.kernel import cgroups, manager, nftables, trusted
+from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
-from tng_runtime.kernel.readiness import Poller
-from tng_runtime.kernel.rules import Rules
-from tng_runtime.kernel.sockets import listeners, missing_listeners, stop_listening
-from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, Verify, load_bundle
-from tng_runtime.relay.link import Relay
-from tng_runtime.relay.own import OwnConnections
-from tng_runtime.relay.session import Counts, Sessions
+from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
+from tng_runtime.kernel.upkeep import Upkeep
+from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
+from tng_runtime.messages import TakeOver
+from tng_runtime.serve import cpus, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve.privileges import Unprivileged
+from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.takeover import Predecessor, Successors
+from tng_runtime.serve.team import Team, Total
 from tng_runtime.tunnel import openssl
-from tng_runtime.tunnel.handshake import Door
-from tng_runtime.tunnel.identity import Identity, attested_identity, throwaway_identity
-from tng_runtime.tunnel.verifier import Verifier
 
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
+
+DRAIN_SECONDS = 10.0
+RETRY_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """``drain_seconds``: how long open connections go on after a signal, unless a second one ends them at once.
 
-    ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``).
+    None: 10 after a signal, without end for those of an instance that this one takes over.
+    ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
+    None for as many as there are processors to use. ``user``: whom they and the judge become.
     """
 
-    drain_seconds: float = 10.0
+    drain_seconds: float | None = None
     on_exit: Literal["closed", "open"] = "closed"
+    workers: int | None = None
+    user: str | None = None
+    max_connections: int | None = None
+    max_handshakes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Course:
-    """One run: what it was given, what signals ask of it, what goes on beside it, what is closed after that."""
+    """One run: what it was given, what signals ask of it, what goes on beside it, what is closed after that.
 
-    manifest: Manifest
+    ``old`` is the instance that it takes over, until it has; ``heir`` is who has taken over from it.
+    """
+
+    bundle: Bundle
     options: Options
-    stop: anyio.Event
-    hurry: anyio.Event
+    lock: Lock
     background: TaskGroup
     resources: ExitStack
-    counts: Counts = field(default_factory=Counts)
+    team: Team
+    stop: anyio.Event
+    hurry: anyio.Event
+    upkeep: Upkeep
+    old: Predecessor | None
+    heir: TakeOver | None = None
+    bound: list[list[socket.socket]] = field(default_factory=list)
+    """The listeners of each entry, in the order of the manifest."""
 
+    @property
+    def manifest(self) -> Manifest:
+        """Of the bundle."""
+        return self.bundle.manifest
 
-@dataclass(frozen=True, slots=True)
-class _Trust:
-    entry: Entry
-    identity: Identity
-    verifier: Verifier | None
+    def listeners(self) -> list[socket.socket]:
+        """Those of all entries."""
+        return [sock for sockets in self.bound for sock in sockets]
 
 
 def run(directory: Path, options: Options) -> None:
-    """Execute the manifest and rules in ``directory`` until SIGINT or SIGTERM; raises ``HostError``."""
+    """Execute the manifest and rules in ``directory`` until SIGINT or SIGTERM, or until another run takes over.
+
+    A run of the same table that is there already is taken over. Raises ``HostError``.
+    """
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     nftables.require_privileges()
-    with instance.hold(bundle.manifest.table):
-        anyio.run(_run, bundle, options, backend_options={"use_uvloop": True})
+    to = privileges.unprivileged(options.user)
+    with Lock(bundle.manifest.table) as lock:
+        old = _lock_or_holder(lock)
+        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
+        anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
 
-async def _run(bundle: Bundle, options: Options) -> None:
+def _lock_or_holder(lock: Lock) -> socket.socket | None:
+    """Take the lock, or return a connection to the instance that holds it and hands over."""
+    try:
+        lock.acquire()
+    except TakenError:
+        if (old := takeover.connect(lock.socket_path)) is None:
+            raise
+        return old
+    return None
+
+
+def _child(manifest: Manifest, to: Unprivileged, most: Limits, role: ChildRole, sock: socket.socket) -> None:
+    if role == "judge":
+        judge.run(manifest, to, sock)
+    else:
+        worker.run(manifest, to, most, sock)
+
+
+def _limits(options: Options) -> Limits:
+    workers = options.workers or cpus.usable()
+    return limits.choose(
+        options.max_connections, options.max_handshakes, workers, limits.available_memory(), limits.open_files()
+    )
+
+
+async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, old: socket.socket | None) -> None:
+    log.hand_over()
     stop, hurry = anyio.Event(), anyio.Event()
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals, ExitStack() as resources:
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:
         async with anyio.create_task_group() as background:
-            background.start_soon(_on_signals, signals, stop, hurry)
-            await serve(bundle, _Course(bundle.manifest, options, stop, hurry, background, resources))
+            team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
+            predecessor = Predecessor(old) if old else None
+            upkeep = Upkeep(bundle)
+            course = _Course(bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor)
+            resources.callback(lambda: course.upkeep.close())
+            resources.callback(team.close)
+            if predecessor:
+                resources.callback(predecessor.close)
+            background.start_soon(_on_signals, signals, course)
+            await serve(course)
             background.cancel_scope.cancel()
 
 
-async def serve(bundle: Bundle, course: _Course) -> None:
+async def serve(course: _Course) -> None:
     """Close, start, serve until ``stop``, drain until ``hurry``, and leave the rules as the options say."""
-    manifest, background = course.manifest, course.background
-    tables = (manifest.table, manifest.guard_table)
-    follower = cgroups.Follower(tables, manifest.cgroups)
-    addresses = ipsets.Follower(tables, manifest.ipsets)
-    rules = Rules(bundle, lambda table: addresses.commands(table) + follower.closed_commands(table))
-    course.resources.callback(rules.close)
-    bound: dict[str, list[socket.socket]] = {}
+    manifest = course.manifest
     try:
-        try:
-            addresses.start()
-        finally:
-            rules.install()
-        background.start_soon(rules.watch)
-        background.start_soon(addresses.run, rules.change)
+        if course.old is None:
+            course.upkeep.install()
+            course.background.start_soon(course.upkeep.run)
         openssl.require()
         cgroups.require_present(manifest.cgroups)
-        background.start_soon(follower.run, rules.change)
-        _bind(course, bound)
-        trusts = await _prove(course)
+        _bind(course, await course.old.inherit(course.options.drain_seconds) if course.old else [])
+        await _prove(course)
         if not course.stop.is_set():
-            await _relay(course, trusts, bound)
+            if course.old is None:
+                _let_accept(course)
+            else:
+                await _take_over(course, course.old)
+            await _relay(course)
+        if course.team.lost:
+            raise HostError("the process that forks the workers has ended", hint="start it again; its log may say why")
     except Exception as error:
+        if course.old is not None:
+            raise _with_who_goes_on(error) from error
         if course.options.on_exit == "open":
-            _open(rules, bound)
+            _open(course)
         raise _with_the_state_of_the_rules(error, manifest.table) from error
-    if course.options.on_exit == "open":
-        _open(rules, bound)
+    if course.options.on_exit == "open" and course.heir is None and course.old is None:
+        _open(course)
     _say_the_end(course)
 
 
-async def _relay(course: _Course, trusts: list[_Trust], bound: dict[str, list[socket.socket]]) -> None:
-    for trust in trusts:
-        course.background.start_soon(trust.identity.run)
-    poller = Poller()
-    course.resources.callback(poller.close)
-    async with anyio.create_task_group() as connections:
-        acceptor = Acceptor(connection_limit())
-        handlers = _handlers(trusts, poller, course.counts, acceptor, connections)
-        acceptor.start((sock, handlers[pointer]) for pointer, sockets in bound.items() for sock in sockets)
-        for trust in trusts:
-            course.background.start_soon(_bind_late, course, trust.entry, bound, acceptor, handlers)
-        warn_of_listeners(course.manifest.cgroups.services)
-        _announce(course.manifest)
-        await course.stop.wait()
-        acceptor.close()
-        log.info("draining", seconds=course.options.drain_seconds)
-        connections.cancel_scope.deadline = anyio.current_time() + course.options.drain_seconds
-        course.background.start_soon(_cancel_on, course.hurry, connections)
+async def _take_over(course: _Course, old: Predecessor) -> None:
+    course.upkeep.look()
+    _mark(course)
+    course.lock.adopt(await old.replace(course.upkeep.rules.restore, course.upkeep.rules.own))
+    course.old = None
+    course.background.start_soon(course.upkeep.run)
+    _let_accept(course)
+    await old.dismiss()
+    log.info("taken_over", table=course.manifest.table)
 
 
-async def _prove(course: _Course) -> list[_Trust]:
-    """The first certificate of every entry, and its verifier; entries with the same demands share one."""
-    trusts: list[_Trust] = []
-    verifiers: dict[tuple[Verify, int], Verifier] = {}
+async def _relay(course: _Course) -> None:
+    for number, entry in enumerate(course.manifest.entries):
+        course.background.start_soon(_bind_late, course, number, entry)
+    warn_of_listeners(course.manifest.cgroups.services)
+    course.background.start_soon(_wait_for_heirs, course)
+    _announce(course)
+    await course.stop.wait()
+    if course.heir is None:
+        manager.notify("STOPPING=1")
+        _listen_no_more(course)
+    seconds = _drain_seconds(course)
+    log.info("draining", seconds="without end" if seconds is None else seconds)
+    async with anyio.create_task_group() as draining:
+        draining.start_soon(_hurry, course)
+        await course.team.drain(seconds)
+        draining.cancel_scope.cancel()
+
+
+def _drain_seconds(course: _Course) -> float | None:
+    if course.heir is not None:
+        return None if course.heir.drain is None else course.heir.drain / 1000
+    return DRAIN_SECONDS if course.options.drain_seconds is None else course.options.drain_seconds
+
+
+def _let_accept(course: _Course) -> None:
+    for number, sockets in enumerate(course.bound):
+        for sock in sockets:
+            course.team.listen(number, sock)
+
+
+async def _wait_for_heirs(course: _Course) -> None:
+    """Hand over to whoever asks for it, and end."""
+
+    async def pause() -> None:
+        await course.upkeep.stop()
+        await course.team.pause()
+
+    def release() -> int:
+        course.upkeep.close()
+        assert course.lock.descriptor is not None
+        return course.lock.descriptor
+
+    async def resume() -> None:
+        _mark(course)
+        while True:
+            try:
+                course.upkeep.close()
+                course.upkeep = Upkeep(course.bundle)
+                course.upkeep.install()
+            except HostError as error:  # whoever failed to take over may not be gone yet
+                log.error("rules_not_restored", reason=error.message, advice=error.hint)
+                await anyio.sleep(RETRY_SECONDS)
+            else:
+                break
+        course.background.start_soon(course.upkeep.run)
+        course.team.resume()
+
+    successors = Successors(course.lock.socket_path, course.listeners, pause, release, resume)
+    course.resources.callback(successors.close)
+    course.heir = await successors.wait()
+    successors.close()
+    course.lock.hand_over()
+    log.info("handed_over", table=course.manifest.table, meaning="open connections go on under the rules of their time")
+    course.stop.set()
+
+
+async def _prove(course: _Course) -> None:
+    """Start the children: the first certificate of every entry, and workers that have them."""
     async with anyio.create_task_group() as starting:
         starting.start_soon(_cancel_on, course.stop, starting)
-        for entry in course.manifest.entries:
-            verifier = None
-            if entry.verify is not None:
-                key = (entry.verify, entry.so_mark)
-                if key not in verifiers:
-                    verifiers[key] = Verifier(*key)
-                    await verifiers[key].start()
-                    course.background.start_soon(verifiers[key].prefetch)
-                verifier = verifiers[key]
-            if entry.attest is None:
-                identity = throwaway_identity(name=entry.pointer)
-            else:
-                identity = attested_identity(entry.attest, entry.so_mark, name=entry.pointer)
-            await identity.start()
-            trusts.append(_Trust(entry, identity, verifier))
+        await course.team.start()
         starting.cancel_scope.cancel()
-    return trusts
 
 
-def _bind(course: _Course, bound: dict[str, list[socket.socket]]) -> None:
+def _bind(course: _Course, inherited: list[socket.socket]) -> None:
+    for sock in inherited:
+        course.resources.callback(sock.close)
     for entry in course.manifest.entries:
-        bound[entry.pointer] = listeners(entry)
-        for listener in bound[entry.pointer]:
-            course.resources.callback(listener.close)
+        course.bound.append(listeners(entry, inherited))
+        for sock in course.bound[-1]:
+            course.resources.callback(sock.close)
+    for sock in inherited:
+        if sock not in course.listeners():
+            sock.close()
 
 
-async def _bind_late(
-    course: _Course,
-    entry: Entry,
-    bound: dict[str, list[socket.socket]],
-    acceptor: Acceptor,
-    handlers: Mapping[str, Callable[[socket.socket], None]],
-) -> None:
+async def _bind_late(course: _Course, number: int, entry: Entry) -> None:
     """Listen in a family that the host gets after the start, such as IPv6 with its loopback address."""
-    here = bound[entry.pointer]
+    here = course.bound[number]
     while len(here) < len(entry.families):
         await anyio.sleep(LATE_SECONDS)
         if course.stop.is_set():
@@ -196,46 +299,62 @@ async def _bind_late(
         for sock in late:
             course.resources.callback(sock.close)
             here.append(sock)
-            acceptor.start([(sock, handlers[entry.pointer])])
+            course.team.listen(number, sock)
             log.info("listening_late", entry=entry.pointer, address=sock.getsockname()[0])
 
 
-def _open(rules: Rules, bound: dict[str, list[socket.socket]]) -> None:
-    # What is captured from here on is refused: a connection that only waits to be accepted would outlive the rules.
-    for listener in (sock for sockets in bound.values() for sock in sockets):
+def _mark(course: _Course) -> None:
+    for entry, sockets in zip(course.manifest.entries, course.bound, strict=True):
+        for sock in sockets:
+            set_mark(sock, entry.so_mark)
+
+
+def _listen_no_more(course: _Course) -> None:
+    for listener in course.listeners():
         stop_listening(listener)
-    rules.remove()
 
 
-def _handlers(
-    trusts: list[_Trust], poller: Poller, counts: Counts, acceptor: Acceptor, connections: TaskGroup
-) -> dict[str, Callable[[socket.socket], None]]:
-    relay, own = Relay(poller), OwnConnections()
-
-    def handler(trust: _Trust) -> Callable[[socket.socket], None]:
-        door = Door("client" if trust.entry.role == "ingress" else "server", trust.identity, trust.verifier, poller)
-        sessions = Sessions(trust.entry, door, relay, poller, counts, own)
-
-        async def serve_one(captured: socket.socket) -> None:
-            try:
-                await sessions.serve(captured)
-            finally:
-                acceptor.release()
-
-        def spawn(captured: socket.socket) -> None:
-            connections.start_soon(serve_one, captured)
-
-        return spawn
-
-    return {trust.entry.pointer: handler(trust) for trust in trusts}
+def _open(course: _Course) -> None:
+    # What is captured from here on is refused: a connection that only waits to be accepted would outlive the rules.
+    _listen_no_more(course)
+    course.team.close()
+    course.upkeep.rules.remove()
 
 
-async def _on_signals(signals: AsyncIterator[signal.Signals], stop: anyio.Event, hurry: anyio.Event) -> None:
+async def _on_signals(signals: AsyncIterator[signal.Signals], course: _Course) -> None:
     async for number in signals:
-        log.info("hurrying" if stop.is_set() else "stopping", signal=number.name)
-        if stop.is_set():
-            hurry.set()
-        stop.set()
+        if number == signal.SIGHUP:
+            course.background.start_soon(_reload)
+            continue
+        log.info("hurrying" if course.stop.is_set() else "stopping", signal=number.name)
+        if course.stop.is_set():
+            course.hurry.set()
+        course.stop.set()
+
+
+async def _reload() -> None:
+    """Start this program again, with the same arguments: it reads the directory anew, and takes over."""
+    log.info("reloading")
+    manager.reloading()
+    again = [sys.executable, *sys.orig_argv[1:]]
+    try:
+        # One that belongs to the event loop would be killed with it.
+        heir = subprocess.Popen(again, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - it only starts here
+        pidfd = os.pidfd_open(heir.pid)
+    except OSError as error:
+        log.error("reload_failed", reason=error.strerror, meaning="this instance goes on")
+        return
+    try:
+        await anyio.wait_readable(pidfd)
+    finally:
+        os.close(pidfd)
+    log.error("reload_failed", exit_status=heir.wait(), meaning="this instance goes on")
+    manager.notify("READY=1", "STATUS=serving; the last reload failed")
+
+
+async def _hurry(course: _Course) -> None:
+    await course.hurry.wait()
+    await course.team.drain(0)
 
 
 async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
@@ -243,14 +362,19 @@ async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
     group.cancel_scope.cancel()
 
 
-def _announce(manifest: Manifest) -> None:
+def _announce(course: _Course) -> None:
+    manifest = course.manifest
     for entry in manifest.entries:
         log.info("capturing", entry=entry.pointer, listen_port=entry.listen_port, **_trust_words(entry))
-    log.info("serving", table=manifest.table, entries=len(manifest.entries), config=manifest.config_sha256[:12])
-    # sd_notify(3): one datagram, for units of Type=notify.
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
+    log.info(
+        "serving",
+        table=manifest.table,
+        entries=len(manifest.entries),
+        config=manifest.config_sha256[:12],
+        workers=len(course.team.workers),
+    )
+    status = f"STATUS=serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
+    manager.notify("READY=1", f"MAINPID={os.getpid()}", status)
 
 
 def _trust_words(entry: Entry) -> dict[str, object]:
@@ -271,17 +395,30 @@ def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
     return HostError(error.message, hint=f"{error.hint}\n  {stays}", exit_code=error.exit_code)
 
 
+def _with_who_goes_on(error: Exception) -> Exception:
+    # Task groups wrap what their tasks raise.
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, HostError):
+        return error
+    hint = f"{error.hint}\n  the instance that runs already goes on as before"
+    return HostError(error.message, hint=hint, exit_code=error.exit_code)
+
+
 def _say_the_end(course: _Course) -> None:
     words: dict[str, object] = {"rules": "removed"}
-    if course.options.on_exit == "closed":
+    if course.heir is not None or course.old is not None:
+        words = {"rules": "those of the instance that serves"}
+    elif course.options.on_exit == "closed":
         words = {
             "rules": "closed",
             "meaning": "captured traffic is refused until the next start",
             "opens": down_command(course.manifest.table),
         }
-    log.info("stopped", relayed=course.counts.relayed, **_refusals(course.counts), **words)
+    total = course.team.total()
+    log.info("stopped", relayed=total.relayed, **_refusals(total), **words)
 
 
-def _refusals(counts: Counts) -> dict[str, object]:
-    left: dict[str, object] = {"left": counts.left} if counts.left else {}
-    return left | {f"refused.{code}": number for code, number in sorted(counts.refused.items())}
+def _refusals(total: Total) -> dict[str, object]:
+    left: dict[str, object] = {"left": total.left} if total.left else {}
+    return left | {f"refused.{code}": number for code, number in sorted(total.refused.items())}

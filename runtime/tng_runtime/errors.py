@@ -99,6 +99,11 @@ class LinkCode(ExplainedCode):
         "A connection that this program dialled itself was captured and came back.",
         "Look for another table on this host that rewrites marks (`nft list ruleset`), and let it spare ours.",
     )
+    NET_BUSY = (
+        "NET-BUSY",
+        "More handshakes are under way than there is room for, or too large a part of them is this peer's.",
+        "Look at who begins handshakes and does not end them; `--max-handshakes` gives more room.",
+    )
     NET_LIMIT = (
         "NET-LIMIT",
         "This host has no sockets left to give.",

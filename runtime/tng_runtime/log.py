@@ -4,18 +4,20 @@ Values come from peers, services and files. A bare value consists of harmless ch
 is written as a JSON string in ASCII, so that no foreign byte can end a line, open another pair or reach a
 terminal as an escape sequence. Every line has ``time`` (UTC), ``level`` and ``event``; the other keys belong to
 the event. Tokens and evidence are never logged.
+
+A process that serves hands its lines over (``hand_over``), so that a stalled reader stops nothing but the log.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
-import sys
 import time
 from typing import Literal
+
+from tng_runtime.outlet import Outlet
 
 Style = Literal["text", "json"]
 
@@ -63,25 +65,51 @@ def error(event: str, /, **fields: object) -> None:
     _emit(logging.ERROR, "error", event, fields)
 
 
+def hand_over() -> None:
+    """From now on nothing waits for the reader of standard error; said by each process once it has forked for good."""
+    _OUTPUT.outlet.hand_over()
+
+
+def tells_all() -> bool:
+    """Whether whoever reads wants every line (debug)."""
+    return _OUTPUT.threshold <= logging.DEBUG
+
+
+def close() -> None:
+    """Write what is held, within seconds; said at the end of a process."""
+    _OUTPUT.outlet.close()
+
+
+def last_word(text: str) -> None:
+    """Write ``text`` and a line's end as they are: what a command says to its user."""
+    _OUTPUT.outlet.write(text + "\n")
+
+
 class _Output:
     """Standard error, line by line. Connections end by the thousand a second: too many for the logging module."""
 
     def __init__(self) -> None:
         self.style: Style = "text"
         self.threshold = logging.INFO
-        self._second = 0
-        self._stamp = ""
+        self._stamped = (0, "")
+        self.outlet = Outlet(self._dropped)
 
     def line(self, created: float, level: str, pairs: dict[str, Value]) -> None:
-        """Write one line; a reader of the log that went away is no reason to fail."""
+        """Write one line."""
+        self.outlet.write(self._line(created, level, pairs))
+
+    def _line(self, created: float, level: str, pairs: dict[str, Value]) -> str:
         second = int(created)
-        if second != self._second:
-            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        head: dict[str, Value] = {"time": f"{self._stamp}.{int(created * 1000) % 1000:03d}Z", "level": level}
-        text = _as_text(head | pairs) if self.style == "text" else _quoted(head | pairs)
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+        # One assignment of both: the outlet's thread comes here too.
+        at, stamp = self._stamped
+        if second != at:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._stamped = (second, stamp)
+        head: dict[str, Value] = {"time": f"{stamp}.{int(created * 1000) % 1000:03d}Z", "level": level}
+        return (_as_text(head | pairs) if self.style == "text" else _quoted(head | pairs)) + "\n"
+
+    def _dropped(self, count: int) -> str:
+        return self._line(time.time(), "error", {"event": "log_lines_dropped", "count": count})
 
 
 class _LibraryLines(logging.Handler):

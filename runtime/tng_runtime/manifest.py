@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from tng_runtime.errors import HostError
+from tng_schema import contract
 
 T = TypeVar("T")
 Model = Literal["background_check", "passport"]
@@ -24,10 +25,10 @@ Family = Literal["ipv4", "ipv6"]
 
 MANIFEST_VERSION = 2
 # What a directory holds that is executed.
-FILES = (MANIFEST_FILE, RULESET_FILE, GUARD_FILE) = ("manifest.json", "ruleset.nft", "guard.nft")
+FILES = (MANIFEST_FILE, RULESET_FILE, GUARD_FILE) = (contract.MANIFEST, contract.RULESET, contract.GUARD)
 MAX_BYTES = 16 << 20
-# One name in a path, of what systemd and container runtimes use and nft can quote.
-CGROUP = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9_.@:+,=~\\-]{1,255}"
+# One name in a path.
+CGROUP = rf"(?!\.{{1,2}}(?:/|$)){contract.CGROUP_COMPONENT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +184,16 @@ def parse_manifest(data: bytes) -> Manifest:
         config_sha256=root.get("config_sha256", _sha256),
         ruleset_sha256=root.get("ruleset_sha256", _sha256),
         guard_sha256=root.get("guard_sha256", _sha256),
-        table=root.get("table", _matching(r"tng(_[a-z0-9_]{1,32})?")),
+        table=root.get("table", _matching(contract.TABLE)),
         ipsets=root.get("ipsets", _tuple(_ipset)),
-        guard_table=root.get("guard_table", _matching(r"tng(_[a-z0-9_]{1,32})?_guard")),
+        guard_table=root.get("guard_table", _matching(contract.TABLE + contract.GUARD_SUFFIX)),
         cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
     )
     root.close()
     if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
         raise _bad("/ipsets", "expected each set once")
-    if manifest.guard_table != f"{manifest.table}_guard":
+    if manifest.guard_table != manifest.table + contract.GUARD_SUFFIX:
         raise _bad("/guard_table", f"expected {manifest.table}_guard, got {manifest.guard_table}")
     if not manifest.entries:
         raise _bad("/entries", "expected at least one entry")
@@ -253,7 +254,7 @@ def _ports(value: object, path: str) -> tuple[int, int]:
 
 def _ipset(value: object, path: str) -> Ipset:
     obj = _Object(value, path)
-    name, family = _matching(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"), _one_of("ipv4", "ipv6")
+    name, family = _matching(contract.SET_NAME), _one_of("ipv4", "ipv6")
     ipset = Ipset(obj.get("set", name), obj.get("ipset", name), cast("Family", obj.get("family", family)))
     obj.close()
     return ipset

@@ -1,9 +1,7 @@
-"""The two JSON Schemas that the programs share: data files and the one function that reads them."""
+"""What the programs share: the two JSON Schemas, data files that ``load`` reads, and ``contract``."""
 
 from __future__ import annotations
 
-import json
-from importlib.resources import files
 from typing import Any, Literal
 
 SchemaName = Literal["config", "manifest"]
@@ -11,5 +9,9 @@ SchemaName = Literal["config", "manifest"]
 
 def load(name: SchemaName) -> dict[str, Any]:
     """Return the parsed ``{name}.schema.json`` (JSON Schema draft 2020-12)."""
+    # The runtime imports this package for its contract alone.
+    import json
+    from importlib.resources import files
+
     schema: dict[str, Any] = json.loads(files(__name__).joinpath(f"{name}.schema.json").read_text("utf-8"))
     return schema

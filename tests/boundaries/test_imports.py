@@ -20,7 +20,6 @@ NOT_IN_THE_RUNTIME = [
     "pytest",
     "tng_compiler",
     "tng_demo",
-    "tng_schema",
 ]
 # A compiler that reads nothing but text needs none of these, and `tng check` has to start fast.
 NOT_IN_THE_COMPILER = [

@@ -105,6 +105,12 @@ LINES = {
     112: "an answer long after the client's half-close",
     113: "a directory or parent that others can write to",
     114: "a signer below the pin that is none by its usages",
+    121: "TCP and silence where every handshake costs a quote",
+    122: "many unattested peers at a service that takes its time",
+    123: "additional evidence of more TEEs than there are",
+    124: "a reader of the log that stalls",
+    125: "a thousand handshakes that are half open",
+    126: "clients that vanish",
 }
 
 # The name of a test may be about several lines, a case of a table is about one.

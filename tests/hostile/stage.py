@@ -91,19 +91,21 @@ class Log:
         self.lines += [json.loads(line) for line in complete.splitlines() if line.startswith(b"{")]
         return self.lines
 
-    def wait(self, wanted: Callable[[dict[str, Any]], bool], deadline: float = PATIENCE) -> dict[str, Any]:
-        """The newest line that is wanted, awaited."""
+    def wait(
+        self, wanted: Callable[[dict[str, Any]], bool], deadline: float = PATIENCE, since: int = 0
+    ) -> dict[str, Any]:
+        """The newest line that is wanted, awaited; ``since``: not one of the first so many."""
         end = time.monotonic() + deadline
         with changes_of(self.path) as changes:
             while True:
-                found: dict[str, Any] | None = next((line for line in reversed(self.read()) if wanted(line)), None)
+                found: dict[str, Any] | None = next(filter(wanted, reversed(self.read()[since:])), None)
                 if found is not None:
                     return found
                 assert changes.wait(end), f"not in the log within {deadline} s: {self.lines[-5:]}"
 
-    def refusal(self, client: str, deadline: float = PATIENCE) -> dict[str, Any]:
-        """The refusal of the connection that came from ``client`` (address:port)."""
-        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), deadline)
+    def refusal(self, client: str, since: int) -> dict[str, Any]:
+        """The refusal of the connection that came from ``client`` (address:port), which may have been used before."""
+        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), since=since)
 
 
 @dataclass
@@ -128,12 +130,12 @@ class Stage:
 
     # --- one connection ---
 
-    def connect(self, port: int) -> socket.socket:
-        """A connection of a program on the client to the server's port."""
+    def connect(self, port: int, source: str | None = None) -> socket.socket:
+        """A connection of a program on the client (from its address ``source``) to the server's port."""
         with self.lab["client"].inside():
             sock = socket.socket()
         sock.settimeout(PATIENCE)
-        sock.bind((self.lab["client"].ipv4, 0))
+        sock.bind((source or self.lab["client"].ipv4, 0))
         # Who is refused at once may see the reset in connect(2) already.
         with contextlib.suppress(ConnectionResetError):
             sock.connect((self.lab["server"].ipv4, port))
@@ -153,6 +155,7 @@ class Stage:
 
         Behind an ingress the application sends 100 KB at once; to an egress the hostile client does.
         """
+        since = len(self.log.read())
         with contextlib.ExitStack() as stack:
             app = stack.enter_context(self.connect(port))
             client = _text(app.getsockname())
@@ -177,11 +180,11 @@ class Stage:
                 pass
             # An error is told once: an application that was told in send reads an end afterwards.
             reset = reset or (_ends_with_reset(app) if self.side == "ingress" else _ends(app))
-            return Outcome(client, len(got), alert, reset)
+            return Outcome(client, len(got), alert, reset, since)
 
-    def open(self, port: int, shown: Shown) -> Held:
+    def open(self, port: int, shown: Shown, source: str | None = None) -> Held:
         """An honest connection, proved by a round trip."""
-        app = self.connect(port)
+        app = self.connect(port, source)
         client = _text(app.getsockname())
         if self.side == "ingress":
             peer = self.accept(port)
@@ -198,7 +201,7 @@ class Stage:
 
     def refused(self, outcome: Outcome, *codes: str) -> dict[str, Any]:
         """Assert that it was refused with one of the codes, and that nothing got through in the meantime."""
-        line = self.log.refusal(outcome.client)
+        line = self.log.refusal(outcome.client, outcome.since)
         CODES_SEEN.append(str(line.get("code")))
         assert line.get("code") in codes, line
         assert outcome.application_bytes == 0
@@ -222,17 +225,19 @@ class Stage:
 
     def descriptors(self) -> int:
         """How many the runtime has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.run.all_pids())
 
     def memory(self) -> int:
-        """Resident bytes of the runtime."""
-        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
+        """Resident bytes of all processes of the runtime, those that they share counted once."""
+        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in self.run.all_pids()]
+        lines = [line for rollup in rollups for line in rollup.splitlines()]
+        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
     def processor(self) -> float:
         """Seconds of processor time that the runtime has used."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        stats = [Path(f"/proc/{pid}/stat").read_text(encoding="ascii") for pid in self.run.all_pids()]
+        fields = [stat.rsplit(")", 1)[1].split() for stat in stats]
+        return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
     @property
     def pid(self) -> int:
@@ -242,12 +247,13 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One hostile connection as its ends saw it; ``client`` names it in the log."""
+    """One hostile connection as its ends saw it; ``client`` names it in the log, after ``since`` lines."""
 
     client: str
     application_bytes: int
     alert: int | None
     reset: bool
+    since: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,13 +313,13 @@ def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[s
     return _run(host, output, env)
 
 
-def again(stage: Stage) -> Process:
+def again(stage: Stage, *options: str) -> Process:
     """Run the runtime once more on what was compiled for it."""
-    return _run(stage.near, stage.directory / stage.near.name, None)
+    return _run(stage.near, stage.directory / stage.near.name, None, *options)
 
 
-def _run(host: Host, output: Path, env: Mapping[str, str] | None) -> Process:
-    run = host.start(RUNTIME, "--log-format", "json", "run", str(output), env=env)
+def _run(host: Host, output: Path, env: Mapping[str, str] | None, *options: str) -> Process:
+    run = host.start(RUNTIME, "--log-format", "json", "--log-level", "debug", "run", str(output), *options, env=env)
     run.wait_for('"event": "serving"')
     return run
 

@@ -205,6 +205,13 @@ AGENTS = [
 ]
 
 
+def wants_a_certificate(side: stages.Side) -> Callable[[socket.socket], tls13.Tls]:
+    """A peer that shakes hands as far as it gets: the certificate of a FRESH entry is made for who asks for it."""
+    if side == "ingress":
+        return lambda sock: tls13.server(sock, stages.honest(), ask=True)
+    return lambda sock: tls13.client(sock, None)
+
+
 def hears_nothing(sock: socket.socket) -> None:
     """A peer that waits for the program to say something."""
     with contextlib.suppress(OSError):
@@ -217,7 +224,7 @@ def test_an_odd_agent_costs_the_connection_only(scene: Scene, behaviour: Behavio
     """The entry asks the agent for each handshake."""
     scene.stage.agent.behaviour = behaviour
     try:
-        scene.stage.refused(scene.stage.hostile(FRESH, hears_nothing), code)
+        scene.stage.refused(scene.stage.hostile(FRESH, wants_a_certificate(scene.stage.side)), code)
     finally:
         scene.stage.agent.behaviour = Behaviour.HONEST
     scene.held.ping()
@@ -228,7 +235,7 @@ def test_63_an_agent_that_went_away_is_used_again_when_it_is_back(scene: Scene) 
     stage = scene.stage
     stage.agent.close()
     try:
-        stage.refused(stage.hostile(FRESH, hears_nothing), "RA-AGENT-UNREACHABLE")
+        stage.refused(stage.hostile(FRESH, wants_a_certificate(stage.side)), "RA-AGENT-UNREACHABLE")
     finally:
         stage.agent.start()
     stage.open(FRESH, stages.honest()).close()
@@ -288,8 +295,8 @@ def test_58_61_62_what_only_a_deadline_ends(tmp_path: Path) -> None:
         plays = [
             ("RA-SERVICE-DEADLINE of a silent one", BACKGROUND, shows),
             ("RA-SERVICE-DEADLINE of one that drips", UNPINNED, shows),
-            ("RA-AGENT-DEADLINE after half a frame", FRESH, hears_nothing),
-            ("RA-AGENT-DEADLINE of a silent one", FRESH, hears_nothing),
+            ("RA-AGENT-DEADLINE after half a frame", FRESH, wants_a_certificate("egress")),
+            ("RA-AGENT-DEADLINE of a silent one", FRESH, wants_a_certificate("egress")),
         ]
         threads = [threading.Thread(target=play, args=item) for item in plays]
         asked = len(stage.agent.calls)

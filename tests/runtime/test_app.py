@@ -166,15 +166,6 @@ def test_66_after_a_kill_the_rules_refuse_and_the_next_start_replaces_them(ends:
     assert ends.lab["client"].run("nft", "list", "ruleset").stdout == ""
 
 
-def test_75_a_second_run_is_told_of_the_first_which_goes_on(ends: Tunnel) -> None:
-    ends.start("server")
-    first = ends.start("client")
-    assert f"process {first.pid}" in refused(ends.lab["client"], RUNTIME, "run", str(ends.client))
-    near, far = ends.connect()
-    near.close()
-    far.close()
-
-
 def test_a_taken_port_refuses_the_start_and_leaves_it_closed(ends: Tunnel) -> None:
     server = ends.lab["server"]
     with server.inside(), socket.create_server(("0.0.0.0", 16001)):
@@ -314,8 +305,10 @@ def test_readiness_is_told_to_the_service_manager(ends: Tunnel) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
         manager.settimeout(15)
-        client.start(RUNTIME, "run", str(ends.client), env={"NOTIFY_SOCKET": str(path)})
-        assert manager.recv(100) == b"READY=1"
+        run = client.start(RUNTIME, "run", str(ends.client), env={"NOTIFY_SOCKET": str(path)})
+        assert manager.recv(200).decode().splitlines()[:2] == ["READY=1", f"MAINPID={run.pid}"]
+        run.stop()
+        assert manager.recv(200) == b"STOPPING=1"
     assert tables(client) == BOTH
 
 

@@ -35,26 +35,33 @@ __all__ = ["ends"]
 
 @contextmanager
 def sockets_of(process: Process) -> Iterator[list[socket.socket]]:
-    """Copies of the connected TCP sockets of a process."""
+    """Copies of the connected TCP sockets of a program's processes."""
     found: list[socket.socket] = []
-    system = ctypes.CDLL(None, use_errno=True).syscall
-    pidfd = os.pidfd_open(process.pid)
     try:
-        for name in os.listdir(f"/proc/{process.pid}/fd"):
-            if not os.readlink(f"/proc/{process.pid}/fd/{name}").startswith("socket:"):
-                continue
-            descriptor = system(_PIDFD_GETFD, pidfd, int(name), 0)
-            assert descriptor >= 0, os.strerror(ctypes.get_errno())
-            sock = socket.socket(fileno=descriptor)
-            if sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM and connected(sock):
-                found.append(sock)
-            else:
-                sock.close()
+        for pid in process.all_pids():
+            for sock in copied(pid):
+                if sock.family == socket.AF_INET and sock.type == socket.SOCK_STREAM and connected(sock):
+                    found.append(sock)
+                else:
+                    sock.close()
         yield found
     finally:
-        os.close(pidfd)
         for sock in found:
             sock.close()
+
+
+def copied(pid: int) -> Iterator[socket.socket]:
+    """Copies of the sockets of one process."""
+    system = ctypes.CDLL(None, use_errno=True).syscall
+    pidfd = os.pidfd_open(pid)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+                descriptor = system(_PIDFD_GETFD, pidfd, int(name), 0)
+                assert descriptor >= 0, os.strerror(ctypes.get_errno())
+                yield socket.socket(fileno=descriptor)
+    finally:
+        os.close(pidfd)
 
 
 def connected(sock: socket.socket) -> bool:

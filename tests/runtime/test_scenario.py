@@ -54,12 +54,15 @@ def test_an_unmodified_client_reaches_an_unmodified_server_through_tls(scene: Sc
     assert_no_plaintext(wire, b"GET /", PAGE.encode(), b"nginx")
 
 
-def test_75_a_second_apply_is_told_who_runs_and_the_first_goes_on(scene: Scene) -> None:
+def test_75_a_second_apply_takes_over_and_leaves_nothing_of_the_first(scene: Scene) -> None:
     first = tunnel.apply(scene.server, SERVER_CONFIG)
-    said = refused_start(scene.server, SERVER_CONFIG)
-    assert str(first.pid) in said
     tunnel.apply(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    second = tunnel.apply(scene.server, SERVER_CONFIG)
+    assert first.wait() == 0
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    (documents,) = [name for name in scene.server.run("ls", "/run/tng").stdout.split() if name.count(".") == 1]
+    assert documents == f"tng.{second.pid}"
 
 
 def test_down_leaves_a_live_run_alone_and_cleans_up_after_a_killed_one(scene: Scene) -> None:

@@ -15,10 +15,11 @@ from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import compile_bytes
+from tng_schema import contract
 
 RUNTIME = "tng-runtime"
 # Execution keeps the process id, by which the runtime knows its documents and removes them with its end.
-STATE_ROOT = Path("/run/tng")
+STATE_ROOT = Path(contract.RUN_DIRECTORY)
 
 
 def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, strict: bool) -> Exit:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.plan.types import Plan
+from tng_schema import contract
 
-RULESET, GUARD, MANIFEST = "ruleset.nft", "guard.nft", "manifest.json"
+RULESET, GUARD, MANIFEST = contract.RULESET, contract.GUARD, contract.MANIFEST
 
 
 def texts(plan: Plan, emit: str) -> str:

@@ -13,9 +13,10 @@ from tng_compiler.model.block import Block
 from tng_compiler.model.host import HostError, parse_host, special
 from tng_compiler.model.types import CaptureDst, Network, PortRange, Role
 from tng_compiler.shape.plain import plain
+from tng_schema import contract
 
 _FIELDS = frozenset({"host", "ipset", "port", "port_end"})
-_IPSET = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,30}", re.ASCII)
+_IPSET = re.compile(contract.SET_NAME, re.ASCII)
 
 
 def destinations(netfilter: Block, role: Role, *, local: bool) -> tuple[CaptureDst, ...] | None:

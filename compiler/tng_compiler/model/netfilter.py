@@ -10,8 +10,9 @@ from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.destination import destinations
 from tng_compiler.model.types import DEFAULT_SO_MARK, CgroupPath, Ipv6Mode, Netfilter, Role
+from tng_schema import contract
 
-_COMPONENT = re.compile(r"[A-Za-z0-9_.@:+,=~\\-]{1,255}", re.ASCII)
+_COMPONENT = re.compile(contract.CGROUP_COMPONENT, re.ASCII)
 _MAX_LEVEL = 255
 """The kernel refuses ``socket cgroupv2 level`` above it."""
 

@@ -12,12 +12,10 @@ from tng_compiler.diagnostics.pointer import child
 from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.block import Block
 from tng_compiler.model.types import Service
+from tng_schema import contract
 
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-"""A field name, RFC 9110 section 5.1."""
-_FIELD_VALUE = re.compile(r"[\t -~]*", re.ASCII)
 
 
 def service(block: Block, *, pinned: bool) -> Service | None:
@@ -37,7 +35,7 @@ def service(block: Block, *, pinned: bool) -> Service | None:
     parts = _url(block, address)
     if parts is None:
         return None
-    if parts.scheme == "http" and not pinned and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not pinned and not contract.is_loopback(parts.hostname or ""):
         message = f"expected https, or http on this host, found {json_text(address)}: whoever is on the way can answer"
         help_ = "use https, or pin the token's signer with `trusted_certs_paths` in `verify`"
         block.findings.warn(Code.PLAIN_HTTP_SERVICE, block.value_at("as_addr"), message, help_)
@@ -73,15 +71,6 @@ def _url(block: Block, address: str) -> SplitResult | None:
     return None
 
 
-def _is_loopback(host: str) -> bool:
-    if host.rstrip(".") == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def _headers(block: Block) -> tuple[tuple[str, str], ...]:
     members = block.members.get("as_headers")
     if not isinstance(members, dict) or not block.usable("as_headers"):
@@ -91,11 +80,15 @@ def _headers(block: Block) -> tuple[tuple[str, str], ...]:
     for name, value in members.items():
         if not isinstance(value, str):
             continue
-        if not _TOKEN.fullmatch(name):
+        if not contract.is_header_name(name):
             message = f"expected an HTTP header name, found {json_text(name)}"
             help_ = "letters, digits and hyphens"
             block.findings.error(Code.BAD_HEADER, Place(child(pointer, name), "key"), message, help_)
-        elif not _FIELD_VALUE.fullmatch(value) or value != value.strip():
+        elif contract.is_framing(name):
+            message = f"expected a header that is free to set, found {json_text(name)}: it frames the call"
+            help_ = "leave it out"
+            block.findings.error(Code.BAD_HEADER, Place(child(pointer, name), "key"), message, help_)
+        elif not contract.is_header_value(value):
             message = "expected a header value of printable ASCII on one line, found something else"
             block.findings.error(Code.BAD_HEADER, Place(child(pointer, name)), message)
         else:

@@ -11,6 +11,7 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severit
 from tng_compiler.model.types import CaptureDst, Config, Entry, Service
 from tng_compiler.plan.cgroups import within
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
+from tng_schema import contract
 
 KNOWN_MARKS = {
     0x4000: "kube-proxy",
@@ -161,7 +162,7 @@ def _capturing(entry: Entry, url: str) -> str | None:
         address = ip_address(host)
     except ValueError:
         address = None
-    if host == "localhost" or (address is not None and address.is_loopback):
+    if contract.is_loopback(host):
         return None
     if address is not None and address.version == 6 and entry.netfilter.ipv6 == "bypass":
         return None

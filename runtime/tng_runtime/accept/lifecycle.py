@@ -5,7 +5,8 @@ table. The order of verification and dialling: on an egress no transition leads 
 neither side does anything but OPEN relay. And half-close: the end of one direction (FIN on the plaintext side,
 close_notify on the TLS side, RFC 8446 section 6.1) is passed on while the other direction stays open; only both ends
 together close. A TLS stream that ends without close_notify was cut, by an attacker for all we know, and the
-application must see a reset, not an end.
+application must see a reset, not an end. Who does not come as far as OPEN is refused: an exception ends the way through
+the table, and both sockets with a reset.
 
     ingress: ACCEPTED -dial-> DIALLING -connected-> HANDSHAKING -> VERIFYING -> OPEN
     egress:  ACCEPTED -------------------handshake-> HANDSHAKING -> VERIFYING -> DIALLING -connected-> OPEN
@@ -44,8 +45,6 @@ class Event(Enum):
     PLAIN_BROKEN = auto()
     TLS_BROKEN = auto()
     TLS_FLOODED = auto()
-    REFUSED = auto()
-    DEADLINE = auto()
     DRAIN_OVER = auto()
 
 
@@ -64,7 +63,6 @@ class Action(Enum):
 
 Table = dict[tuple[State, Event], tuple[State, Action]]
 
-_SETTING_UP = (State.ACCEPTED, State.DIALLING, State.HANDSHAKING, State.VERIFYING)
 _RELAYING = (State.OPEN, State.PLAIN_ENDED, State.TLS_ENDED)
 
 _RELAY: Final[Table] = {
@@ -75,15 +73,8 @@ _RELAY: Final[Table] = {
 }
 _ENDINGS: Final[Table] = {
     (state, event): (State.CLOSED, Action.ABORT)
-    for states, events in (
-        (_SETTING_UP, (Event.REFUSED, Event.DEADLINE, Event.DRAIN_OVER)),
-        (
-            _RELAYING,
-            (Event.PLAIN_BROKEN, Event.TLS_BROKEN, Event.TLS_FLOODED, Event.DEADLINE, Event.DRAIN_OVER),
-        ),
-    )
-    for state in states
-    for event in events
+    for state in _RELAYING
+    for event in (Event.PLAIN_BROKEN, Event.TLS_BROKEN, Event.TLS_FLOODED, Event.DRAIN_OVER)
 }
 TABLES: Final[dict[Role, Table]] = {
     "ingress": {

@@ -79,7 +79,7 @@ class Code(ExplainedCode):
     )
     EVIDENCE_ADDITIONAL = (
         "RA-EVIDENCE-ADDITIONAL",
-        "The additional evidence is not a JSON object of evidence by TEE.",
+        "The additional evidence is not a JSON object of evidence by TEE, or of more than 16 TEEs.",
         "Look at the peer's attestation agent and its device attesters.",
     )
     RUNTIME_DATA_FORM = (
@@ -101,6 +101,11 @@ class Code(ExplainedCode):
         "RA-SERVICE-UNREACHABLE",
         "The attestation service could not be reached.",
         "Look at `as_addr`, at the route to it and at the service itself.",
+    )
+    SERVICE_BUSY = (
+        "RA-SERVICE-BUSY",
+        "More peers that are not known yet wait for the attestation service than are let wait.",
+        "Look at who connects that often, or at why the service takes so long.",
     )
     SERVICE_DEADLINE = (
         "RA-SERVICE-DEADLINE",
@@ -222,6 +227,11 @@ class Code(ExplainedCode):
         "The attestation agent's socket could not be reached.",
         "Start the attestation agent; compare `aa_addr` with the path of its socket.",
     )
+    AGENT_BUSY = (
+        "RA-AGENT-BUSY",
+        "More handshakes that want evidence of their own wait for the attestation agent than are let wait.",
+        "Look at who connects that often, or give `refresh_interval` a value above 0.",
+    )
     AGENT_DEADLINE = (
         "RA-AGENT-DEADLINE",
         "The attestation agent did not answer in time.",
@@ -236,6 +246,11 @@ class Code(ExplainedCode):
         "RA-AGENT-STATUS",
         "The attestation agent answered with an error; its word is in the detail.",
         "Look at the agent's log: no TEE device, or the attester failed.",
+    )
+    SELF_JUDGE = (
+        "RA-SELF-JUDGE",
+        "The process of this side that makes certificates and asks the service did not answer.",
+        "Look at the lines with `process=judge`, and at the load of this host.",
     )
     SELF_EXPIRED = (
         "RA-SELF-EXPIRED",

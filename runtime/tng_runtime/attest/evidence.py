@@ -35,6 +35,8 @@ _FIELDS: dict[str, Callable[[cbor.Reader], str | bytes | int | None]] = {
 }
 _TEE_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _TEE_LENGTH = 32
+# Of additional evidence, each of which is a request to the service. A host has one CPU's and a few devices'.
+MAX_ADDITIONAL = 16
 # Longer runtime data is wrong anyway and not worth the parsing that tells how.
 _DIAGNOSED = 1024
 
@@ -149,7 +151,9 @@ def check_runtime_data(text: str, spki_sha256: bytes) -> None:
 
 def additional_evidence(document: bytes) -> dict[str, object]:
     """Evidence by TEE name, from ``CocoEvidence.additional``; raises ``Refused`` (RA-EVIDENCE-ADDITIONAL)."""
-    by_tee: dict[str, object] = strict_json.parse_object(document, Code.EVIDENCE_ADDITIONAL, "the additional evidence")
+    by_tee: dict[str, object] = strict_json.parse_small_object(
+        document, MAX_ADDITIONAL, Code.EVIDENCE_ADDITIONAL, "the additional evidence"
+    )
     if not all(_is_tee(tee) for tee in by_tee):
         raise Refused(Code.EVIDENCE_ADDITIONAL, "a member of the additional evidence is not the name of a TEE")
     return by_tee

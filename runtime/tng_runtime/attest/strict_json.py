@@ -21,11 +21,9 @@ MAX_DEPTH = 64
 def parse(text: bytes | str, code: Code, what: str) -> object:
     """The value of a JSON document; raises ``Refused(code)`` whose detail calls the document ``what``."""
     try:
-        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
-        value: object = json.loads(decoded, object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+        value: object = _DECODER.decode(_characters(text))
     except (ValueError, RecursionError) as error:
-        # The reader's message may quote the text; only its kind is told.
-        raise Refused(code, f"{what} is not strict JSON ({type(error).__name__})") from None
+        raise _not_strict(error, code, what) from None
     _bounded(value, code, what)
     return value
 
@@ -38,11 +36,63 @@ def parse_object(text: bytes | str, code: Code, what: str) -> dict[str, Any]:
     return value
 
 
+def parse_small_object(text: bytes | str, most: int, code: Code, what: str) -> dict[str, Any]:
+    """As :func:`parse_object`, for at most ``most`` members: what follows one too many is not parsed."""
+    try:
+        members = _members(_characters(text), most)
+    except (ValueError, RecursionError) as error:
+        raise _not_strict(error, code, what) from None
+    if members is None:
+        raise Refused(code, f"{what} has more than {most} members, or is no JSON object")
+    _bounded(members, code, what)
+    return members
+
+
 def canonical(value: object) -> str:
     """RFC 8785 for what occurs here: sorted members, no spaces, characters unescaped. Numbers other than integers
     are not canonicalised.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _members(text: str, most: int) -> dict[str, Any] | None:
+    """One member after the other; None if there are too many, or if it is no object (RFC 8259, section 4)."""
+    at = _space(text, 0)
+    if text[at : at + 1] != "{":
+        return None
+    members: dict[str, Any] = {}
+    at = _space(text, at + 1)
+    separator = "}" if text[at : at + 1] == "}" else ","
+    while separator == ",":
+        if len(members) == most:
+            return None
+        name, at = _DECODER.raw_decode(text, at)
+        at = _space(text, at)
+        if not isinstance(name, str) or name in members or text[at : at + 1] != ":":
+            raise ValueError("no member")
+        members[name], at = _DECODER.raw_decode(text, _space(text, at + 1))
+        at = _space(text, at)
+        separator = text[at : at + 1]
+        # After a comma another member is due; raw_decode misses it.
+        at = _space(text, at + 1) if separator == "," else at
+    if separator != "}" or _space(text, at + 1) != len(text):
+        raise ValueError("no end")
+    return members
+
+
+def _space(text: str, at: int) -> int:
+    while text[at : at + 1] in _SPACES:
+        at += 1
+    return at
+
+
+def _characters(text: bytes | str) -> str:
+    return text.decode("utf-8") if isinstance(text, bytes) else text
+
+
+def _not_strict(error: Exception, code: Code, what: str) -> Refused:
+    # The reader's message may quote the text; only its kind is told.
+    return Refused(code, f"{what} is not strict JSON ({type(error).__name__})")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -61,6 +111,10 @@ def _finite(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError("not a finite number")
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+_SPACES = frozenset(" \t\n\r")
 
 
 def _bounded(value: object, code: Code, what: str) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from tng_runtime import log
 from tng_runtime.kernel import diag, netlink, nftables
 from tng_runtime.kernel.diag import Endpoint, TcpSocket
+from tng_schema import contract
 
 # linux/netfilter/nfnetlink_conntrack.h
 _GET = netlink.CTNETLINK << 8 | 1
@@ -24,7 +25,6 @@ _ORIGINAL, _REPLY, _STATUS = 1, 2, 3
 _IP, _PROTO = 1, 2
 _PROTO_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _DST_NAT = 1 << 5  # linux/netfilter/nf_conntrack_common.h, IPS_DST_NAT
-_LOOPBACK = re.compile(r"127\.|::1$").match
 
 Pair = tuple[Endpoint, Endpoint]
 
@@ -71,7 +71,7 @@ def _captured(ports: set[int]) -> Iterator[TcpSocket]:
 
 def _to_listener(answering: Endpoint, ports: set[int]) -> bool:
     address, port = answering
-    return port in ports if ports else _LOOPBACK(address) is not None
+    return port in ports if ports else contract.is_loopback(address)
 
 
 def connections() -> Iterator[Tracked]:

@@ -26,33 +26,68 @@ from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import captured, cgroups, ipsets, nftables
 from tng_runtime.manifest import Bundle
+from tng_schema import contract
 
-LOCKS = Path("/run/tng")
+LOCKS = Path(contract.RUN_DIRECTORY)
+
+
+class TakenError(HostError):
+    """Another run holds the lock."""
+
+
+class Lock:
+    """The lock of ``table`` in this network namespace, and what else belongs to its holder in ``locks``.
+
+    At the end of the block the lock, unless it was handed over, and the compiled documents of the run,
+    ``locks``/``table``.``pid``, are removed.
+    """
+
+    def __init__(self, table: str, locks: Path = LOCKS) -> None:
+        # thread-self: a thread can be in another network namespace than its process (setns(2)).
+        namespace = Path("/proc/thread-self/ns/net").stat().st_ino
+        self._table, self._locks = table, locks
+        self._path = locks / f"{table}.{namespace}.lock"
+        self.socket_path = locks / f"{table}.{namespace}.sock"
+        """Where the holder is asked to hand over."""
+        self.descriptor: int | None = None
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _discard_documents(self._table, self._locks)
+        if self.descriptor is not None:
+            self.socket_path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
+            os.close(self.descriptor)
+            with contextlib.suppress(OSError):
+                self._locks.rmdir()
+
+    def acquire(self) -> None:
+        """Be the holder; raises ``TakenError``, or ``HostError`` if others can write to the directory."""
+        self.descriptor = _acquire(self._path, self._table)
+
+    def adopt(self, descriptor: int) -> None:
+        """Be the holder by the open file of who held it before."""
+        self.descriptor = descriptor
+        _sign(descriptor)
+
+    def hand_over(self) -> None:
+        """Another process has the open file by now: it is the holder."""
+        assert self.descriptor is not None
+        os.close(self.descriptor)
+        self.descriptor = None
 
 
 @contextlib.contextmanager
 def hold(table: str, locks: Path = LOCKS) -> Iterator[None]:
     """Be the only run of ``table`` in this network namespace.
 
-    At the end the lock and the compiled documents of the run, ``locks``/``table``.``pid``, are removed.
     Raises ``HostError`` with the process id of the one that runs already, or if others can write to ``locks``.
     """
-    # thread-self: a thread can be in another network namespace than its process (setns(2)).
-    namespace = Path("/proc/thread-self/ns/net").stat().st_ino
-    path = locks / f"{table}.{namespace}.lock"
-    try:
-        descriptor = _acquire(path, table)
-    except HostError:
-        _discard_documents(table, locks)
-        raise
-    try:
+    with Lock(table, locks) as lock:
+        lock.acquire()
         yield
-    finally:
-        _discard_documents(table, locks)
-        path.unlink(missing_ok=True)
-        os.close(descriptor)
-        with contextlib.suppress(OSError):
-            locks.rmdir()
 
 
 def down(table: str, locks: Path = LOCKS) -> bool:
@@ -123,10 +158,14 @@ def _acquire(path: Path, table: str) -> int:
         # The file that was opened may have been unlinked by its last holder in between; then it locks nothing.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+                _sign(descriptor)
                 return descriptor
         os.close(descriptor)
+
+
+def _sign(descriptor: int) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _private(directory: Path) -> None:
@@ -148,10 +187,10 @@ def _private(directory: Path) -> None:
         )
 
 
-def _taken(table: str, holder: str) -> HostError:
+def _taken(table: str, holder: str) -> TakenError:
     who = f"process {holder}" if holder.isdecimal() else "another process"
     stop = f"`kill -TERM {holder}`" if holder.isdecimal() else "stop it"
-    return HostError(
+    return TakenError(
         f"table inet {table} of this network namespace is already run by {who}",
         hint=f"{stop} lets it drain; a second instance needs a table name of its own",
     )

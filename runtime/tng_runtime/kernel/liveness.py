@@ -84,6 +84,17 @@ def end_in_order(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _OFF)
 
 
+def waited(sock: socket.socket) -> float:
+    """Seconds since the peer of an accepted TCP socket last said anything; 0 if the kernel does not tell.
+
+    For one that sends nothing and was accepted just now: how long it was in the queue.
+    """
+    with contextlib.suppress(OSError, struct.error):
+        found = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
+        return float(_INFO.unpack(found)[2] / 1000)
+    return 0.0
+
+
 class Patience:
     """Whether one socket's TCP_USER_TIMEOUT is lifted; ``look`` every ``PERIOD`` of ``unanswered`` seconds or so."""
 

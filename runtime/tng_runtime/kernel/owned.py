@@ -53,7 +53,7 @@ class OwnedTable:
     def close(self) -> None:
         """Give up the ownership; the table goes, or with ``persists`` becomes an ordinary one."""
         self._socket.close()
-        del self.context
+        self.__dict__.pop("context", None)
 
     def _make(self) -> None:
         name = netlink.attribute(_TABLE_NAME, self.table.encode() + b"\0")

@@ -103,3 +103,39 @@ class Poller:
             except Exception as error:
                 # Edges come once: those of the rest of the batch must not be lost to a bug in one handler.
                 self._loop.call_exception_handler({"message": "a readiness handler failed", "exception": error})
+
+
+class Queues:
+    """Calls a handler while connections wait at a listener that other processes watch too (EPOLLEXCLUSIVE).
+
+    Level-triggered: what is left over is told again. Belongs to one running event loop.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._epoll = select.epoll()
+        self._handlers: dict[int, Callable[[], None]] = {}
+        self._loop.add_reader(self._epoll.fileno(), self._dispatch)
+
+    def watch(self, descriptor: int, handler: Callable[[], None]) -> None:
+        """Call ``handler`` from now on; a descriptor that is watched already stays so."""
+        if descriptor not in self._handlers:
+            self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        self._handlers[descriptor] = handler
+
+    def forget(self, descriptor: int) -> None:
+        """Stop calling."""
+        if self._handlers.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._handlers.clear()
+
+    def _dispatch(self) -> None:
+        for descriptor, _ in self._epoll.poll(0):
+            if (handler := self._handlers.get(descriptor)) is not None:
+                handler()

@@ -26,6 +26,10 @@ class Rules:
     def install(self) -> None:
         """Load both tables; raises ``HostError``."""
         self.restore()
+        self.own()
+
+    def own(self) -> None:
+        """Load the guard, which nobody else owns any more, after ``restore``; raises ``HostError``."""
         guard = self._bundle.manifest.guard_table
         self._guard.replace(self._bundle.guard, lambda: self._fill(guard))
         self._watch.loaded()

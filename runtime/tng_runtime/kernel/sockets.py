@@ -112,8 +112,18 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
     return sock
 
 
-def listeners(entry: Entry) -> list[socket.socket]:
-    """One listening socket per family of ``entry``.
+def address_of(role: Role, family: Family, port: int) -> tuple[str, int]:
+    """Where the listener of an entry is bound."""
+    return (_LOOPBACK if role == "ingress" else _WILDCARD)[family], port
+
+
+def set_mark(listener: socket.socket, mark: int) -> None:
+    """Let a listener carry the mark of its entry; raises ``OSError``."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+
+
+def listeners(entry: Entry, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
+    """One listening socket per family of ``entry``, one of ``inherited`` if it is bound where ours would be.
 
     A family that the host does not have is left out: the rules refuse what is captured in it. Raises ``HostError`` if
     none remains.
@@ -121,8 +131,10 @@ def listeners(entry: Entry) -> list[socket.socket]:
     found: list[socket.socket] = []
     missing: HostError | None = None
     for family in entry.families:
+        where = address_of(entry.role, family, entry.listen_port)
+        known = [sock for sock in inherited if sock.getsockname()[:2] == where]
         try:
-            found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
+            found.append(known[0] if known else listener(entry.role, family, entry.listen_port, entry.so_mark))
         except FamilyMissingError as error:
             missing = error
         except HostError:

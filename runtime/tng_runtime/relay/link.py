@@ -71,11 +71,6 @@ class Relay:
             if not link.done.done() or link.done.cancelled():
                 link.abort(Event.DRAIN_OVER)
 
-    def abort_all(self, event: Event) -> None:
-        """End every connection at once with a reset on both sides."""
-        for link in tuple(self._links):
-            link.abort(event)
-
     def _look_soon(self) -> None:
         if self._looking is None and self._links:
             loop, pause = asyncio.get_running_loop(), self._liveness.unanswered * PERIOD

@@ -6,14 +6,13 @@ import contextlib
 import errno
 import os
 import socket
-from collections import Counter
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 import anyio
 
-from tng_runtime import log
+from tng_runtime import events
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
+from tng_runtime.accept.limits import Handshakes
 from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel.liveness import carry_for_others
@@ -22,7 +21,8 @@ from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
-from tng_runtime.tunnel.handshake import AttestedStream, Door, Handshaken
+from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
+from tng_runtime.tunnel.turns import network_of
 
 DIAL_SECONDS = 10.0
 # What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
@@ -30,51 +30,41 @@ DIAL_SECONDS = 10.0
 _RESET = (errno.ECONNRESET, errno.EPIPE)
 
 
-@dataclass(slots=True)
-class Counts:
-    """What happened so far; ``refused`` per code, ``left``: clients that were gone before their turn."""
-
-    relayed: int = 0
-    left: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
-
-
 class Sessions:
     """The connections of one entry; ``own`` is that of all entries."""
 
     def __init__(
-        self, entry: Entry, door: Door, relay: Relay, poller: Poller, counts: Counts, own: OwnConnections
+        self,
+        entry: Entry,
+        door: Door,
+        relay: Relay,
+        poller: Poller,
+        told: events.Events,
+        own: OwnConnections,
+        handshakes: Handshakes,
     ) -> None:
         self._entry = entry
         self._door = door
         self._relay = relay
         self._poller = poller
-        self._counts = counts
+        self._tell = told.tell
         self._own = own
+        self._handshakes = handshakes
 
     async def serve(self, captured: socket.socket) -> None:
         """See one captured connection through to its end. Nothing but cancellation is raised."""
-        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, captured)
+        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, captured)
         try:
             report = await session.run()
             if report.ending is Event.TLS_FLOODED:
                 raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
-            self._counts.relayed += 1
-            session.log_end(report)
+            self._tell(session.closed(report))
         except ClientLeftError:
-            self._counts.left += 1
-            log.debug("left", **session.who)
+            self._tell(events.Left(session.who))
         except Refused as refused:
-            self._counts.refused[str(refused.code)] += 1
-            log.warning(
-                "refused",
-                code=refused.code,
-                detail=refused.detail,
-                advice=refused.code.action,
-                **session.who,
-            )
+            self._tell(events.Refusal(session.who, refused.code, refused.detail))
         except Exception as error:
-            log.error("bug", error=f"{type(error).__name__}: {error}", advice="please report it", **session.who)
+            self._tell(events.Failed(session.who, f"{type(error).__name__}: {error}"))
         finally:
             session.close()
 
@@ -87,6 +77,7 @@ class _Session:
         relay: Relay,
         poller: Poller,
         own: OwnConnections,
+        handshakes: Handshakes,
         captured: socket.socket,
     ) -> None:
         self._entry = entry
@@ -94,6 +85,8 @@ class _Session:
         self._relay = relay
         self._poller = poller
         self._own = own
+        self._handshakes = handshakes
+        self._until_verdict = contextlib.ExitStack()
         self._ending = contextlib.ExitStack()
         self._life = Lifecycle(entry.role)
         self._captured = captured
@@ -103,17 +96,25 @@ class _Session:
         self._stream: AttestedStream | None = None
 
     @property
-    def who(self) -> dict[str, object]:
-        """Which connection, for log lines."""
-        return {"entry": self._entry.pointer, "client": self._peer, "destination": self._destination}
+    def who(self) -> events.Who:
+        """Which connection, and whose doing it is."""
+        destination = None if self._destination is None else str(self._destination)
+        source = self._peer if self._entry.role == "egress" else destination
+        return events.Who(self._entry.pointer, self._peer, destination, (source or "").rpartition(":")[0])
 
     async def run(self) -> Report:
         """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
+        end = self._poller.time() + VERDICT_SECONDS
         if self._peer is None:
             raise ClientLeftError
         self._destination = original_destination(self._captured)
         if self._own.has(self._peer, self._destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
+        source = network_of(self.who.source)
+        # Where it is a program of this host that begins them, none of them is a stranger's.
+        counted = source if self._entry.role == "egress" else None
+        self._handshakes.begin(counted)
+        self._until_verdict.callback(self._handshakes.end, counted)
         self._poller.register(self._captured.fileno(), _ignore)
         shaken: Handshaken | None = None
         action = self._life.on(Event.CAPTURED)
@@ -123,10 +124,11 @@ class _Session:
                     await self._dial(self._destination)
                     action = self._life.on(Event.CONNECTED)
                 case Action.HANDSHAKE:
-                    shaken = await self._door.handshake(self._tls_side())
+                    shaken = await self._door.handshake(self._tls_side(), source, end)
                     action = self._life.on(Event.HANDSHAKEN)
                 case Action.VERIFY if shaken is not None:
                     self._stream = await self._door.verify(shaken)
+                    self._until_verdict.close()
                     action = self._life.on(Event.VERIFIED)
                 case _:
                     raise AssertionError(f"{action} before the relay")
@@ -179,23 +181,23 @@ class _Session:
             why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
             raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
 
-    def log_end(self, report: Report) -> None:
-        """The line of a connection that was relayed."""
+    def closed(self, report: Report) -> events.Closed:
+        """The end of a connection that was relayed."""
         assert self._stream is not None
         verdict = self._stream.verdict
-        log.info(
-            "closed",
-            **self.who,
-            ending=report.ending.name.lower(),
-            to_tls=report.to_tls,
-            to_plain=report.to_plain,
-            group=self._stream.group,
-            cipher=self._stream.cipher,
-            verified="no" if verdict is None else ",".join(verdict.policy_ids),
+        return events.Closed(
+            self.who,
+            report.ending.name.lower(),
+            report.to_tls,
+            report.to_plain,
+            self._stream.group,
+            self._stream.cipher,
+            None if verdict is None else tuple(verdict.policy_ids),
         )
 
     def close(self) -> None:
         """Whatever is still open ends with a reset: the captured application must not take it for an end."""
+        self._until_verdict.close()
         self._ending.close()
         for sock in (self._captured, self._dialled):
             if sock is not None and sock.fileno() >= 0:

@@ -7,6 +7,7 @@ Methods and messages: attestation-agent/protos/attestation-agent.proto of confid
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import anyio
@@ -20,6 +21,9 @@ SERVICE = "attestation_agent.AttestationAgentService"
 DEADLINE = 20.0
 _CHUNK = 1 << 16
 
+# Connects to the unix socket at a path; raises ``OSError`` or ``ValueError``.
+Connect = Callable[[str], Awaitable[SocketStream]]
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:
@@ -30,7 +34,9 @@ class Collected:
     additional: bytes | None
 
 
-async def collect_evidence(aa_path: str, report_data: bytes, deadline: float = DEADLINE) -> Collected:
+async def collect_evidence(
+    aa_path: str, report_data: bytes, deadline: float = DEADLINE, connect: Connect = anyio.connect_unix
+) -> Collected:
     """Ask the agent at the unix socket ``aa_path`` for evidence with ``report_data`` in it; ``deadline`` in seconds.
 
     Raises ``Refused``: RA-AGENT-UNREACHABLE, -DEADLINE, -FRAME (not ttrpc), -STATUS (its own error, or nothing given).
@@ -38,7 +44,7 @@ async def collect_evidence(aa_path: str, report_data: bytes, deadline: float = D
     try:
         with anyio.fail_after(deadline):
             try:
-                stream = await anyio.connect_unix(aa_path)
+                stream = await connect(aa_path)
             except (OSError, ValueError) as error:
                 raise Refused(Code.AGENT_UNREACHABLE, f"no attestation agent at {aa_path}: {error}") from None
             async with stream:

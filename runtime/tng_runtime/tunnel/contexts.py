@@ -37,23 +37,24 @@ class Contexts:
     def __init__(self, side: Side, *, ask_certificate: bool) -> None:
         self._side = side
         self._ask = ask_certificate
-        self._made: tuple[Credentials, SSL.Context] | None = None
+        self._made: tuple[Credentials | None, SSL.Context] | None = None
 
-    def for_credentials(self, credentials: Credentials) -> SSL.Context:
-        """A context that shows ``credentials``."""
+    def for_credentials(self, credentials: Credentials | None) -> SSL.Context:
+        """A context that shows ``credentials``; with None each connection is given its own, or none is shown."""
         if self._made is None or self._made[0] is not credentials:
             self._made = (credentials, _make(self._side, credentials, ask_certificate=self._ask))
         return self._made[1]
 
 
-def _make(side: Side, credentials: Credentials, *, ask_certificate: bool) -> SSL.Context:
+def _make(side: Side, credentials: Credentials | None, *, ask_certificate: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-    context.use_certificate(x509.load_der_x509_certificate(credentials.certificate_der))
-    context.use_privatekey(credentials.private_key)
-    context.check_privatekey()
+    if credentials is not None:
+        context.use_certificate(x509.load_der_x509_certificate(credentials.certificate_der))
+        context.use_privatekey(credentials.private_key)
+        context.check_privatekey()
     openssl.harden(context, GROUPS, MAX_CERTIFICATE_MESSAGE)
     if side == "client":
         # A client gets the server's certificate in any case; VERIFY_NONE only says that no chain must end at a root.

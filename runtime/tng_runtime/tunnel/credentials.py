@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import anyio
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -21,7 +22,7 @@ from tng_runtime.attest.evidence import CocoEvidence, CocoToken, Evidence
 from tng_runtime.attest.issue import generate_key, issue_certificate, spki_sha256
 from tng_runtime.errors import Refused
 from tng_runtime.manifest import Attest
-from tng_runtime.tunnel.agent import collect_evidence
+from tng_runtime.tunnel.agent import Connect, collect_evidence
 from tng_runtime.tunnel.service import ServiceClient
 
 
@@ -42,22 +43,22 @@ async def throwaway(now: datetime) -> Credentials:
     return _issue(generate_key(), None, now)
 
 
-def background_check(attest: Attest) -> Source:
+def background_check(attest: Attest, connect: Connect = anyio.connect_unix) -> Source:
     """Certificates with the agent's evidence; raises ``Refused`` (RA-AGENT-..., RA-EVIDENCE-ADDITIONAL)."""
 
     async def issue(now: datetime) -> Credentials:
         key = generate_key()
-        return _issue(key, await _collect(attest.aa_path, key), now)
+        return _issue(key, await _collect(attest.aa_path, key, connect), now)
 
     return issue
 
 
-def passport(attest: Attest, service: ServiceClient) -> Source:
+def passport(attest: Attest, service: ServiceClient, connect: Connect = anyio.connect_unix) -> Source:
     """Certificates with the service's token about the agent's evidence; raises ``Refused`` (also RA-SERVICE-...)."""
 
     async def issue(now: datetime) -> Credentials:
         key = generate_key()
-        token = await service.attest(await _collect(attest.aa_path, key), attest.policy_ids)
+        token = await service.attest(await _collect(attest.aa_path, key, connect), attest.policy_ids)
         return _issue(key, CocoToken(token), now, token_end(token))
 
     return issue
@@ -80,9 +81,9 @@ def token_end(token: str) -> datetime | None:
         raise Refused(Code.TOKEN_TIME, "the token's exp is not a time in whole seconds") from None
 
 
-async def _collect(aa_path: str, key: ec.EllipticCurvePrivateKey) -> CocoEvidence:
+async def _collect(aa_path: str, key: ec.EllipticCurvePrivateKey, connect: Connect) -> CocoEvidence:
     runtime_data = evidence_module.runtime_data(spki_sha256(key))
-    collected = await collect_evidence(aa_path, evidence_module.report_data(runtime_data))
+    collected = await collect_evidence(aa_path, evidence_module.report_data(runtime_data), connect=connect)
     if collected.additional is not None:
         evidence_module.additional_evidence(collected.additional)
     return CocoEvidence(collected.tee, collected.evidence, collected.additional, runtime_data)

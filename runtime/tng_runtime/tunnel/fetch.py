@@ -7,7 +7,6 @@ second does not prolong it; the body is cut off at its bound while it is read.
 
 from __future__ import annotations
 
-import re
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -19,16 +18,10 @@ from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Service
 from tng_runtime.tunnel.marked import MarkedBackend
+from tng_schema import contract
 
 # Calls beyond these wait for their turn within their deadline.
 MAX_CONNECTIONS = 32
-
-# RFC 9110, sections 5.1 and 5.5; what frames a message is not the configuration's to say.
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e]*")
-_FRAMING = frozenset(
-    {"connection", "content-length", "content-type", "transfer-encoding", "accept-encoding", "upgrade"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +83,7 @@ def _headers(service: Service) -> list[tuple[str, str]]:
         raise _unusable(f"as_addr {service.as_addr!r} is not scheme://host[:port][/path]")
     headers = {"Host": parts.netloc, "Accept-Encoding": "identity", "Connection": "close", "User-Agent": "tng"}
     for name, value in service.as_headers:
-        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value) or name.lower() in _FRAMING:
+        if not contract.is_header_name(name) or not contract.is_header_value(value) or contract.is_framing(name):
             raise _unusable(f"as_headers: {name!r} cannot be sent")
         headers = {known: kept for known, kept in headers.items() if known.lower() != name.lower()} | {name: value}
     return list(headers.items())

@@ -2,25 +2,37 @@
 
 ``Door.handshake`` ends with a TLS connection to somebody, ``Door.verify`` with a verdict about who that is. Between the
 two no application byte is read from anywhere, so none can be sent; on an egress the backend is dialled after both.
-Without ``verify`` in the entry (``no_ra``, or a side that only attests) there is no verdict to wait for, and the stream
-says so.
+One deadline spans all of it. A certificate that is made for one handshake is made when the peer's hello has been agreed
+to, so who connects and says nothing costs no evidence. Without ``verify`` in the entry (``no_ra``, or a side that only
+attests) there is no verdict to wait for, and the stream says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+import anyio
+from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from tng_runtime.attest.codes import Code
 from tng_runtime.attest.token import Verdict
 from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel import path
 from tng_runtime.kernel.readiness import Poller
+from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.contexts import ALPN, AlpnMissingError, Contexts, Side
-from tng_runtime.tunnel.identity import Identity
-from tng_runtime.tunnel.verifier import Verifier
+from tng_runtime.tunnel.credentials import Credentials
 
+# What the peer may take for its part of the handshake, and what may pass until the verdict, everything included.
 HANDSHAKE_SECONDS = 10.0
+VERDICT_SECONDS = 30.0
+# Of silence, before the path is looked at; a segment is sent a second time after a fifth of it or so (RFC 6298).
+LOOK_SECONDS = 1.0
 
 # OpenSSL's reasons (openssl/sslerr.h) that an operator acts on, and the stable code of each.
 _REASONS = {
@@ -37,12 +49,46 @@ _REASONS = {
 }
 
 
+class Shows(Protocol):
+    """Who we are to a peer: ``tunnel.identity.Identity``, or a worker's copy of one."""
+
+    @property
+    def made_anew(self) -> bool:
+        """Whether every handshake gets a certificate of its own, which takes time to make."""
+        ...
+
+    def current(self) -> Credentials:
+        """The certificate to show now; raises ``Refused``."""
+        ...
+
+    async def for_handshake(self, source: str) -> Credentials:
+        """One for a handshake of ``source``; raises ``Refused``."""
+        ...
+
+
+class Believes(Protocol):
+    """Whether a peer's certificate is believed: ``tunnel.verifier.Verifier``, or a worker's way to one."""
+
+    def cached(self, chain: Sequence[bytes]) -> Verdict | None:
+        """The verdict that is known already."""
+        ...
+
+    async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
+        """The verdict, for which ``source`` may have to wait for its turn; raises ``Refused``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Handshaken:
-    """A TLS connection to a peer of whom nothing is known yet but that it holds the key of its certificate."""
+    """A TLS connection to a peer of whom nothing is known yet but that it holds the key of its certificate.
+
+    ``source`` is whose turn is used for it, ``end`` the time (the poller's) until which there must be a verdict.
+    """
 
     sock: socket.socket
     connection: SSL.Connection
+    source: str
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +108,8 @@ class Door:
     def __init__(
         self,
         side: Side,
-        identity: Identity,
-        verifier: Verifier | None,
+        identity: Shows,
+        verifier: Believes | None,
         poller: Poller,
         *,
         deadline: float = HANDSHAKE_SECONDS,
@@ -75,28 +121,34 @@ class Door:
         self._poller = poller
         self._contexts = Contexts(side, ask_certificate=verifier is not None)
 
-    async def handshake(self, sock: socket.socket) -> Handshaken:
-        """TLS over ``sock``, which the poller watches already; raises ``Refused`` (TLS-..., RA-SELF-EXPIRED)."""
-        context = self._contexts.for_credentials(await self._identity.for_handshake())
+    async def handshake(self, sock: socket.socket, source: str, end: float) -> Handshaken:
+        """TLS over ``sock``, which the poller watches already, for ``source`` before ``end``: see ``Handshaken``.
+
+        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what the making of a certificate raises).
+        """
+        anew = self._identity.made_anew
+        context = self._contexts.for_credentials(None if anew else self._identity.current())
         connection = SSL.Connection(context, sock)
+        if anew:
+            openssl.pause_for_certificate(connection)
         if self._side == "client":
             connection.set_connect_state()
         else:
             connection.set_accept_state()
         try:
-            await self._shake(connection, sock.fileno(), self._poller.time() + self._deadline)
+            await self._shake(connection, sock, source, end)
         except TimeoutError:
             raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
         if connection.get_alpn_proto_negotiated() != ALPN:
             raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
-        return Handshaken(sock, connection)
+        return Handshaken(sock, connection, source, end)
 
     async def verify(self, shaken: Handshaken) -> AttestedStream:
         """The stream, once the entry's demands on the peer are met; raises ``Refused`` (RA-...)."""
         verdict = None
         if self._verifier is not None:
             chain = self._chain(shaken.connection)
-            verdict = self._verifier.cached(chain) or await self._verifier.verify(chain)
+            verdict = self._verifier.cached(chain) or await self._verify(self._verifier, chain, shaken)
         return AttestedStream(
             shaken.sock,
             shaken.connection,
@@ -105,12 +157,25 @@ class Door:
             shaken.connection.get_cipher_name(),
         )
 
-    async def _shake(self, connection: SSL.Connection, descriptor: int, deadline: float) -> None:
+    async def _verify(self, verifier: Believes, chain: tuple[bytes, ...], shaken: Handshaken) -> Verdict:
+        try:
+            with anyio.fail_after(max(0.0, shaken.end - self._poller.time())):
+                return await verifier.verify(chain, shaken.source)
+        except TimeoutError:
+            raise Refused(Code.SERVICE_DEADLINE, f"no verdict {VERDICT_SECONDS:g} s after the connection") from None
+
+    async def _shake(self, connection: SSL.Connection, sock: socket.socket, source: str, end: float) -> None:
+        deadline = min(self._poller.time() + self._deadline, end)
         while True:
             try:
                 connection.do_handshake()
             except (SSL.WantReadError, SSL.WantWriteError):
-                await self._poller.wait(descriptor, deadline)
+                await self._hear(sock, deadline)
+            except SSL.WantX509LookupError:
+                began = self._poller.time()
+                await self._make_certificate(connection, source, end)
+                # The peer does not answer for the time that we took.
+                deadline = min(deadline + self._poller.time() - began, end)
             except AlpnMissingError:
                 raise Refused(LinkCode.TLS_ALPN, "the client does not offer rats-tls") from None
             except SSL.ZeroReturnError:
@@ -123,6 +188,24 @@ class Door:
                 raise _refusal(error) from None
             else:
                 return
+
+    async def _hear(self, sock: socket.socket, deadline: float) -> None:
+        """Wait for the peer's next word; when ours does not get through, look for the reason in the path."""
+        while (look := self._poller.time() + LOOK_SECONDS) < deadline:
+            with contextlib.suppress(TimeoutError):
+                await self._poller.wait(sock.fileno(), look)
+                return
+            if path.is_stuck(sock) and path.let_routers_cut(sock):
+                break
+        await self._poller.wait(sock.fileno(), deadline)
+
+    async def _make_certificate(self, connection: SSL.Connection, source: str, end: float) -> None:
+        try:
+            with anyio.fail_after(max(0.0, end - self._poller.time())):
+                made = await self._identity.for_handshake(source)
+        except TimeoutError:
+            raise Refused(Code.AGENT_DEADLINE, "our own certificate was not made in time for the handshake") from None
+        openssl.show(connection, x509.load_der_x509_certificate(made.certificate_der), made.private_key)
 
     def _chain(self, connection: SSL.Connection) -> tuple[bytes, ...]:
         # SSL_get_peer_cert_chain(3): on a server the chain lacks the peer's own certificate.

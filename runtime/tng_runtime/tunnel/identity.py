@@ -28,8 +28,10 @@ from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Attest
 from tng_runtime.tunnel import credentials
+from tng_runtime.tunnel.agent import Connect
 from tng_runtime.tunnel.credentials import Credentials, Source
 from tng_runtime.tunnel.service import ServiceClient
+from tng_runtime.tunnel.turns import Turns
 
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 LONGEST_SLEEP = 1.0
@@ -75,6 +77,7 @@ class Identity:
         boottime: Callable[[], float] = _boottime,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
     ) -> None:
+        self.on_renewal: Callable[[Credentials], None] = lambda _: None
         self._source = source
         self._interval = refresh_interval
         self._name = name
@@ -84,7 +87,7 @@ class Identity:
         self._sleep = sleep
         self._current: Credentials | None = None
         self._state = State()
-        self._collecting = anyio.Semaphore(MAX_COLLECTING)
+        self._turns = Turns(MAX_COLLECTING, Code.AGENT_BUSY)
 
     @property
     def state(self) -> State:
@@ -116,11 +119,19 @@ class Identity:
             raise Refused(Code.SELF_EXPIRED, f"no valid certificate of our own; last failure: {self._state.refusal}")
         return found
 
-    async def for_handshake(self) -> Credentials:
-        """``current``, or with ``refresh_interval`` 0 a certificate made for this handshake; raises ``Refused``."""
-        if self._interval != 0:
+    @property
+    def made_anew(self) -> bool:
+        """Whether every handshake gets a certificate of its own, which takes time to make."""
+        return self._interval == 0
+
+    async def for_handshake(self, source: str) -> Credentials:
+        """``current``, or with ``refresh_interval`` 0 a certificate made for this handshake; raises ``Refused``.
+
+        ``source`` is whose turn it takes where evidence is scarce.
+        """
+        if not self.made_anew:
             return self.current()
-        async with self._collecting:
+        async with self._turns.turn(source):
             made = await self._source(self._now())
         if made.not_after <= self._now():
             raise Refused(Code.SELF_EXPIRED, "the certificate made for this handshake has ended already")
@@ -133,6 +144,7 @@ class Identity:
         if made.not_after <= now:
             raise Refused(Code.SELF_EXPIRED, "the new certificate or its token has ended already")
         self._current = made
+        self.on_renewal(made)
         renew_at = self._renewal(started, made.not_after)
         self._state = State(
             # Certificates begin with a whole second (RFC 5280, section 4.1.2.5).
@@ -184,12 +196,14 @@ class Identity:
         return left if state.renew_at is None else min(left, (state.renew_at - now).total_seconds())
 
 
-def attested_identity(attest: Attest, so_mark: int | None, *, name: str = "-") -> Identity:
+def attested_identity(
+    attest: Attest, so_mark: int | None, *, name: str = "-", connect: Connect = anyio.connect_unix
+) -> Identity:
     """The identity of an entry with ``attest``; ``name`` (its pointer) is for messages."""
     if attest.service is None:
-        return Identity(credentials.background_check(attest), attest.refresh_interval, name=name)
+        return Identity(credentials.background_check(attest, connect), attest.refresh_interval, name=name)
     service = ServiceClient(attest.service, so_mark)
-    return Identity(credentials.passport(attest, service), attest.refresh_interval, name=name)
+    return Identity(credentials.passport(attest, service, connect), attest.refresh_interval, name=name)
 
 
 def throwaway_identity(*, name: str = "-") -> Identity:

@@ -1,10 +1,12 @@
 """The OpenSSL inside cryptography's wheel, called directly where pyOpenSSL has no words for it or too many.
 
-Two things are needed beyond pyOpenSSL's API (its version and cryptography's are pinned by hash, and ``require`` tries
+Three things are needed beyond pyOpenSSL's API (its version and cryptography's are pinned by hash, and ``require`` tries
 all of this before anything is captured):
 
 - **A lean data path.** ``Connection.recv_into`` allocates and copies per call and translates every EAGAIN into an
   exception. ``SSL_read`` and ``SSL_write`` on preallocated memory do neither.
+- **A certificate that is asked for.** OpenSSL lets a handshake pause where its own certificate is needed, which is
+  after the peer's hello was read, parsed and agreed to (SSL_set_cert_cb(3)). pyOpenSSL has no words for it.
 - **Settings without a binding.** A certificate message above 100 KB needs SSL_CTX_set_max_cert_list, a server without
   session tickets needs SSL_CTX_set_num_tickets, and one read(2) instead of two per record needs read-ahead. They are
   public OpenSSL functions (or macros over SSL_CTX_ctrl), linked into the wheel's extension module but not exported from
@@ -20,7 +22,9 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
+from cryptography import x509
 from cryptography.hazmat.bindings import _rust
+from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
@@ -77,6 +81,18 @@ def handle(connection: SSL.Connection) -> Any:
     return connection._ssl  # noqa: SLF001 - see the module's docstring
 
 
+def pause_for_certificate(connection: SSL.Connection) -> None:
+    """Let ``do_handshake`` raise ``SSL.WantX509LookupError`` once our certificate is needed, until ``show``."""
+    lib.SSL_set_cert_cb(handle(connection), _on_certificate, ffi.NULL)
+
+
+def show(connection: SSL.Connection, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
+    """Give a paused handshake its certificate; ``do_handshake`` goes on then."""
+    connection.use_certificate(certificate)
+    connection.use_privatekey(key)
+    lib.SSL_set_cert_cb(handle(connection), ffi.NULL, ffi.NULL)
+
+
 def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) -> None:
     """Issue no tickets, take certificate messages of up to ``max_certificate_message`` bytes, read whole records.
 
@@ -96,6 +112,10 @@ def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) ->
         pointer,
         lib.SSL_MODE_ENABLE_PARTIAL_WRITE | lib.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | lib.SSL_MODE_RELEASE_BUFFERS,
     )
+
+
+# Kept for the life of the process: OpenSSL calls it through a pointer that is this object's. -1: ask again later.
+_on_certificate = ffi.callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
 
 
 @cache

@@ -7,7 +7,6 @@ fetched again, not too often, when a token turns up that was signed under someth
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -19,6 +18,7 @@ from tng_runtime.attest.anchors import TrustAnchors, read_anchors
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Verify
 from tng_runtime.tunnel.service import ServiceClient
+from tng_schema import contract
 
 MAX_AGE = timedelta(hours=1)
 # Anybody can show tokens of an unknown CA; that must not turn into as many calls.
@@ -44,7 +44,7 @@ class Trust:
         """Read the pin; raises ``HostError`` for a file unreadable, not PEM, or ended. Logs what is risky."""
         paths = self._verify.trusted_certs_paths
         if paths:
-            self._pinned = TrustAnchors(tuple([c for path in paths for c in (await self._read(path)).certificates]))
+            self._pinned = TrustAnchors(tuple([c for path in paths for c in self._read(path).certificates]))
         elif self._verify.skip_as_token_cert_verify:
             log.warning("token_signer_not_verified", detail="skip_as_token_cert_verify: ANYBODY CAN SIGN TOKENS")
         elif self._service is not None:
@@ -96,10 +96,11 @@ class Trust:
     def _younger_than(self, age: timedelta) -> bool:
         return self._fetched_at is not None and timedelta(0) <= self._now() - self._fetched_at < age
 
-    async def _read(self, path: str) -> TrustAnchors:
+    def _read(self, path: str) -> TrustAnchors:
+        # Without a thread: who reads it may still have privileges to give up, which are those of threads.
         try:
-            async with await anyio.open_file(path, "rb") as file:
-                pem = await file.read(MAX_PIN_BYTES + 1)
+            with open(path, "rb") as file:
+                pem = file.read(MAX_PIN_BYTES + 1)
         except OSError as error:
             raise _unusable(path, str(error.strerror)) from None
         if len(pem) > MAX_PIN_BYTES:
@@ -112,19 +113,12 @@ class Trust:
 
 def _warn_about_plain_http(verify: Verify) -> None:
     parts = urlsplit(verify.service.as_addr if verify.service else "")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not contract.is_loopback(parts.hostname or ""):
         log.warning(
             "service_over_plain_http",
             service=parts.netloc,
             detail="whoever is on the way decides which certificates sign tokens: pin them with trusted_certs_paths",
         )
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _unusable(path: str, problem: str) -> HostError:

@@ -3,7 +3,8 @@
 ``attest.verdict`` decides, this module fetches what it needs and remembers. A verdict is kept for its certificate (by
 digest) under these settings until the earliest of 60 seconds, the token's end and the certificate's end. Refusals are
 never kept. While a certificate is being verified, others who show the same one wait for that outcome instead of asking
-again; if the one who asked gives up, the next of them asks.
+again; if the one who asked gives up, the next of them asks. Sources take turns at the service (``turns``), and who is
+known needs none.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from tng_runtime.errors import Refused
 from tng_runtime.manifest import Verify
 from tng_runtime.tunnel.service import DEADLINE, ServiceClient
 from tng_runtime.tunnel.trust import Trust
+from tng_runtime.tunnel.turns import Turns
 
+# Calls about peers; the client's connections beyond them are for the service's certificates.
+AT_ONCE = 24
 KEPT = timedelta(seconds=60)
 MAX_KEPT = 4096
 
@@ -64,6 +68,7 @@ class Verifier:
         self._rules = decide.Rules.of(verify)
         self._now = now
         self._service = ServiceClient(verify.service, so_mark, deadline=deadline) if verify.service else None
+        self._turns = Turns(AT_ONCE, Code.SERVICE_BUSY)
         self._trust = Trust(verify, self._service, now)
         self._kept: dict[bytes, _Kept] = {}
         self._flights: dict[bytes, _Flight] = {}
@@ -87,24 +92,32 @@ class Verifier:
             return None
         return self._fresh(hashlib.sha256(chain[0]).digest())
 
-    async def verify(self, chain: Sequence[bytes]) -> Verdict:
-        """The verdict on the certificates (DER) that a peer showed; raises ``Refused`` (RA-...) without one."""
+    def kept_until(self, chain: Sequence[bytes]) -> datetime | None:
+        """Until when ``cached`` has a verdict on these certificates; None if it has none."""
+        kept = self._kept.get(hashlib.sha256(chain[0]).digest()) if len(chain) == 1 else None
+        return kept.until if kept else None
+
+    async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
+        """The verdict on the certificates (DER) that a peer showed; raises ``Refused`` (RA-...) without one.
+
+        ``source`` is whose turn it takes at the service.
+        """
         digest = hashlib.sha256(select(chain)).digest()
         while True:
             if (verdict := self._fresh(digest)) is not None:
                 return verdict
             if (flight := self._flights.get(digest)) is None:
-                return await self._lead(digest, chain)
+                return await self._lead(digest, chain, source)
             await flight.done.wait()
             if flight.refused is not None:
                 raise Refused(flight.refused.code, flight.refused.detail)
             if flight.verdict is not None:
                 return flight.verdict
 
-    async def _lead(self, digest: bytes, chain: Sequence[bytes]) -> Verdict:
+    async def _lead(self, digest: bytes, chain: Sequence[bytes], source: str) -> Verdict:
         flight = self._flights[digest] = _Flight()
         try:
-            flight.verdict = await self._ask(chain)
+            flight.verdict = await self._ask(chain, source)
             self._keep(digest, flight.verdict)
             return flight.verdict
         except Refused as refused:
@@ -114,12 +127,13 @@ class Verifier:
             del self._flights[digest]
             flight.done.set()
 
-    async def _ask(self, chain: Sequence[bytes]) -> Verdict:
+    async def _ask(self, chain: Sequence[bytes], source: str) -> Verdict:
         presented = decide.examine(chain, self._rules, self._now())
         token = None
         if isinstance(presented.evidence, CocoEvidence):
             assert self._service is not None, "a background check has a service (manifest)"
-            token = await self._service.attest(presented.evidence, self._rules.policy_ids)
+            async with self._turns.turn(source):
+                token = await self._service.attest(presented.evidence, self._rules.policy_ids)
         anchors = await self._trust.anchors()
         try:
             return self._conclude(presented, token, anchors)

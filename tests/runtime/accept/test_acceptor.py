@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator
 import anyio
 import anyio.lowlevel
 import pytest
+from anyio import to_thread
 
 from tng_runtime.accept import acceptor as module
-from tng_runtime.accept.acceptor import Acceptor, connection_limit
+from tng_runtime.accept.acceptor import Acceptor
+from tng_runtime.events import LimitLeft, LimitReached
+from tng_runtime.kernel.sockets import stop_listening
 
 pytestmark = pytest.mark.anyio
 
@@ -98,23 +101,36 @@ async def test_the_limit_is_shared_by_all_listeners(
         acceptor.close()
 
 
-async def test_a_close_resets_what_waits_and_leaves_what_was_accepted(
+async def test_after_a_close_it_is_for_others_to_accept(
     listener: socket.socket, clients: Callable[[int], list[socket.socket]], accepted: list[socket.socket]
 ) -> None:
-    acceptor = Acceptor(1)
+    acceptor, other = Acceptor(1), Acceptor(10)
     acceptor.start([(listener, accepted.append)])
-    (first,) = clients(1)
+    clients(2)
     await grown_to(accepted, 1)
-    (waiting,) = clients(1)
-    address = listener.getsockname()
     acceptor.close()
-    with pytest.raises(ConnectionResetError):
-        waiting.recv(1)
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(address)
     acceptor.release()
-    first.sendall(b"still open")
-    assert accepted[0].recv(100) == b"still open"
+    await grown_to(accepted, 1)
+    other.start([(listener, accepted.append)])
+    await grown_to(accepted, 2)
+    other.close()
+
+
+async def test_a_listener_that_listens_no_more_is_forgotten_without_a_word(
+    listener: socket.socket,
+    clients: Callable[[int], list[socket.socket]],
+    accepted: list[socket.socket],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        second.setblocking(False)
+        acceptor = Acceptor(10)
+        acceptor.start([(second, accepted.append), (listener, accepted.append)])
+        stop_listening(second)
+        clients(1)
+        await grown_to(accepted, 1)
+        acceptor.close()
+    assert capsys.readouterr().err == ""
 
 
 async def test_a_client_that_is_gone_again_disturbs_no_other(
@@ -154,10 +170,46 @@ async def test_a_shortage_of_descriptors_ends_by_itself(
     acceptor.close()
 
 
-def test_the_limit_follows_from_the_files_that_may_be_open() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        assert connection_limit() == (hard - module._RESERVED) // 2
-        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+async def test_at_the_limit_who_waited_for_long_is_reset_and_it_is_said_once(
+    listener: socket.socket,
+    clients: Callable[[int], list[socket.socket]],
+    accepted: list[socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Those of them who came just now are spared: one is taken above the limit, the others wait on."""
+    monkeypatch.setattr(module, "QUEUE_SECONDS", 0.5)
+    told: list[object] = []
+    acceptor = Acceptor(32, told.append)
+    acceptor.start([(listener, accepted.append)])
+    clients(32)
+    await grown_to(accepted, 32)
+    waiting = clients(3)
+    for sock in waiting:
+        with pytest.raises(ConnectionResetError):
+            await to_thread.run_sync(sock.recv, 1)
+    assert told == [LimitReached("connections", 32, "look at who connects, or raise --max-connections")]
+    acceptor.release()
+    clients(1)
+    await grown_to(accepted, 33)
+    for _ in range(4):
+        acceptor.release()
+    assert len(told) == 2
+    assert isinstance(told[1], LimitLeft)
+    assert told[1].turned_away == 3
+    acceptor.close()
+
+
+async def test_who_comes_just_before_the_look_is_not_reset(
+    listener: socket.socket, clients: Callable[[int], list[socket.socket]], accepted: list[socket.socket]
+) -> None:
+    acceptor = Acceptor(1)
+    acceptor.start([(listener, accepted.append)])
+    clients(3)
+    await grown_to(accepted, 1)
+    acceptor._look()
+    assert len(accepted) == 2, "one above the limit"
+    acceptor.release()
+    await grown_to(accepted, 2)
+    acceptor.release()
+    await grown_to(accepted, 3)
+    acceptor.close()

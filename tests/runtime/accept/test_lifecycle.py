@@ -47,7 +47,6 @@ CLOSINGS: dict[str, list[tuple[Event, Action]]] = {
     "application_reset": [(Event.PLAIN_BROKEN, Action.ABORT)],
     "flood": [(Event.TLS_FLOODED, Action.ABORT)],
     "drained": [(Event.DRAIN_OVER, Action.ABORT)],
-    "too_old": [(Event.DEADLINE, Action.ABORT)],
 }
 RELAYING = (State.OPEN, State.PLAIN_ENDED, State.TLS_ENDED)
 SETTING_UP = (State.ACCEPTED, State.DIALLING, State.HANDSHAKING, State.VERIFYING)
@@ -66,15 +65,6 @@ def test_a_connection_opens_and_ends(role: Role, closing: list[tuple[Event, Acti
     before = life.state
     play(life, closing)
     assert (before, life.state) == (State.OPEN, State.CLOSED)
-
-
-@pytest.mark.parametrize("event", [Event.REFUSED, Event.DEADLINE, Event.DRAIN_OVER])
-@pytest.mark.parametrize("steps", range(4))
-@pytest.mark.parametrize("role", ROLES)
-def test_a_connection_that_is_not_open_yet_ends_with_a_reset(role: Role, steps: int, event: Event) -> None:
-    life = Lifecycle(role)
-    play(life, [*OPENING[role][:steps], (event, Action.ABORT)])
-    assert life.state is State.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -124,6 +114,6 @@ def test_every_way_to_the_backend_and_to_the_relay_leads_through_the_verificatio
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_state_ends_when_the_drain_is_over_or_a_deadline_passes(role: Role) -> None:
-    for state, event in itertools.product((*SETTING_UP, *RELAYING), (Event.DEADLINE, Event.DRAIN_OVER)):
-        assert TABLES[role][state, event] == (State.CLOSED, Action.ABORT)
+def test_every_open_state_ends_when_the_drain_is_over(role: Role) -> None:
+    for state in RELAYING:
+        assert TABLES[role][state, Event.DRAIN_OVER] == (State.CLOSED, Action.ABORT)

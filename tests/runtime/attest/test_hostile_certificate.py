@@ -34,6 +34,11 @@ def evidence(**changed: bytes) -> list[bytes]:
     return [makers.peer_certificate(makers.fields_value(**changed))]
 
 
+def additional(count: int) -> bytes:
+    """Additional evidence of so many TEEs."""
+    return json.dumps({format(number, "x"): 0 for number in range(count)}, separators=(",", ":")).encode()
+
+
 def runtime_text(text: str) -> list[bytes]:
     """A chain of one certificate whose runtime data is this text."""
     return evidence(aa_runtime_data=cbor.text(text))
@@ -178,6 +183,10 @@ CERTIFICATES: list[tuple[str, Code, Chain]] = [
      lambda: evidence(aa_additional_evidence=cbor.text("{}"))),
     ("h31_additional_evidence_is_not_json", Code.EVIDENCE_ADDITIONAL,
      lambda: evidence(aa_additional_evidence=cbor.byte_string(b"\xff"))),
+    ("h123_additional_evidence_of_17_tees", Code.EVIDENCE_ADDITIONAL,
+     lambda: evidence(aa_additional_evidence=cbor.byte_string(additional(17)))),
+    ("h123_additional_evidence_of_110_001_tees", Code.EVIDENCE_ADDITIONAL,
+     lambda: evidence(aa_additional_evidence=cbor.byte_string(additional(110_001)))),
     ("h31_additional_evidence_of_no_tee", Code.EVIDENCE_ADDITIONAL,
      lambda: evidence(aa_additional_evidence=cbor.byte_string(b'{"":{}}'))),
     ("h34_evidence_of_an_honest_peer_replayed_with_another_key", Code.KEY_BINDING, lambda: honest(key=OTHER)),

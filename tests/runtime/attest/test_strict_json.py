@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tng_runtime.attest import strict_json
@@ -69,3 +69,48 @@ def test_details_do_not_quote_the_document() -> None:
     with pytest.raises(Refused) as refusal:
         strict_json.parse(b'{"secret": nonsense}', Code.TOKEN_FORM, "it")
     assert "secret" not in refusal.value.detail
+
+
+OBJECTS = st.dictionaries(st.text(), VALUES, max_size=6)
+
+
+@given(OBJECTS, st.sampled_from([None, 1]))
+def test_a_small_object_is_what_any_object_is(value: dict[str, object], indent: int | None) -> None:
+    """Read member by member, it is the same value."""
+    text = json.dumps(value, indent=indent)
+    assert strict_json.parse_small_object(text.encode(), 6, Code.TOKEN_FORM, "it") == value
+    assert list(strict_json.parse_small_object(f" {text}\r\n", 6, Code.TOKEN_FORM, "it")) == list(value)
+
+
+def outcome(text: bytes, small: bool) -> object:
+    try:
+        if small:
+            return strict_json.parse_small_object(text, 1 << 20, Code.TOKEN_FORM, "it")
+        return strict_json.parse_object(text, Code.TOKEN_FORM, "it")
+    except Refused as refused:
+        return refused.code
+
+
+@given(st.text(alphabet='{}[]:,"\\ab1 \n', max_size=30))
+@example("{")
+@example('{"a"}')
+@example('{"a":1')
+@example('{"a":1,}')
+@example('{"a":1}}')
+@example("{1:1}")
+@example('{"a":1,"a":1}')
+@example("{ }")
+@example(" {} ")
+@example("[]")
+@example("")
+def test_nothing_is_a_small_object_that_is_no_object(text: str) -> None:
+    """Both readers say the same about anything."""
+    assert outcome(text.encode(), True) == outcome(text.encode(), False)
+
+
+def test_what_follows_a_member_too_many_is_not_parsed() -> None:
+    """Not even to see that it is no JSON; and what is within is bounded in depth."""
+    with pytest.raises(Refused, match="more than 2 members"):
+        strict_json.parse_small_object(b'{"a":1,"b":2,"c":' + b"[" * 1000, 2, Code.TOKEN_FORM, "it")
+    with pytest.raises(Refused, match="nested deeper"):
+        strict_json.parse_small_object(b'{"a":' + b"[" * 64 + b"]" * 64 + b"}", 2, Code.TOKEN_FORM, "it")

@@ -199,7 +199,7 @@ class Floor:
         self.poller.register(near.fileno(), lambda _: None)
         async with anyio.create_task_group() as group:
             group.start_soon(threaded, other.do_handshake)
-            shaken = await door.handshake(near)
+            shaken = await door.handshake(near, "10.0.0.1", self.poller.time() + 60)
         return await door.verify(shaken)
 
 

@@ -442,7 +442,7 @@ async def test_only_an_end_in_order_is_no_reset(ground: Floor, monkeypatch: pyte
         one.peer.shutdown()
     seen = closings(monkeypatch)
     if not orderly:
-        ground.relay.abort_all(Event.DRAIN_OVER)
+        one.link.abort(Event.DRAIN_OVER)
     await one.end()
     assert seen == [(0, 0) if orderly else (1, 0)] * 2
 
@@ -464,17 +464,6 @@ async def test_cancellation_closes_both_sides(ground: Floor, waiting: bool) -> N
         with pytest.raises(ConnectionResetError):
             await threaded(receive_all, one.app)
         no_clean_end(one.peer)
-
-
-async def test_abort_all_resets_everything_at_once(ground: Floor) -> None:
-    several = [await ground.connect(role) for role in ROLES * 2]
-    several[0].app.shutdown(socket.SHUT_WR)
-    await threaded(read_until_close_notify, several[0].peer)
-    ground.relay.abort_all(Event.DRAIN_OVER)
-    for one in several:
-        assert await one.end() is Event.DRAIN_OVER
-        with pytest.raises(ConnectionResetError):
-            await threaded(receive_all, one.app)
 
 
 async def test_no_descriptor_and_no_link_stays_behind() -> None:

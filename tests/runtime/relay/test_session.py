@@ -17,7 +17,9 @@ import pytest
 from runtime.relay.peers import floor, tcp_pair, wait_until
 from tng_demo.lab import Host, Lab
 from tng_runtime.accept.lifecycle import Event
+from tng_runtime.accept.limits import Handshakes
 from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.events import Counts, Events
 from tng_runtime.kernel import nftables, sockets
 from tng_runtime.kernel.liveness import Liveness, carry_for_others
 from tng_runtime.kernel.readiness import Poller
@@ -25,7 +27,7 @@ from tng_runtime.kernel.sockets import ClientLeftError, Destination
 from tng_runtime.manifest import Entry, Family, Role
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
-from tng_runtime.relay.session import Counts, Sessions, _Session
+from tng_runtime.relay.session import Sessions, _Session
 from tng_runtime.tunnel.handshake import Door
 from tng_runtime.tunnel.identity import throwaway_identity
 
@@ -66,7 +68,13 @@ async def entrance(role: Role) -> AsyncIterator[Entrance]:
     await identity.start()
     door = Door("client" if role == "ingress" else "server", identity, None, poller)
     try:
-        yield Entrance(entry, Sessions(entry, door, Relay(poller), poller, counts, own), poller, counts, own)
+        yield Entrance(
+            entry,
+            Sessions(entry, door, Relay(poller), poller, Events(counts), own, Handshakes(1000, print)),
+            poller,
+            counts,
+            own,
+        )
     finally:
         poller.close()
 
@@ -215,7 +223,7 @@ async def test_a_client_that_vanished_leaves_nothing_open(hosts: Lab, busy: bool
 async def dialled(made: Entrance, there: Destination, meanwhile: Callable[[], None]) -> object:
     """How a dial is refused, when something happens in the round of the loop in which it began."""
     near, far = tcp_pair()
-    session = _Session(made.entry, None, None, made.poller, made.own, near)  # type: ignore[arg-type]
+    session = _Session(made.entry, None, None, made.poller, made.own, None, near)  # type: ignore[arg-type]
     with near, far:
         try:
             async with anyio.create_task_group() as group:

@@ -21,6 +21,7 @@ from OpenSSL._util import lib
 from runtime.tunnel import tls
 from runtime.tunnel.tls import Far, meet, offering, shaking
 from tng_demo.sample_service import SampleService
+from tng_runtime.attest.codes import Code
 from tng_runtime.attest.issue import generate_key
 from tng_runtime.errors import LinkCode
 from tng_runtime.kernel.readiness import Poller
@@ -28,7 +29,8 @@ from tng_runtime.manifest import Service, Verify
 from tng_runtime.tunnel import credentials
 from tng_runtime.tunnel.contexts import MAX_CERTIFICATE_MESSAGE, Side
 from tng_runtime.tunnel.credentials import Credentials
-from tng_runtime.tunnel.handshake import AttestedStream, Handshaken
+from tng_runtime.tunnel.handshake import AttestedStream, Door, Handshaken
+from tng_runtime.tunnel.identity import Identity
 from tng_runtime.tunnel.verifier import Verifier
 
 pytestmark = pytest.mark.anyio
@@ -79,7 +81,7 @@ async def test_our_own_two_sides_agree_on_the_hybrid_and_send_no_ticket(poller: 
     async def shake(side: Side, sock: socket.socket) -> None:
         door = await tls.our_door(poller, side)
         poller.register(sock.fileno(), lambda _: None)
-        streams.append(await door.verify(await door.handshake(sock)))
+        streams.append(await door.verify(await door.handshake(sock, "10.0.0.1", poller.time() + 60)))
         poller.forget(sock.fileno())
 
     with tls.loopback() as (near, far):
@@ -120,6 +122,118 @@ async def test_ours_is_found_among_other_protocols(poller: Poller) -> None:
     assert met.refused is None
     assert met.far.connection is not None
     assert met.far.connection.get_alpn_proto_negotiated() == b"rats-tls"
+
+
+class Anew(Identity):
+    """A certificate for every handshake, counted, as late as ``wait`` lets it be."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.made: list[Credentials] = []
+
+        async def source(now: datetime) -> Credentials:
+            await anyio.sleep(seconds)
+            self.made.append(await credentials.throwaway(now))
+            return self.made[-1]
+
+        super().__init__(source, 0)
+
+
+async def test_who_says_nothing_costs_no_certificate(poller: Poller) -> None:
+    anew = Anew()
+    door = Door("server", anew, None, poller, deadline=0.3)
+    met = await meet(poller, "server", lambda far: read_all(far.sock), door=door)
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_DEADLINE
+    assert not anew.made
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", LinkCode.TLS_PLAINTEXT),
+        (b"\x16\x03\x01\x00\x04\x01\x00\x00\x00", LinkCode.TLS_HANDSHAKE),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc" + bytes(100), LinkCode.TLS_DEADLINE),
+    ],
+    ids=["plaintext", "no_hello", "half_a_hello"],
+)
+async def test_who_says_no_hello_costs_no_certificate(poller: Poller, said: bytes, code: LinkCode) -> None:
+    anew = Anew()
+    met = await meet(poller, "server", saying(said), door=Door("server", anew, None, poller, deadline=0.5))
+    assert met.refused is not None
+    assert met.refused.code is code
+    assert not anew.made
+
+
+async def test_a_hello_that_is_not_agreed_to_costs_no_certificate(poller: Poller) -> None:
+    anew = Anew()
+    met = await meet(
+        poller, "server", shaking("client", offering("client", alpn=[b"h2"])), door=Door("server", anew, None, poller)
+    )
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_ALPN
+    assert not anew.made
+
+
+@pytest.mark.parametrize("groups", [None, b"*secp521r1:secp384r1"], ids=["one_hello", "hello_again"])
+async def test_each_hello_gets_a_certificate_of_its_own(poller: Poller, groups: bytes | None) -> None:
+    """Once, also when the server asks for another key share first."""
+    anew = Anew()
+    door = Door("server", anew, None, poller)
+
+    def prepare(context: SSL.Context) -> None:
+        if groups is not None:
+            assert lib.SSL_CTX_set1_curves_list(context._context, groups) == 1
+
+    for number in range(2):
+        met = await meet(poller, "server", shaking("client", offering("client", prepare=prepare)), door=door)
+        assert met.refused is None
+        assert met.far.connection is not None
+        leaf = met.far.connection.get_peer_certificate()
+        assert leaf is not None
+        assert crypto.dump_certificate(crypto.FILETYPE_ASN1, leaf) == anew.made[number].certificate_der
+        assert len(anew.made) == number + 1
+
+
+async def test_the_time_that_our_certificate_takes_is_not_the_peers(poller: Poller) -> None:
+    door = Door("server", Anew(1.0), None, poller, deadline=0.9)
+    met = await meet(poller, "server", shaking("client", offering("client")), door=door)
+    assert met.refused is None
+
+
+async def test_one_deadline_spans_the_making_of_our_certificate(poller: Poller) -> None:
+    met = await meet(
+        poller,
+        "server",
+        shaking("client", offering("client")),
+        door=Door("server", Anew(60), None, poller),
+        seconds=0.5,
+    )
+    assert met.refused is not None
+    assert met.refused.code is Code.AGENT_DEADLINE
+
+
+@pytest.mark.parametrize("asks", [True, False])
+async def test_a_client_makes_a_certificate_for_who_asks(poller: Poller, asks: bool) -> None:
+    anew, shown = Anew(), await throwaway()
+
+    def prepare(context: SSL.Context) -> None:
+        if asks:
+            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, lambda *_: True)
+
+    offer = offering("server", shown=shown, prepare=prepare)
+    met = await meet(poller, "client", shaking("server", offer), door=Door("client", anew, None, poller))
+    assert met.refused is None
+    assert len(anew.made) == asks
+    assert met.far.connection is not None
+    leaf = met.far.connection.get_peer_certificate()
+    assert (leaf is not None) == asks
+
+
+def read_all(sock: socket.socket) -> None:
+    sock.settimeout(20)
+    with contextlib.suppress(OSError):
+        while sock.recv(1 << 16):
+            pass
 
 
 def saying(data: bytes) -> tls.Program:

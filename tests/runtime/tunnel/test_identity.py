@@ -97,7 +97,7 @@ async def test_the_certificate_carries_the_agents_evidence(agent: SampleAgent) -
     assert isinstance(presented.evidence, CocoEvidence)
     assert presented.evidence.tee == "sample"
     assert presented.not_after == shown.not_after == own.state.not_after
-    assert await own.for_handshake() is shown
+    assert await own.for_handshake("10.0.0.1") is shown
 
 
 async def test_a_passport_carries_a_token_and_ends_with_it(agent: SampleAgent, service: SampleService) -> None:
@@ -263,7 +263,7 @@ async def test_a_throwaway_certificate_is_shown_whatever_its_dates() -> None:
     clock.set(days=400)
     shown = own.current()
     assert shown.not_after < clock.now()
-    assert await own.for_handshake() is shown
+    assert await own.for_handshake("10.0.0.1") is shown
 
 
 async def test_pauses_grow_are_jittered_and_have_an_end(agent: SampleAgent) -> None:
@@ -285,11 +285,11 @@ async def test_pauses_grow_are_jittered_and_have_an_end(agent: SampleAgent) -> N
 async def test_a_refresh_interval_of_zero_makes_a_certificate_for_each_handshake(agent: SampleAgent) -> None:
     own = attested_identity(background(agent, interval=0), None)
     await own.start()
-    shown = {(await own.for_handshake()).certificate_der for _ in range(3)}
+    shown = {(await own.for_handshake("10.0.0.1")).certificate_der for _ in range(3)}
     assert len(shown) == 3
     agent.behaviour = Behaviour.ERROR
     with pytest.raises(Refused) as caught:
-        await own.for_handshake()
+        await own.for_handshake("10.0.0.1")
     assert caught.value.code == Code.AGENT_STATUS
 
 
@@ -303,14 +303,15 @@ async def test_many_handshakes_do_not_ask_the_agent_all_at_once(agent: SampleAge
         most = max(most, asking)
         if asking == identity.MAX_COLLECTING:
             ready.set()
-        await ready.wait()
+        with anyio.fail_after(20):
+            await ready.wait()
         asking -= 1
         return await credentials.throwaway(now)
 
     own = Identity(issue, 0)
     async with anyio.create_task_group() as group:
-        for _ in range(50):
-            group.start_soon(own.for_handshake)
+        for number in range(50):
+            group.start_soon(own.for_handshake, f"10.0.0.{number % 2}")
     assert most == identity.MAX_COLLECTING
 
 
@@ -321,7 +322,7 @@ async def test_a_token_that_has_ended_already_is_not_shown(agent: SampleAgent, s
     with pytest.raises(HostError, match="RA-SELF-EXPIRED"):
         await own.start()
     with pytest.raises(Refused) as caught:
-        await own.for_handshake()
+        await own.for_handshake("10.0.0.1")
     assert caught.value.code == Code.SELF_EXPIRED
 
 

@@ -119,11 +119,12 @@ async def meet(
     verifier: Verifier | None = None,
     deadline: float = 10,
     door: Door | None = None,
+    seconds: float = 60,
     after: Callable[[Handshaken], None] = lambda _: None,
 ) -> Met:
     """Our door as ``side`` against ``program``, which gets the other end in a thread of its own.
 
-    ``after`` is called before our end is closed for writing.
+    ``seconds`` is how long all of it may take; ``after`` is called before our end is closed for writing.
     """
     door = door or await our_door(poller, side, verifier, deadline)
     with loopback() as (near, sock):
@@ -139,7 +140,7 @@ async def meet(
         async def ours() -> None:
             poller.register(near.fileno(), lambda _: None)
             try:
-                met.shaken = await door.handshake(near)
+                met.shaken = await door.handshake(near, "10.0.0.1", poller.time() + seconds)
                 after(met.shaken)
             except Refused as refused:
                 met.refused = refused

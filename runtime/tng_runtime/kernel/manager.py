@@ -1,0 +1,20 @@
+"""What the service manager is told (sd_notify(3)): one datagram, for units of Type=notify or notify-reload."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+
+
+def notify(*words: str) -> None:
+    """Send ``words`` (``NAME=value``) if there is a manager that listens; who cannot be told is not told."""
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto("\n".join(words).encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def reloading() -> None:
+    """A new process is being started; READY of whoever serves after that ends it."""
+    notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")

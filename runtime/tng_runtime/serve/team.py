@@ -1,0 +1,349 @@
+"""The supervisor's side of its children: start them, put others in the place of those that die, and let them end."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import anyio
+from anyio.abc import TaskGroup
+
+from tng_runtime import log
+from tng_runtime.errors import HostError
+from tng_runtime.manifest import Manifest
+from tng_runtime.messages import (
+    AgentAway,
+    AgentGiven,
+    AgentWanted,
+    Attach,
+    Drain,
+    Ended,
+    Failed,
+    Listen,
+    Message,
+    NotSpawned,
+    Pause,
+    Paused,
+    Ready,
+    Spawn,
+    Spawned,
+    Tally,
+    UseJudge,
+)
+from tng_runtime.serve import channel
+from tng_runtime.serve.channel import Channel, close_all
+from tng_runtime.serve.judge import connect_agent
+from tng_runtime.serve.spawn import ChildRole, Nursery
+
+# Before another takes the place of one that lived for less than a second, and of one that could not be forked.
+PAUSE_SECONDS = 0.3
+LONGEST_PAUSE_SECONDS = 10.0
+# After its time to drain a worker has this long to end by itself.
+GRACE_SECONDS = 5.0
+
+
+@dataclass(eq=False, slots=True)
+class Child:
+    """One judge or worker; ``pid`` 0 until the nursery tells it."""
+
+    number: int
+    role: ChildRole
+    born: float = field(default_factory=time.monotonic)
+    channel: Channel | None = None
+    pid: int = 0
+    pidfd: int = -1
+    code: int | None = None
+    reason: str | None = None
+    failed: HostError | None = None
+    ready: anyio.Event = field(default_factory=anyio.Event)
+    paused: anyio.Event = field(default_factory=anyio.Event)
+    settled: anyio.Event = field(default_factory=anyio.Event)
+    ended: anyio.Event = field(default_factory=anyio.Event)
+    tally: Tally = field(default_factory=lambda: Tally(0, 0, (), ()))
+
+    def send(self, message: Message, *descriptors: int) -> None:
+        """Send it if it lives."""
+        if self.channel is not None:
+            self.channel.send(message, *descriptors)
+
+    def kill(self) -> None:
+        """SIGKILL, to this child and to no later process of its number."""
+        if self.pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What all workers did, the dead ones too."""
+
+    relayed: int
+    left: int
+    refused: Counter[str]
+
+
+class Team:
+    """One judge and ``size`` workers for ``manifest``; ``tasks`` keeps them."""
+
+    def __init__(
+        self, manifest: Manifest, nursery: Nursery, size: int, tasks: TaskGroup, on_lost: Callable[[], None]
+    ) -> None:
+        self._manifest, self._size, self._tasks, self._on_lost = manifest, size, tasks, on_lost
+        self._nursery_pid = nursery.pid
+        self._nursery = Channel(nursery.sock, self._from_nursery, self._nursery_is_gone)
+        self._children: dict[int, Child] = {}
+        self._gone: list[Tally] = []
+        self._last = 0
+        self._judge: Child | None = None
+        self._listeners: list[tuple[int, socket.socket]] = []
+        self._stopping = self._paused = False
+        self.lost = False
+
+    @property
+    def workers(self) -> list[Child]:
+        """Those that live, or are about to."""
+        return [child for child in self._children.values() if child.role == "worker"]
+
+    def total(self) -> Total:
+        """What happened so far, as far as it was told."""
+        relayed, left, refused = 0, 0, Counter[str]()
+        for tally in [*self._gone, *(child.tally for child in self.workers)]:
+            relayed, left = relayed + tally.relayed, left + tally.left
+            refused.update(dict(zip(tally.codes, tally.refused, strict=False)))
+        return Total(relayed, left, refused)
+
+    async def start(self) -> None:
+        """Return when the judge has certificates and all workers have them; raises ``HostError``."""
+        await self._started("judge")
+        for _ in range(self._size):
+            self._tasks.start_soon(self._keep, await self._started("worker"))
+        assert self._judge is not None
+        self._tasks.start_soon(self._keep, self._judge)
+
+    def listen(self, entry: int, sock: socket.socket) -> None:
+        """Let all workers accept on ``sock``, those of later too."""
+        self._listeners.append((entry, sock))
+        for worker in self.workers:
+            if worker.ready.is_set():
+                worker.send(Listen(entry), sock.fileno())
+
+    async def pause(self) -> None:
+        """Return when no worker accepts; those that stand still are not waited for."""
+        self._paused = True
+        with anyio.move_on_after(GRACE_SECONDS):
+            for worker in self.workers:
+                worker.paused = anyio.Event()
+                worker.send(Pause())
+            for worker in self.workers:
+                await worker.paused.wait()
+
+    def resume(self) -> None:
+        """Let all workers accept again."""
+        self._paused = False
+        for worker in self.workers:
+            if worker.ready.is_set():
+                self._serve(worker)
+
+    async def drain(self, seconds: float | None) -> None:
+        """Let the workers accept no more and end; return when the last one did. Again, to shorten the time."""
+        self._stopping = True
+        milliseconds = None if seconds is None else math.ceil(seconds * 1000)
+        for worker in self.workers:
+            worker.send(Drain(milliseconds))
+        with anyio.move_on_after(None if seconds is None else seconds + GRACE_SECONDS):
+            for worker in self.workers:
+                await worker.ended.wait()
+        for worker in self.workers:
+            log.error("worker_killed", pid=worker.pid, reason="it did not end in its time to drain")
+            worker.kill()
+            await worker.ended.wait()
+
+    def close(self) -> None:
+        """End all children at once, and the nursery with them; when this returns they relay nothing."""
+        self._stopping = True
+        self._end_all()
+        if self._nursery.closed:
+            return
+        self._nursery.close()
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._nursery_pid, signal.SIGKILL)
+            os.waitpid(self._nursery_pid, 0)
+
+    async def _started(self, role: ChildRole) -> Child:
+        """A new child that is ready; raises ``HostError``."""
+        child = self._spawn(role)
+        if role == "worker":
+            self._introduce(child)
+        await child.settled.wait()
+        if child.failed is not None:
+            raise child.failed
+        if not child.ready.is_set():
+            raise HostError(f"the {role} did not start: {_end_of(child)}", hint="the lines above this one say why")
+        self._serve(child)
+        return child
+
+    def _serve(self, child: Child) -> None:
+        """Let a child that is ready do its work."""
+        if child.role == "judge":
+            self._judge = child
+            for worker in self.workers:
+                self._introduce(worker)
+        else:
+            for entry, sock in self._listeners if not self._paused else []:
+                child.send(Listen(entry), sock.fileno())
+
+    async def _keep(self, child: Child) -> None:
+        """Put another in the place of a child whenever it dies."""
+        while True:
+            await child.ended.wait()
+            if self._stopping:
+                return
+            log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
+            # One that dies as soon as it is born does not do so in a tight loop.
+            await anyio.sleep(0 if time.monotonic() - child.born > 1 else PAUSE_SECONDS)
+            if (replacement := await self._replaced(child.role)) is None:
+                return
+            child = replacement
+
+    async def _replaced(self, role: ChildRole) -> Child | None:
+        """Another child that is ready; None when none is needed any more."""
+        pause = PAUSE_SECONDS
+        while self._needed():
+            try:
+                child = await self._started(role)
+            except HostError as error:
+                if not self._needed():
+                    break
+                log.error(f"{role}_not_replaced", reason=error.message, advice=error.hint, next_attempt_seconds=pause)
+                await anyio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            else:
+                log.info(f"{role}_replaced", pid=child.pid)
+                return child
+        return None
+
+    def _needed(self) -> bool:
+        return not self._stopping
+
+    def _spawn(self, role: ChildRole) -> Child:
+        self._last += 1
+        child = Child(self._last, role)
+        ours, theirs = channel.pair()
+        child.channel = Channel(
+            ours,
+            lambda message, descriptors: self._from_child(child, message, descriptors),
+            lambda why: self._channel_ended(child, why),
+        )
+        self._children[child.number] = child
+        with theirs:
+            self._nursery.send(Spawn(child.number, role), theirs.fileno())
+        return child
+
+    def _introduce(self, worker: Child) -> None:
+        """Give a worker a channel to the judge."""
+        if self._judge is not None:
+            ours, theirs = channel.pair()
+            with ours, theirs:
+                self._judge.send(Attach(), ours.fileno())
+                worker.send(UseJudge(), theirs.fileno())
+
+    def _from_child(self, child: Child, message: Message, descriptors: tuple[int, ...]) -> None:
+        match message:
+            case Ready():
+                child.ready.set()
+                child.settled.set()
+            case Failed(said, hint, code):
+                child.failed = HostError(said, hint=hint, exit_code=code)
+            case Paused():
+                child.paused.set()
+            case Tally() if child.role == "worker":
+                child.tally = message
+            case AgentWanted(ticket, entry) if child.role == "judge":
+                self._give_agent(child, ticket, entry)
+            case _:
+                close_all(descriptors)
+                self._channel_ended(child, f"a senseless {type(message).__name__}")
+
+    def _give_agent(self, judge: Child, ticket: int, entry: int) -> None:
+        # By the number of an entry: a judge that was taken over has no say about paths.
+        attest = self._manifest.entries[entry].attest if 0 <= entry < len(self._manifest.entries) else None
+        if attest is None:
+            self._channel_ended(judge, f"asked for the agent of entry {entry}, which has none")
+            return
+        try:
+            with connect_agent(attest.aa_path) as sock:
+                judge.send(AgentGiven(ticket), sock.fileno())
+        except OSError as error:
+            judge.send(AgentAway(ticket, error.errno or 0))
+
+    def _channel_ended(self, child: Child, why: str | None) -> None:
+        if why is not None:
+            log.error(f"{child.role}_misbehaved", pid=child.pid, detail=why)
+            child.kill()
+
+    def _from_nursery(self, message: Message, descriptors: tuple[int, ...]) -> None:
+        match message:
+            case Spawned(number, pid) if number in self._children:
+                self._children[number].pid, self._children[number].pidfd = pid, descriptors[0]
+            case NotSpawned(number, reason) if number in self._children:
+                self._children[number].reason = reason
+                self._bury(self._children[number])
+            case Ended(number, code) if number in self._children:
+                self._children[number].code = code
+                self._bury(self._children[number])
+            case _:
+                close_all(descriptors)
+
+    def _bury(self, child: Child) -> None:
+        del self._children[child.number]
+        if child.channel is not None:
+            child.channel.drain_input()
+            child.channel.close()
+        if child.pidfd >= 0:
+            os.close(child.pidfd)
+            child.pidfd = -1
+        if child.role == "worker":
+            self._gone.append(child.tally)
+        if child is self._judge:
+            self._judge = None
+        child.settled.set()
+        child.paused.set()
+        child.ended.set()
+
+    def _nursery_is_gone(self, _: str | None) -> None:
+        # Its children go with it.
+        self._stopping = self.lost = True
+        self._end_all()
+        self._on_lost()
+
+    def _end_all(self) -> None:
+        """Kill all children, and wait until the kernel has closed their sockets."""
+        poll = select.poll()
+        waiting = [child.pidfd for child in self._children.values() if child.pidfd >= 0]
+        for child in self._children.values():
+            child.kill()
+        for pidfd in waiting:
+            poll.register(pidfd, select.POLLIN)
+        while waiting:
+            for pidfd, _ in poll.poll():
+                poll.unregister(pidfd)
+                waiting.remove(pidfd)
+        for child in list(self._children.values()):
+            child.code = -signal.SIGKILL
+            self._bury(child)
+
+
+def _end_of(child: Child) -> str:
+    if child.code is None:
+        return f"it could not be forked: {child.reason}"
+    if child.code < 0:
+        return f"signal {signal.Signals(-child.code).name}"
+    return f"exit status {child.code}"

@@ -1,0 +1,65 @@
+"""What the compiler and the runtime both must know, each of it once: paths, names, alphabets, two small rules.
+
+Constants and pure functions; the patterns are for ``re.fullmatch``. The JSON Schemas repeat some of them, because
+editors read those: a test holds them together.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+RUN_DIRECTORY = "/run/tng"
+"""The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
+
+MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
+"""What a compiled directory holds."""
+
+TABLE = r"tng(_[a-z0-9_]{1,32})?"
+GUARD_SUFFIX = "_guard"
+"""After a table's name: that of the table which the runtime owns."""
+
+CGROUP_COMPONENT = r"[A-Za-z0-9_.@:+,=~\\-]{1,255}"
+"""One name in a cgroup's path, of what systemd and container runtimes use and nft can quote; not ``.`` or ``..``."""
+
+SET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"
+"""A set of our tables, and an ipset of the kernel (IPSET_MAXNAMELEN)."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.1."""
+_HEADER_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
+"""RFC 9110, section 5.5, without what is not ASCII."""
+_FRAMING = frozenset(
+    {"accept-encoding", "connection", "content-length", "content-type", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+"""What frames a message, or says what its body is."""
+
+
+def is_header_name(name: str) -> bool:
+    """Whether HTTP has a header of that name."""
+    return _HEADER_NAME.fullmatch(name) is not None
+
+
+def is_header_value(value: str) -> bool:
+    """Whether a header may have that value."""
+    return _HEADER_VALUE.fullmatch(value) is not None
+
+
+def is_framing(name: str) -> bool:
+    """Whether a header is for the HTTP client alone to set."""
+    return name.lower() in _FRAMING
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by its name or address (with or without brackets), is this one: RFC 6761, section 6.3; RFC 6890.
+
+    ``127.0.0.0/8`` and ``::1``, also as IPv4 in IPv6.
+    """
+    name = host.strip("[]").rstrip(".").lower()
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback

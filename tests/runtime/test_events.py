@@ -1,0 +1,120 @@
+"""Events become counts, each of them, and lines, not more than one a second for one source and reason."""
+
+from __future__ import annotations
+
+import json
+
+import anyio
+import pytest
+
+from tng_runtime import events as module
+from tng_runtime import log
+from tng_runtime.errors import LinkCode
+from tng_runtime.events import Counts, Events, Left, LimitLeft, LimitReached, Refusal, Who
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, bool]]:
+    return "asyncio", {"use_uvloop": True}
+
+
+def refusal(source: str = "10.0.0.1", port: int = 1, code: LinkCode = LinkCode.TLS_BROKEN) -> Refusal:
+    return Refusal(Who("/add_egress/0", f"{source}:{port}", "10.0.0.2:80", source), code, "for a reason")
+
+
+class Lines:
+    """What was logged, as it comes."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        log.configure("json", "info")
+        self._capsys = capsys
+        self._got: list[dict[str, object]] = []
+
+    def now(self) -> list[dict[str, object]]:
+        self._got += [json.loads(line) for line in self._capsys.readouterr().err.splitlines()]
+        return self._got
+
+    async def count(self, wanted: int) -> list[dict[str, object]]:
+        with anyio.fail_after(20):
+            while len(self.now()) < wanted:  # noqa: ASYNC110 - a log line is no event
+                await anyio.sleep(0.01)
+        return self._got
+
+
+async def test_repeated_refusals_of_one_source_are_summed_and_all_of_them_count(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, counts = Lines(capsys), Counts()
+    events = Events(counts)
+    for port in range(400):
+        events.tell(refusal(port=port))
+    assert [line["client"] for line in lines.now()] == ["10.0.0.1:0"]
+    first, second = await lines.count(2)
+    assert "times" not in first
+    assert (second["times"], second["client"], second["code"]) == (399, "10.0.0.1:399", "TLS-BROKEN")
+    assert counts.refused == {"TLS-BROKEN": 400}
+    events.close()
+    assert len(lines.now()) == 2
+
+
+async def test_at_debug_every_refusal_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, events = Lines(capsys), Events(Counts())
+    log.configure("json", "debug")
+    for port in range(5):
+        events.tell(refusal(port=port))
+    assert [line["client"] for line in lines.now()] == [f"10.0.0.1:{port}" for port in range(5)]
+    assert not events._sums
+
+
+async def test_another_source_or_reason_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, events = Lines(capsys), Events(Counts())
+    for one in (refusal(), refusal("10.0.0.3"), refusal(code=LinkCode.TLS_ALPN)):
+        events.tell(one)
+    assert len(lines.now()) == 3
+    events.close()
+
+
+async def test_who_comes_back_later_is_said_at_once_again(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, events = Lines(capsys), Events(Counts())
+    events.tell(refusal())
+    with anyio.fail_after(20):
+        while events._sums:  # noqa: ASYNC110 - a timer of the loop
+            await anyio.sleep(0.05)
+    events.tell(refusal(port=2))
+    assert [line["client"] for line in lines.now()] == ["10.0.0.1:1", "10.0.0.1:2"]
+    events.close()
+
+
+async def test_an_end_loses_no_sum(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, events = Lines(capsys), Events(Counts())
+    for port in range(5):
+        events.tell(refusal(port=port))
+    events.close()
+    assert [line.get("times") for line in lines.now()] == [None, 4]
+    assert not events._sums
+
+
+async def test_many_sources_are_held_in_bounded_memory(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SUMS", 10)
+    lines, counts = Lines(capsys), Counts()
+    events = Events(counts)
+    for number in range(100):
+        events.tell(refusal(f"10.0.1.{number}"))
+    assert len(events._sums) == 11
+    events.close()
+    assert [line.get("times") for line in lines.now()] == [None] * 11 + [89]
+    assert counts.refused.total() == 100
+
+
+async def test_limits_and_clients_that_left_have_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    lines, counts = Lines(capsys), Counts()
+    events = Events(counts)
+    events.tell(LimitReached("connections", 7, "raise it"))
+    events.tell(LimitLeft("connections", 3))
+    events.tell(Left(Who("/add_egress/0", None, None, "")))
+    assert [line["event"] for line in lines.now()] == ["connections_at_limit", "connections_below_limit"]
+    assert counts == Counts(left=1)

@@ -1,0 +1,325 @@
+"""The processes of one instance: what each may do, and what becomes of the others when one ends or stands still."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from runtime.serve.test_privileges import status
+from runtime.test_app import PORT, Tunnel, assert_closed, ends, tables
+from tng_demo import scene as scenes
+from tng_demo import tunnel
+from tng_demo.lab import Lab
+from tng_demo.process import Process
+from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
+from tng_runtime.serve.privileges import CAP_NET_RAW
+
+pytestmark = pytest.mark.netns
+
+PATIENCE = 60.0
+
+__all__ = ["ends"]
+
+
+def children(run: Process, role: str) -> list[int]:
+    """The processes of a run with this role, by what the kernel calls them."""
+    found = []
+    for pid in run.all_pids():
+        try:
+            if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == f"tng-{role}":
+                found.append(pid)
+        except FileNotFoundError:
+            continue
+    return found
+
+
+def only(run: Process, role: str) -> int:
+    (found,) = children(run, role)
+    return found
+
+
+def until(done: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not done():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+@contextmanager
+def connections(ends: Tunnel, count: int) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    made: list[tuple[socket.socket, socket.socket]] = []
+    try:
+        made.extend(ends.connect() for _ in range(count))
+        yield made
+    finally:
+        for sock in (sock for both in made for sock in both):
+            sock.close()
+
+
+@contextmanager
+def connections_at_all(ends: Tunnel, run: Process) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    """As many as it takes until every worker of ``run`` has one: on a busy host one of them may be quicker for long."""
+    workers = children(run, "worker")
+    before = [len(os.listdir(f"/proc/{pid}/fd")) for pid in workers]
+    with contextlib.ExitStack() as stack:
+        made: list[tuple[socket.socket, socket.socket]] = []
+        while any(len(os.listdir(f"/proc/{pid}/fd")) <= had for pid, had in zip(workers, before, strict=True)):
+            assert len(made) < 400, "the others get none"
+            made += stack.enter_context(connections(ends, 4))
+        yield made
+
+
+def works(near: socket.socket, far: socket.socket) -> bool:
+    near.sendall(b"ping")
+    far.settimeout(PATIENCE)
+    return far.recv(10) == b"ping"
+
+
+def reset(sock: socket.socket) -> bool:
+    """Whether reading ends with a reset; an end in order fails."""
+    sock.settimeout(PATIENCE)
+    try:
+        while sock.recv(1000):
+            pass
+    except (ConnectionResetError, BrokenPipeError):
+        return True
+    return False
+
+
+def test_only_the_supervisor_and_the_nursery_may_change_anything(ends: Tunnel) -> None:
+    run = ends.start("client", "--workers", "3")
+    assert len(children(run, "worker")) == 3
+    assert len(children(run, "judge")) == len(children(run, "nursery")) == 1
+    for pid in children(run, "judge") + children(run, "worker"):
+        found = status(pid)
+        assert [found[name] for name in ("CapEff", "CapPrm", "CapBnd")] == [f"{1 << CAP_NET_RAW:016x}"] * 3
+        assert [found[name] for name in ("CapInh", "CapAmb")] == ["0" * 16] * 2
+        assert found["NoNewPrivs"] == "1"
+        assert found["Groups"] == ""
+        assert found["Uid"].split() == ["65534"] * 4
+        limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
+        assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
+        # Of a process that is not dumpable the kernel gives these files to root (proc(5)).
+        assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
+
+
+def test_no_child_holds_the_lock_or_speaks_netlink(ends: Tunnel) -> None:
+    run = ends.start("client", "--workers", "2")
+    for pid in children(run, "judge") + children(run, "worker") + children(run, "nursery"):
+        opened = [os.readlink(f"/proc/{pid}/fd/{name}") for name in os.listdir(f"/proc/{pid}/fd")]
+        assert not [name for name in opened if name.endswith(".lock")]
+        sockets = {name for name in opened if name.startswith("socket:")}
+        netlink = Path(f"/proc/{pid}/net/netlink").read_text(encoding="ascii")
+        inodes = {f"socket:[{line.split()[-1]}]" for line in netlink.splitlines()[1:]}
+        assert not sockets & inodes
+
+
+def test_they_become_the_user_that_was_named(ends: Tunnel) -> None:
+    run = ends.start("client", "--user", "12345", "--workers", "1")
+    for pid in children(run, "judge") + children(run, "worker"):
+        assert status(pid)["Uid"].split() == status(pid)["Gid"].split() == ["12345"] * 4
+
+
+def test_a_worker_that_dies_takes_its_connections_along_with_resets_and_no_others(ends: Tunnel) -> None:
+    ends.start("server", "--workers", "1")
+    run = ends.start("client", "--workers", "2")
+    with connections_at_all(ends, run) as made:
+        victim, other = children(run, "worker")
+        os.kill(victim, signal.SIGKILL)
+        run.wait_for("event=worker_died .*SIGKILL", PATIENCE)
+        run.wait_for("event=worker_replaced", PATIENCE)
+        assert other in children(run, "worker")
+        dead = [both for both in made if select.select([both[0]], [], [], 0)[0]]
+        assert 0 < len(dead) < len(made), "both workers had some"
+        for near, far in dead:
+            assert reset(near)
+            assert reset(far)
+        for near, far in made:
+            assert (near, far) in dead or works(near, far)
+        with connections(ends, 10) as after:
+            assert all(works(*both) for both in after)
+    assert run.stop() == 0
+    assert "workers=2" in run.output()
+
+
+def test_a_worker_is_replaced_within_a_second(ends: Tunnel) -> None:
+    """Of the moments in which others are busy the best of three counts."""
+    run = ends.start("client", "--workers", "1")
+    took = []
+    for _ in range(3):
+        said = len(run.output())
+        began = time.monotonic()
+        os.kill(only(run, "worker"), signal.SIGKILL)
+        run.wait_for("event=worker_replaced", PATIENCE, after=said)
+        took.append(time.monotonic() - began)
+        time.sleep(1.1)
+    assert min(took) < 1, took
+
+
+def test_connections_that_wait_while_there_is_no_worker_are_served_by_the_next(ends: Tunnel) -> None:
+    ends.start("server")
+    run = ends.start("client", "--workers", "1")
+    (nursery,) = children(run, "nursery")
+    os.kill(nursery, signal.SIGSTOP)
+    os.kill(only(run, "worker"), signal.SIGKILL)
+    with ends.lab["client"].inside():
+        near = socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=PATIENCE)
+    with near:
+        near.sendall(b"hello")
+        os.kill(nursery, signal.SIGCONT)
+        ends.listener.settimeout(PATIENCE)
+        with ends.listener.accept()[0] as far:
+            assert far.recv(10) == b"hello"
+
+
+@pytest.mark.parametrize("role", ["supervisor", "nursery"])
+def test_who_forked_the_others_takes_them_along_and_the_rules_refuse(ends: Tunnel, role: str) -> None:
+    ends.start("server")
+    run = ends.start("client", "--workers", "2")
+    with connections(ends, 8) as made:
+        os.kill(run.pid if role == "supervisor" else children(run, role)[0], signal.SIGKILL)
+        for near, far in made:
+            assert reset(near)
+            assert reset(far)
+    assert run.wait(PATIENCE) == (-signal.SIGKILL if role == "supervisor" else 3)
+    until(lambda: not run.all_pids(), "some are left")
+    assert_closed(ends.lab["client"], ends.lab["server"].ipv4)
+    again = ends.start("client")
+    with connections(ends, 2) as made:
+        assert all(works(*both) for both in made)
+    assert again.stop() == 0
+
+
+@pytest.mark.parametrize("role", ["judge", "nursery", "supervisor"])
+def test_a_process_that_stands_still_for_a_while_stops_no_connection(ends: Tunnel, role: str) -> None:
+    ends.start("server", "--workers", "1")
+    run = ends.start("client", "--workers", "2")
+    pid = run.pid if role == "supervisor" else children(run, role)[0]
+    with connections(ends, 4) as made:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                assert all(works(*both) for both in made)
+                with connections(ends, 1) as new:
+                    assert works(*new[0])
+                time.sleep(0.5)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert all(works(*both) for both in made)
+    assert run.stop() == 0
+    assert "_died" not in run.output()
+
+
+def test_a_worker_that_stands_still_keeps_its_own_and_no_others_waiting(ends: Tunnel) -> None:
+    ends.start("server", "--workers", "1")
+    run = ends.start("client", "--workers", "2")
+    stopped, _ = children(run, "worker")
+    with connections(ends, 16) as made:
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            end = time.monotonic() + 20
+            while time.monotonic() < end:
+                with connections(ends, 4) as new:
+                    assert all(works(*both) for both in new)
+                time.sleep(0.5)
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        assert all(works(*both) for both in made), "it goes on where it was"
+    assert run.stop() == 0
+
+
+def test_a_worker_that_does_not_drain_is_killed_before_the_rules_go(ends: Tunnel) -> None:
+    ends.start("server")
+    run = ends.start("client", "--workers", "2", "--on-exit", "open", "--drain", "0.2")
+    with connections(ends, 8) as made:
+        for pid in children(run, "worker"):
+            os.kill(pid, signal.SIGSTOP)
+        run.popen.send_signal(signal.SIGTERM)
+        run.wait_for("event=worker_killed", PATIENCE)
+        assert run.wait(PATIENCE) == 0
+        assert tables(ends.lab["client"]) == set()
+        for near, far in made:
+            assert reset(near)
+            assert reset(far)
+
+
+def test_the_last_line_sums_what_all_workers_did(ends: Tunnel) -> None:
+    ends.start("server")
+    run = ends.start("client", "--workers", "3")
+    with connections(ends, 30) as made:
+        for near, far in made:
+            near.close()
+            assert far.recv(10) == b""
+            far.close()
+    assert run.stop() == 0
+    last = run.output().splitlines()[-1]
+    assert "event=stopped" in last
+    assert "relayed=30" in last
+    assert len(re.findall(r"\bevent=closed\b", run.output())) == 30
+
+
+def test_signals_to_the_children_are_not_theirs(ends: Tunnel) -> None:
+    """A service manager tells all processes of a unit to end; who ends when is the supervisor's to say."""
+    ends.start("server")
+    run = ends.start("client", "--workers", "2")
+    with connections(ends, 4) as made:
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            for pid in children(run, "worker") + children(run, "judge") + children(run, "nursery"):
+                os.kill(pid, number)
+        assert all(works(*both) for both in made)
+        os.killpg(run.pid, signal.SIGTERM)
+        run.wait_for("event=draining", PATIENCE)
+        assert all(works(*both) for both in made)
+    assert run.wait(PATIENCE) == 0
+    assert "_died" not in run.output()
+
+
+@pytest.fixture
+def scene(hosts: Lab) -> Scene:
+    return scenes.set_up(hosts)
+
+
+def test_one_verification_serves_all_workers(scene: Scene) -> None:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    run = tunnel.apply(scene.client, CLIENT_CONFIG)
+    assert len(children(run, "worker")) == len(os.sched_getaffinity(0))
+    for _ in range(6):
+        assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+
+
+def test_a_judge_that_dies_is_replaced_and_asked_again(scene: Scene) -> None:
+    egress = tunnel.apply(scene.server, SERVER_CONFIG)
+    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    for run in (egress, ingress):
+        os.kill(only(run, "judge"), signal.SIGKILL)
+        run.wait_for("event=judge_died .*SIGKILL", PATIENCE)
+        run.wait_for("event=judge_replaced", PATIENCE)
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    assert "worker_died" not in egress.output() + ingress.output()
+
+
+def test_what_a_stopped_judge_was_asked_is_answered_late(scene: Scene) -> None:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    (judge,) = children(ingress, "judge")
+    os.kill(judge, signal.SIGSTOP)
+    curl = scene.client.start("curl", "-gsS", "--max-time", str(PATIENCE), scene.urls()["IPv4"])
+    try:
+        time.sleep(3)
+        assert curl.alive(), curl.output()
+    finally:
+        os.kill(judge, signal.SIGCONT)
+    assert curl.wait(PATIENCE) == 0
+    assert curl.output() == PAGE
