@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,31 +95,28 @@ def test_rules_cannot_be_changed_any_more() -> None:
         assert "CAP_NET_ADMIN" in said
 
 
-def test_files_are_read_and_not_written_where_the_kernel_has_landlock(tmp_path: Path) -> None:
-    readable = tmp_path / "file"
-    readable.write_text("content")
-    tmp_path.chmod(0o777)
+def test_files_are_read_and_not_written_where_the_kernel_has_landlock() -> None:
+    # Not below pytest's own directory, into which other users do not get.
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o777)
+        (directory / "file").write_text("content")
 
-    def act() -> object:
-        privileges.drop(TO)
-        if not privileges.only_read_files():
-            return "no Landlock"
-        wrote = True
-        try:
-            (tmp_path / "other").write_text("x")
-        except PermissionError:
-            wrote = False
-        return readable.read_text(), wrote
+        def act() -> object:
+            privileges.drop(TO)
+            if not privileges.only_read_files():
+                return "no Landlock"
+            wrote = True
+            try:
+                (directory / "other").write_text("x")
+            except PermissionError:
+                wrote = False
+            return (directory / "file").read_text(), wrote
 
-    for directory in tmp_path.parents:
-        if directory.owner() == "root" and directory.name.startswith("pytest-of"):
-            directory.chmod(0o755)
-            for below in directory.glob("pytest-*"):
-                below.chmod(0o755)
-    with child(act) as (_, said):
-        if said == "'no Landlock'":
-            pytest.skip("this kernel has no Landlock")
-        assert said == "('content', False)"
+        with child(act) as (_, said):
+            if said == "'no Landlock'":
+                pytest.skip("this kernel has no Landlock")
+            assert said == "('content', False)"
 
 
 def test_a_child_dies_with_the_process_that_forked_it() -> None:
