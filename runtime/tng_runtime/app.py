@@ -37,9 +37,10 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import cpus, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve import control, cpus, judge, privileges, spawn, takeover, worker
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.standing import Stand, private_socket, public_socket
 from tng_runtime.serve.takeover import Predecessor, Successors
 from tng_runtime.serve.tally import Sums
 from tng_runtime.serve.team import Team
@@ -86,7 +87,10 @@ class _Course:
     hurry: anyio.Event
     upkeep: Upkeep
     old: Predecessor | None
+    stand: Stand
     heir: TakeOver | None = None
+    public: socket.socket | None = None
+    """Where the control interface answers over TCP, if the document says so."""
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
 
@@ -129,6 +133,8 @@ def _lock_or_holder(lock: Lock) -> socket.socket | None:
 def _child(manifest: Manifest, to: Unprivileged, most: Limits, role: ChildRole, sock: socket.socket) -> None:
     if role == "judge":
         judge.run(manifest, to, sock)
+    elif role == "control":
+        control.run(to, sock)
     else:
         worker.run(manifest, to, most, sock)
 
@@ -149,7 +155,13 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
             upkeep = Upkeep(bundle)
-            course = _Course(bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor)
+            stand = Stand(
+                bundle.manifest, team, options.workers or cpus.usable(), lambda: course.upkeep, lambda: course.bound
+            )
+            course = _Course(
+                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+            )
+            team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())
             resources.callback(team.close)
             if predecessor:
@@ -166,9 +178,12 @@ async def serve(course: _Course) -> None:
         if course.old is None:
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
+            _show(course)
         openssl.require()
         cgroups.require_present(manifest.cgroups)
-        _bind(course, await course.old.inherit(course.options.drain_seconds) if course.old else [])
+        inherited = await course.old.inherit(course.options.drain_seconds) if course.old else []
+        _bind(course, inherited)
+        course.stand.pending = "the workers are being started"
         await _prove(course)
         if not course.stop.is_set():
             if course.old is None:
@@ -197,6 +212,7 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
+    _show(course)
     log.info("taken_over", table=course.manifest.table)
 
 
@@ -205,8 +221,11 @@ async def _relay(course: _Course) -> None:
         course.background.start_soon(_bind_late, course, number, entry)
     warn_of_listeners(course.manifest.cgroups.services)
     course.background.start_soon(_wait_for_heirs, course)
+    course.stand.pending = None
+    course.background.start_soon(course.stand.run)
     _announce(course)
     await course.stop.wait()
+    course.stand.stopping = True
     if course.heir is None:
         manager.notify("STOPPING=1")
         _listen_no_more(course)
@@ -228,6 +247,19 @@ def _let_accept(course: _Course) -> None:
     for number, sockets in enumerate(course.bound):
         for sock in sockets:
             course.team.listen(number, sock)
+
+
+def _show(course: _Course) -> None:
+    """Answer from now on how this instance stands."""
+    path, private = private_socket(course.lock.socket_path.parent, course.manifest.table)
+    course.resources.callback(path.unlink, missing_ok=True)
+    course.resources.callback(private.close)
+    shown = [(True, private)]
+    if course.manifest.control is not None:
+        course.public = course.public or public_socket(course.manifest.control, ())
+        course.resources.callback(course.public.close)
+        shown.append((False, course.public))
+    course.background.start_soon(course.team.show, shown)
 
 
 async def _wait_for_heirs(course: _Course) -> None:
@@ -257,10 +289,14 @@ async def _wait_for_heirs(course: _Course) -> None:
         course.background.start_soon(course.upkeep.run)
         course.team.resume()
 
-    successors = Successors(course.lock.socket_path, course.listeners, pause, release, resume)
+    def inheritance() -> list[socket.socket]:
+        return [*course.listeners(), *([course.public] if course.public else [])]
+
+    successors = Successors(course.lock.socket_path, inheritance, pause, release, resume)
     course.resources.callback(successors.close)
     course.heir = await successors.wait()
     successors.close()
+    course.team.hide()
     course.lock.hand_over()
     log.info("handed_over", table=course.manifest.table, meaning="open connections go on under the rules of their time")
     course.stop.set()
@@ -281,8 +317,10 @@ def _bind(course: _Course, inherited: list[socket.socket]) -> None:
         course.bound.append(listeners(entry, inherited))
         for sock in course.bound[-1]:
             course.resources.callback(sock.close)
+    if course.old is not None and course.manifest.control is not None:
+        course.public = public_socket(course.manifest.control, inherited)
     for sock in inherited:
-        if sock not in course.listeners():
+        if sock not in course.listeners() and sock is not course.public:
             sock.close()
 
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import nsmallest
 
 from tng_runtime import log
 from tng_runtime.counts import Counts, EntryCounts
@@ -31,6 +32,13 @@ class Who:
     client: str | None
     destination: str | None
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A connection was taken from the listener of an entry."""
+
+    entry: str
 
 
 @dataclass(eq=False, slots=True)
@@ -120,7 +128,7 @@ class LimitLeft:
     turned_away: int
 
 
-Event = Opened | Closed | Refusal | Left | Failed | LimitReached | LimitLeft
+Event = Accepted | Opened | Closed | Refusal | Left | Failed | LimitReached | LimitLeft
 
 
 class Events:
@@ -134,6 +142,8 @@ class Events:
     def tell(self, event: Event) -> None:
         """Count and log."""
         match event:
+            case Accepted():
+                self.counts.of(event.entry).accepted += 1
             case Opened():
                 self._opened(event)
             case Closed():
@@ -154,6 +164,11 @@ class Events:
                 log.warning(f"{event.what}_at_limit", limit=event.limit, advice=event.advice)
             case LimitLeft():
                 log.info(f"{event.what}_below_limit", turned_away=event.turned_away)
+
+    def listed(self, most: int) -> list[dict[str, object]]:
+        """``most`` of the open connections, the oldest first, in the words of the access log and with ``since``."""
+        oldest = nsmallest(most, self.open, key=lambda each: each.began)
+        return [_access(each) | {"since": round(each.since, 3)} for each in oldest]
 
     def bytes_open(self) -> dict[str, tuple[int, int]]:
         """Payload that open connections have carried so far, sent and received, by entry."""

@@ -12,6 +12,9 @@ from ipaddress import ip_address
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
 
+STATUS_SUFFIX = ".status"
+"""After ``TABLE.NAMESPACE`` in that directory: the unix socket on which a run says over HTTP how it stands."""
+
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
 
@@ -48,6 +51,15 @@ def is_header_value(value: str) -> bool:
 def is_framing(name: str) -> bool:
     """Whether a header is for the HTTP client alone to set."""
     return name.lower() in _FRAMING
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address of IPv4 or IPv6, with or without brackets, and no name."""
+    try:
+        ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

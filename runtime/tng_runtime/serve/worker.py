@@ -7,6 +7,7 @@ sockets are made to end with a reset then (``kernel.liveness``).
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -22,7 +23,19 @@ from tng_runtime.counts import Counts
 from tng_runtime.events import Events
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
-from tng_runtime.messages import Drain, Listen, Lost, Message, Pause, Paused, Ready, Tally, UseJudge
+from tng_runtime.messages import (
+    Connections,
+    ConnectionsWanted,
+    Drain,
+    Listen,
+    Lost,
+    Message,
+    Pause,
+    Paused,
+    Ready,
+    Tally,
+    UseJudge,
+)
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
@@ -34,6 +47,8 @@ from tng_runtime.tunnel.credentials import Credentials
 from tng_runtime.tunnel.handshake import Door
 
 TALLY_SECONDS = 1.0
+# Open connections that are told of when somebody asks, some 400 bytes each.
+MOST_LISTED = 1000
 
 
 def run(manifest: Manifest, to: Unprivileged, limits: Limits, sock: socket.socket) -> None:
@@ -135,10 +150,16 @@ class Worker:
             case Pause():
                 self._acceptor.stop()
                 self.supervisor.send(Paused())
+            case ConnectionsWanted(ticket):
+                self._list(ticket)
             case Drain(milliseconds):
                 self._drain(None if milliseconds is None else milliseconds / 1000)
             case _:
                 close_all(descriptors)
+
+    def _list(self, ticket: int) -> None:
+        listed = json.dumps(self.events.listed(MOST_LISTED)).encode()
+        self.supervisor.send(Connections(ticket, 0, len(self.events.open), listed))
 
     def _drain(self, seconds: float | None) -> None:
         self._acceptor.stop()
