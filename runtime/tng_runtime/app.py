@@ -38,6 +38,7 @@ from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
 from tng_runtime.serve import control, cpus, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve.captures import captures
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.standing import Stand, private_socket, public_socket
@@ -156,7 +157,12 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             predecessor = Predecessor(old) if old else None
             upkeep = Upkeep(bundle)
             stand = Stand(
-                bundle.manifest, team, options.workers or cpus.usable(), lambda: course.upkeep, lambda: course.bound
+                bundle.manifest,
+                team,
+                options.workers or cpus.usable(),
+                lambda: course.upkeep,
+                lambda: course.bound,
+                captures(bundle.ruleset),
             )
             course = _Course(
                 bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand

@@ -19,6 +19,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from runtime.test_app import CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends
 from runtime.test_processes import PATIENCE, children, only, until, works
+from tng_demo import tunnel
 from tng_demo.lab import Lab
 from tng_schema import contract
 
@@ -77,7 +78,7 @@ def metrics(pid: int) -> dict[str, float]:
     assert code == 200
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
-        for family in text_string_to_metric_families(body)
+        for family in text_string_to_metric_families(body)  # type: ignore[no-untyped-call]
         for sample in family.samples
     }
 
@@ -246,3 +247,56 @@ def test_what_is_captured_and_never_accepted_is_warned_of(
                 sock.connect((ends.lab["server"].ipv4, PORT))
     assert warned()
     assert any("accepted 0" in problem for problem in said(run.pid)["problems"])
+
+
+def status(made: Tunnel, *options: str) -> tuple[int, str]:
+    done = made.lab["client"].run(tunnel.TNG, "status", *options, check=False)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_tng_status_says_healthy_degraded_and_not_running_by_its_exit_code(ends: Tunnel) -> None:
+    assert status(ends)[0] == 3
+    ends.start("server")
+    run = ends.start("client", "--workers", "1")
+    near, far = ends.connect()
+    with near, far:
+        until(lambda: said(run.pid)["entries"][0]["bytes_sent"] == 5, "counted")
+        code, text = status(ends)
+        assert code == 0, text
+        assert re.search(r"^tng: serving, for .* process \d+", text, re.MULTILINE)
+        assert re.search(r"^    captures     tcp dport 8080$", text, re.MULTILINE)
+        assert re.search(r"^    listens      127\.0\.0\.1:15001, \[::1\]:15001$", text, re.MULTILINE)
+        assert re.search(r"^    connections  1 open, 1 opened \([\d.]+ ms on average\), 0 closed", text, re.MULTILINE)
+        code, text = status(ends, "--connections")
+        assert (code, text.splitlines()[0]) == (0, "tng: 1 open")
+        assert ":".join(map(str, near.getsockname())) in text
+        code, text = status(ends, "--format", "json")
+        assert (code, json.loads(text)["instances"][0]["state"]) == (0, "serving")
+    worker = only(run, "worker")
+    os.kill(worker, signal.SIGKILL)
+    run.wait_for("event=worker_replaced", PATIENCE)
+    until(lambda: status(ends)[0] == 0, "it has healed")
+    assert status(ends, "--instance", "other")[0] == 3
+    run.stop()
+    code, text = status(ends)
+    assert code == 3
+    assert "no instance runs on this host" in text
+
+
+def test_refusals_are_told_with_their_advice(ends: Tunnel) -> None:
+    """A filter of the server's host refuses what was redirected."""
+    ends.start("server")
+    ends.start("client", "--workers", "1")
+    ends.lab["server"].run("nft", "add table inet others")
+    ends.lab["server"].run("nft", "add chain inet others input { type filter hook input priority 0; }")
+    ends.lab["server"].run("nft", "add rule inet others input tcp dport 16001 reject with tcp reset")
+    where = (ends.lab["server"].ipv4, PORT)
+    with (
+        ends.lab["client"].inside(),
+        socket.create_connection(where, PATIENCE) as near,
+        pytest.raises(ConnectionResetError),
+    ):
+        near.recv(1)
+    until(lambda: "NET-DIAL" in status(ends)[1], "the refusal is counted")
+    assert "NET-DIAL 1 in the last hour: Look at the route" in status(ends)[1]

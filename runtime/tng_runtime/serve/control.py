@@ -248,6 +248,7 @@ def _asked_by_address(request: h11.Request) -> bool:
     return contract.is_loopback(name) or contract.is_address(name)
 
 
+_LONGEST = 300
 _COLUMNS: dict[str, type | tuple[type, ...]] = {
     "entry": str,
     "src": str,
@@ -270,11 +271,17 @@ def _listed(data: bytes) -> list[dict[str, Any]]:
     except ValueError:
         return []
     found = [
-        {name: row.get(name) if isinstance(row.get(name), kind) else None for name, kind in _COLUMNS.items()}
+        {name: row.get(name) if _harmless(row.get(name), kind) else None for name, kind in _COLUMNS.items()}
         for row in (rows if isinstance(rows, list) else [])
         if isinstance(row, dict)
     ]
     return [row for row in found if row["since"] is not None]
+
+
+def _harmless(value: object, kind: type | tuple[type, ...]) -> bool:
+    """Of that type, and nothing that a terminal would obey."""
+    text = not isinstance(value, str) or (len(value) <= _LONGEST and value.isascii() and value.isprintable())
+    return isinstance(value, kind) and text
 
 
 def _json(value: object) -> Reply:

@@ -5,7 +5,7 @@ It holds names and numbers of ours only: what a stranger said is in no part of i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -38,7 +38,8 @@ class Standing:
     namespace: int
     lost_here: int = 0
     warnings: Sequence[str] = ()
-    listening: Sequence[Sequence[str]] = field(default_factory=tuple)
+    captures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    listening: Sequence[Sequence[str]] = ()
 
 
 def snapshot(manifest: Manifest, sums: Sums, standing: Standing, now: datetime | None = None) -> dict[str, Any]:
@@ -54,7 +55,10 @@ def snapshot(manifest: Manifest, sums: Sums, standing: Standing, now: datetime |
             {code: count for (entry, code), count in sorted(lately.items()) if entry == number},
             now,
         )
-        | {"listening": list(standing.listening[number]) if number < len(standing.listening) else []}
+        | {
+            "captures": list(standing.captures.get(manifest.entries[number].pointer, ())),
+            "listening": list(standing.listening[number]) if number < len(standing.listening) else [],
+        }
         for number in range(len(manifest.entries))
     ]
     rules = _rules(standing.rules)

@@ -41,6 +41,7 @@ class Stand:
     wanted: int
     upkeep: Callable[[], Upkeep]
     bound: Callable[[], list[list[socket.socket]]]
+    captures: dict[str, list[str]]
     pending: str | None = "the rules are being loaded"
     stopping: bool = False
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -64,6 +65,7 @@ class Stand:
             namespace=_namespace(),
             lost_here=log.lost(),
             warnings=tuple(self.warnings.values()),
+            captures=self.captures,
             listening=[[_name_of(sock) for sock in sockets] for sockets in self.bound()],
         )
         return json.dumps(snapshot(self.manifest, self.team.sums, standing)).encode()
