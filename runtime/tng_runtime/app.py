@@ -30,6 +30,7 @@ from tng_runtime import log
 from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
+from tng_runtime.events import Access
 from tng_runtime.kernel import cgroups, manager, nftables, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
@@ -69,6 +70,7 @@ class Options:
     user: str | None = None
     max_connections: int | None = None
     max_handshakes: int | None = None
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ def run(directory: Path, options: Options) -> None:
     to = privileges.unprivileged(options.user)
     with Lock(bundle.manifest.table) as lock:
         old = _lock_or_holder(lock)
-        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
+        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
 
@@ -131,13 +133,15 @@ def _lock_or_holder(lock: Lock) -> socket.socket | None:
     return None
 
 
-def _child(manifest: Manifest, to: Unprivileged, most: Limits, role: ChildRole, sock: socket.socket) -> None:
+def _child(
+    manifest: Manifest, to: Unprivileged, most: Limits, access: Access, role: ChildRole, sock: socket.socket
+) -> None:
     if role == "judge":
         judge.run(manifest, to, sock)
     elif role == "control":
         control.run(to, sock)
     else:
-        worker.run(manifest, to, most, sock)
+        worker.run(manifest, to, most, access, sock)
 
 
 def _limits(options: Options) -> Limits:

@@ -17,6 +17,8 @@ import re
 import time
 from typing import Literal
 
+from tng_runtime import journal
+from tng_runtime.journal import Journal
 from tng_runtime.outlet import Outlet
 
 Style = Literal["text", "json"]
@@ -34,8 +36,11 @@ def configure(style: Style | None = None, level: str | None = None) -> None:
     """Send all logging to standard error.
 
     ``style`` and ``level`` (a name of the logging module, in any case) default to ``TNG_LOG_FORMAT`` and
-    ``TNG_LOG_LEVEL`` of the environment, then to text and info; a name that is not known counts as the default.
+    ``TNG_LOG_LEVEL`` of the environment, then to text and info; a name that is not known counts as the default. Where
+    nobody names a style and standard error is systemd's journal, lines are its entries.
     """
+    named = style is not None or "TNG_LOG_FORMAT" in os.environ
+    _OUTPUT.journal = None if named or not journal.is_standard_error() else Journal()
     _OUTPUT.style = style or ("json" if os.environ.get("TNG_LOG_FORMAT") == "json" else "text")
     _OUTPUT.threshold = logging.getLevelNamesMapping().get(
         (level or os.environ.get("TNG_LOG_LEVEL", "info")).upper(), logging.INFO
@@ -70,6 +75,11 @@ def hand_over() -> None:
     _OUTPUT.outlet.hand_over()
 
 
+def tells_info() -> bool:
+    """Whether whoever reads wants lines at info."""
+    return _OUTPUT.threshold <= logging.INFO
+
+
 def tells_all() -> bool:
     """Whether whoever reads wants every line (debug)."""
     return _OUTPUT.threshold <= logging.DEBUG
@@ -96,11 +106,14 @@ class _Output:
     def __init__(self) -> None:
         self.style: Style = "text"
         self.threshold = logging.INFO
+        self.journal: Journal | None = None
         self._stamped = (0, "")
         self.outlet = Outlet(self._dropped)
 
     def line(self, created: float, level: str, pairs: dict[str, Value]) -> None:
         """Write one line."""
+        if self.journal is not None and self.journal.send(level, f"level={level} {_as_text(pairs)}", pairs):
+            return
         self.outlet.write(self._line(created, level, pairs))
 
     def _line(self, created: float, level: str, pairs: dict[str, Value]) -> str:
