@@ -133,11 +133,15 @@ def down_command(table: str) -> str:
 
 
 def _discard_documents(table: str, locks: Path) -> None:
-    """Remove what was compiled for this process, and for processes that are gone."""
+    """Remove what was compiled for this process and for processes that are gone, and the status sockets of those."""
     for directory in locks.glob(f"{table}.*"):
         owner = directory.name.removeprefix(f"{table}.")
         if owner.isdecimal() and (owner == str(os.getpid()) or not Path("/proc", owner).exists()):
             shutil.rmtree(directory, ignore_errors=True)
+    for path in locks.glob(f"{table}.*{contract.STATUS_SUFFIX}"):
+        owner = path.name.removesuffix(contract.STATUS_SUFFIX).rpartition(".")[2]
+        if owner.isdecimal() and (owner == str(os.getpid()) or not Path("/proc", owner).exists()):
+            path.unlink(missing_ok=True)
 
 
 def _acquire(path: Path, table: str) -> int:
