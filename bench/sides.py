@@ -7,7 +7,7 @@ comes second.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,9 +46,9 @@ class Side:
 
 
 @contextlib.contextmanager
-def tunnelled(program: Program, trust: Trust, peer: Path, directory: Path) -> Iterator[Side]:
-    """Both gateways up, nginx and iperf3 behind them; everything is gone afterwards."""
-    capture = {"capture_dst": {"port": WEB_PORT, "port_end": IPERF_PORT}}
+def tunnelled(program: Program, trust: Trust, peer: Path, directory: Path, ports: Sequence[int] = ()) -> Iterator[Side]:
+    """Both gateways up, nginx and iperf3 behind them, ``ports`` captured too; everything is gone afterwards."""
+    capture = {"capture_dst": {"port": WEB_PORT, "port_end": max((IPERF_PORT, *ports))}}
     ingress, egress = _TRUST[trust]
     with lab("client", "server") as hosts, contextlib.ExitStack() as stack:
         client, server = hosts["client"], hosts["server"]
