@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -83,12 +84,17 @@ def _run(side: Side, seconds: float, connections: int, tell: Callable[[str], obj
             for name, run in gateways.items():
                 samples[name].append(_sample(run))
     tell(f"{time.monotonic() - began:.0f} s, done: {dict(sorted(clients.tally.done.items()))}")
+    if clients.tally.wrong:
+        for name, run in gateways.items():
+            lines = re.findall(r".*event=(?:refused|bug).*|.*ending=(?!plain_eof|tls_close).*", run.output())
+            for line in lines[-20:]:
+                tell(f"{name}: {line}")
     wrong = [f"{len(clients.tally.wrong)} connections went wrong: {line}" for line in clients.tally.wrong[:10]]
     wrong += [f"no connection of kind {kind} was made" for kind in _KINDS if not clients.tally.done[kind]]
     hosts = {"ingress": side.client, "egress": side.server}
     for name, run in gateways.items():
         wrong += _flat(name, samples[name], tell)
-        wrong += _ended(name, hosts[name], run, idle[name])
+        wrong += _ended(name, hosts[name], run, idle[name], tell)
     return wrong
 
 
@@ -111,7 +117,7 @@ def _flat(name: str, samples: list[Sample], tell: Callable[[str], object]) -> li
     return wrong
 
 
-def _ended(name: str, host: Host, run: Process, idle: Sample) -> list[str]:
+def _ended(name: str, host: Host, run: Process, idle: Sample, tell: Callable[[str], object]) -> list[str]:
     """Everything that was open is closed in the end, by the gateway's own account and the kernel's."""
     end = time.monotonic() + 60
     while True:
@@ -123,6 +129,8 @@ def _ended(name: str, host: Host, run: Process, idle: Sample) -> list[str]:
         if time.monotonic() > end:
             return [f"{name}: {left} connections are open in the end, {descriptors} descriptors of {idle.descriptors}"]
         time.sleep(0.5)
+    for entry in said["entries"]:
+        tell(f"{name}: closed {entry['closed']}, refused {entry['refused']}, left {entry['left']}")
     bugs = sum(entry["bugs"] for entry in said["entries"])
     return [*([f"{name}: {bugs} bugs"] if bugs else []), *(f"{name}: {line}" for line in said["problems"])]
 
