@@ -3,7 +3,7 @@
 The rules let our own packets pass. Another table may rewrite what they are told by, and a connection that we dial is
 then redirected to ourselves, dialled once more, and so on until the descriptors are used up, whether the application
 stays or not. The kernel has one socket for a source and a destination, so who has both in common with one that we
-dialled is that one.
+dialled is that one, as long as ours is connected: the source of one that was closed or reset is anybody's at once.
 """
 
 from __future__ import annotations
@@ -19,27 +19,38 @@ class OwnConnections:
     """The dialled connections of all entries, by source and destination."""
 
     def __init__(self) -> None:
-        self._pairs: set[tuple[str, str, int]] = set()
+        self._pairs: dict[tuple[str, str, int], socket.socket] = {}
 
     @contextmanager
     def dialled(self, sock: socket.socket, destination: Destination) -> Iterator[None]:
         """``sock``, whose connection to ``destination`` has begun, is one of them meanwhile."""
         pair = _pair(source_of(sock.getsockname()), destination)
-        self._pairs.add(pair)
+        self._pairs[pair] = sock
         try:
             yield
         finally:
-            self._pairs.discard(pair)
+            if self._pairs.get(pair) is sock:
+                del self._pairs[pair]
 
     def has(self, peer: str, destination: Destination) -> bool:
         """Whether an accepted connection from ``peer`` (``source_of``) that meant ``destination`` is one of them."""
-        return _pair(peer, destination) in self._pairs
+        dialled = self._pairs.get(_pair(peer, destination))
+        return dialled is not None and _connected(dialled)
 
 
 def source_of(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
     """An address of ``getsockname`` or ``getpeername`` as text: ``10.0.0.1:80``, ``[fe80::1%eth0]:80``."""
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _connected(sock: socket.socket) -> bool:
+    # What was accepted from it is a loop, so the kernel took its connection for established before.
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
 
 
 def _pair(source: str, destination: Destination) -> tuple[str, str, int]:
