@@ -2,17 +2,23 @@
 
 The rules let our own packets pass. Another table may rewrite what they are told by, and a connection that we dial is
 then redirected to ourselves, dialled once more, and so on until the descriptors are used up, whether the application
-stays or not. The kernel has one socket for a source and a destination, so who has both in common with one that we
-dialled is that one, as long as ours is connected: the source of one that was closed or reset is anybody's at once.
+stays or not. Who has source and destination in common with a connection that we dialled is that one: but for two cases.
+The source of one that was closed or reset is anybody's at once; and where a redirected connection would have the source
+of an older one, the kernel gives it another, any (kernel: nf_nat_core.c, get_unique_tuple). So ours must be connected,
+and have heard nothing yet: at the other end of a loop are we, and say nothing before the other gateway has spoken.
 """
 
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tng_runtime.kernel.sockets import Destination
+
+# struct tcp_info (linux/tcp.h): tcpi_bytes_received.
+_INFO = struct.Struct("=128xQ")
 
 
 class OwnConnections:
@@ -35,7 +41,7 @@ class OwnConnections:
     def has(self, peer: str, destination: Destination) -> bool:
         """Whether an accepted connection from ``peer`` (``source_of``) that meant ``destination`` is one of them."""
         dialled = self._pairs.get(_pair(peer, destination))
-        return dialled is not None and _connected(dialled)
+        return dialled is not None and _heard_nothing(dialled)
 
 
 def source_of(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
@@ -44,13 +50,13 @@ def source_of(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _connected(sock: socket.socket) -> bool:
-    # What was accepted from it is a loop, so the kernel took its connection for established before.
+def _heard_nothing(sock: socket.socket) -> bool:
+    """Of a connected one, as each in a loop is: the kernel calls it so before the other end is accepted."""
     try:
         sock.getpeername()
+        return bool(_INFO.unpack(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size))[0] == 0)
     except OSError:
         return False
-    return True
 
 
 def _pair(source: str, destination: Destination) -> tuple[str, str, int]:

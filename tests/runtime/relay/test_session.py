@@ -137,9 +137,9 @@ async def test_a_connection_that_we_dialled_ourselves_is_not_dialled_again(
         assert not made.own._pairs, "nothing is remembered of what has ended"
 
 
-@pytest.mark.parametrize("end", ["ours", "theirs"])
+@pytest.mark.parametrize("end", ["ours", "theirs", "it speaks"])
 async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere_or_later(end: str) -> None:
-    """The kernel gives a port out again for another destination, and for any once it is closed: that one is no loop."""
+    """The kernel gives a port out again; and who is answered is in no loop."""
     own = OwnConnections()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
         there = Destination("ipv4", *server.getsockname())
@@ -149,11 +149,14 @@ async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_else
             assert own.has(source, there)
             assert not own.has(source, Destination("ipv4", "127.0.0.1", there.port - 1))
             assert not own.has(source, Destination("ipv4", "10.0.0.3", there.port))
-            if end == "ours":
-                sock.close()
-            else:
-                reset(server.accept()[0])
-            await wait_until(lambda: not own.has(source, there))
+            with server.accept()[0] as far:
+                if end == "ours":
+                    sock.close()
+                elif end == "theirs":
+                    reset(far)
+                else:
+                    far.sendall(b"x")
+                await wait_until(lambda: not own.has(source, there))
         assert not own._pairs
 
 
