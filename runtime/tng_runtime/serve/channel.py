@@ -80,7 +80,9 @@ class Line:
         """Send it, and wait as long as that takes; raises ``OSError`` if nobody reads any more."""
         data = messages.encode(message)
         sent = _send(self._sock, data, descriptors)
-        self._sock.sendall(data[sent:])
+        # Nothing at all is a system call too, and fails when the other side has read everything and closed.
+        if rest := data[sent:]:
+            self._sock.sendall(rest)
 
     def receive(self) -> Iterator[Received]:
         """Wait for more, and yield the messages that are complete then. Their descriptors are the caller's to close."""
