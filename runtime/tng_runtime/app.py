@@ -36,7 +36,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import cpus, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve import cpus, heartbeat, judge, privileges, spawn, takeover, worker
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.takeover import Predecessor, Successors
@@ -339,7 +339,9 @@ async def _reload() -> None:
     again = [sys.executable, *sys.orig_argv[1:]]
     try:
         # One that belongs to the event loop would be killed with it.
-        heir = subprocess.Popen(again, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - it only starts here
+        heir = subprocess.Popen(  # noqa: ASYNC220 - it only starts here
+            again, stdin=subprocess.DEVNULL, env=manager.environment_of_heir()
+        )
         pidfd = os.pidfd_open(heir.pid)
     except OSError as error:
         log.error("reload_failed", reason=error.strerror, meaning="this instance goes on")
@@ -373,8 +375,17 @@ def _announce(course: _Course) -> None:
         config=manifest.config_sha256[:12],
         workers=len(course.team.workers),
     )
-    status = f"STATUS=serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
-    manager.notify("READY=1", f"MAINPID={os.getpid()}", status)
+    status = f"serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
+    manager.notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={status}")
+    if (seconds := manager.watchdog_seconds()) is not None:
+        course.background.start_soon(_feed, course, seconds, status)
+
+
+async def _feed(course: _Course, seconds: float, status: str) -> None:
+    """Until this instance ends, or hands over: then another one is the manager's."""
+    async with anyio.create_task_group() as feeding:
+        feeding.start_soon(_cancel_on, course.stop, feeding)
+        await heartbeat.beat(course.team.silent, seconds, status)
 
 
 def _trust_words(entry: Entry) -> dict[str, object]:

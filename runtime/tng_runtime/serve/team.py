@@ -32,6 +32,8 @@ from tng_runtime.messages import (
     NotSpawned,
     Pause,
     Paused,
+    Ping,
+    Pong,
     Ready,
     Spawn,
     Spawned,
@@ -67,6 +69,8 @@ class Child:
     paused: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
+    answered: anyio.Event | None = None
+    """Of the last ``Ping``."""
     tally: Tally = field(default_factory=lambda: Tally(0, 0, (), ()))
 
     def send(self, message: Message, *descriptors: int) -> None:
@@ -151,6 +155,22 @@ class Team:
         for worker in self.workers:
             if worker.ready.is_set():
                 self._serve(worker)
+
+    async def silent(self, seconds: float) -> list[str]:
+        """Ask judge and workers whether they do their work; who did not answer after ``seconds``, or is not there."""
+        asked = [child for child in self._children.values() if child.ready.is_set()]
+        for child in asked:
+            # One question at a time: who stands still for a day has not a day's questions to answer.
+            if child.answered is None or child.answered.is_set():
+                child.answered = anyio.Event()
+                child.send(Ping())
+        with anyio.move_on_after(seconds):
+            for child in asked:
+                if child.answered is not None:
+                    await child.answered.wait()
+        missing = {"judge", "worker"} - {child.role for child in asked}
+        late = [f"{each.role} {each.pid}" for each in asked if each.answered and not each.answered.is_set()]
+        return sorted(missing) + late
 
     async def drain(self, seconds: float | None) -> None:
         """Let the workers accept no more and end; return when the last one did. Again, to shorten the time."""
@@ -264,6 +284,8 @@ class Team:
                 child.failed = HostError(said, hint=hint, exit_code=code)
             case Paused():
                 child.paused.set()
+            case Pong() if child.answered is not None:
+                child.answered.set()
             case Tally() if child.role == "worker":
                 child.tally = message
             case AgentWanted(ticket, entry) if child.role == "judge":
@@ -317,6 +339,8 @@ class Team:
         child.settled.set()
         child.paused.set()
         child.ended.set()
+        if child.answered is not None:
+            child.answered.set()
 
     def _nursery_is_gone(self, _: str | None) -> None:
         # Its children go with it.
