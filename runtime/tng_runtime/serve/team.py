@@ -44,12 +44,15 @@ from tng_runtime.serve import channel
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.judge import connect_agent
 from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.tunnel.handshake import VERDICT_SECONDS
 
 # Before another takes the place of one that lived for less than a second, and of one that could not be forked.
 PAUSE_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 10.0
 # After its time to drain a worker has this long to end by itself.
 GRACE_SECONDS = 5.0
+# After the last connection was accepted, nobody asks the judge for anything any more (``tunnel.handshake``).
+JUDGE_SECONDS = 2 * VERDICT_SECONDS
 
 
 @dataclass(eq=False, slots=True)
@@ -65,6 +68,7 @@ class Child:
     code: int | None = None
     reason: str | None = None
     failed: HostError | None = None
+    dismissed: bool = False
     ready: anyio.Event = field(default_factory=anyio.Event)
     paused: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
@@ -109,6 +113,7 @@ class Team:
         self._judge: Child | None = None
         self._listeners: list[tuple[int, socket.socket]] = []
         self._stopping = self._paused = False
+        self._judge_needed = True
         self.lost = False
 
     @property
@@ -174,6 +179,8 @@ class Team:
 
     async def drain(self, seconds: float | None) -> None:
         """Let the workers accept no more and end; return when the last one did. Again, to shorten the time."""
+        if not self._stopping:
+            self._tasks.start_soon(self._dismiss_judge)
         self._stopping = True
         milliseconds = None if seconds is None else math.ceil(seconds * 1000)
         for worker in self.workers:
@@ -183,12 +190,13 @@ class Team:
                 await worker.ended.wait()
         for worker in self.workers:
             log.error("worker_killed", pid=worker.pid, reason="it did not end in its time to drain")
+            worker.dismissed = True
             worker.kill()
             await worker.ended.wait()
 
     def close(self) -> None:
         """End all children at once, and the nursery with them; when this returns they relay nothing."""
-        self._stopping = True
+        self._stopping, self._judge_needed = True, False
         self._end_all()
         if self._nursery.closed:
             return
@@ -224,9 +232,10 @@ class Team:
         """Put another in the place of a child whenever it dies."""
         while True:
             await child.ended.wait()
-            if self._stopping:
+            if child.code != 0 and not child.dismissed:
+                log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
+            if not self._needed(child.role):
                 return
-            log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
             # One that dies as soon as it is born does not do so in a tight loop.
             await anyio.sleep(0 if time.monotonic() - child.born > 1 else PAUSE_SECONDS)
             if (replacement := await self._replaced(child.role)) is None:
@@ -236,11 +245,11 @@ class Team:
     async def _replaced(self, role: ChildRole) -> Child | None:
         """Another child that is ready; None when none is needed any more."""
         pause = PAUSE_SECONDS
-        while self._needed():
+        while self._needed(role):
             try:
                 child = await self._started(role)
             except HostError as error:
-                if not self._needed():
+                if not self._needed(role):
                     break
                 log.error(f"{role}_not_replaced", reason=error.message, advice=error.hint, next_attempt_seconds=pause)
                 await anyio.sleep(pause)
@@ -250,8 +259,18 @@ class Team:
                 return child
         return None
 
-    def _needed(self) -> bool:
-        return not self._stopping
+    def _needed(self, role: ChildRole) -> bool:
+        return not self._stopping or (role == "judge" and self._judge_needed)
+
+    async def _dismiss_judge(self) -> None:
+        """While connections that take days go on it would get certificates that nobody shows."""
+        await anyio.sleep(JUDGE_SECONDS)
+        self._judge_needed = False
+        for child in self._children.values():
+            if child.role == "judge":
+                log.info("judge_dismissed", meaning="all open connections have their verdict")
+                child.dismissed = True
+                child.kill()
 
     def _spawn(self, role: ChildRole) -> Child:
         self._last += 1
@@ -345,6 +364,7 @@ class Team:
     def _nursery_is_gone(self, _: str | None) -> None:
         # Its children go with it.
         self._stopping = self.lost = True
+        self._judge_needed = False
         self._end_all()
         self._on_lost()
 
@@ -353,6 +373,7 @@ class Team:
         poll = select.poll()
         waiting = [child.pidfd for child in self._children.values() if child.pidfd >= 0]
         for child in self._children.values():
+            child.dismissed = True
             child.kill()
         for pidfd in waiting:
             poll.register(pidfd, select.POLLIN)
