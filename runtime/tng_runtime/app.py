@@ -13,8 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -36,7 +34,8 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import cpus, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve import cpus, heartbeat, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.takeover import Predecessor, Successors
@@ -85,6 +84,7 @@ class _Course:
     upkeep: Upkeep
     old: Predecessor | None
     heir: TakeOver | None = None
+    hangups: Hangups = field(default_factory=Hangups)
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
 
@@ -109,6 +109,7 @@ def run(directory: Path, options: Options) -> None:
     to = privileges.unprivileged(options.user)
     with Lock(bundle.manifest.table) as lock:
         old = _lock_or_holder(lock)
+        lock.keep(directory)
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
@@ -203,6 +204,7 @@ async def _relay(course: _Course) -> None:
         course.background.start_soon(_bind_late, course, number, entry)
     warn_of_listeners(course.manifest.cgroups.services)
     course.background.start_soon(_wait_for_heirs, course)
+    course.background.start_soon(course.hangups.run)
     _announce(course)
     await course.stop.wait()
     if course.heir is None:
@@ -260,6 +262,7 @@ async def _wait_for_heirs(course: _Course) -> None:
     course.heir = await successors.wait()
     successors.close()
     course.lock.hand_over()
+    course.hangups.handed_over()
     log.info("handed_over", table=course.manifest.table, meaning="open connections go on under the rules of their time")
     course.stop.set()
 
@@ -324,32 +327,14 @@ def _open(course: _Course) -> None:
 async def _on_signals(signals: AsyncIterator[signal.Signals], course: _Course) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
-            course.background.start_soon(_reload)
+            # Some managers send one beside SIGTERM (systemd.kill(5), SendSIGHUP).
+            if course.heir is not None or not course.stop.is_set():
+                course.hangups.ask()
             continue
         log.info("hurrying" if course.stop.is_set() else "stopping", signal=number.name)
         if course.stop.is_set():
             course.hurry.set()
         course.stop.set()
-
-
-async def _reload() -> None:
-    """Start this program again, with the same arguments: it reads the directory anew, and takes over."""
-    log.info("reloading")
-    manager.reloading()
-    again = [sys.executable, *sys.orig_argv[1:]]
-    try:
-        # One that belongs to the event loop would be killed with it.
-        heir = subprocess.Popen(again, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - it only starts here
-        pidfd = os.pidfd_open(heir.pid)
-    except OSError as error:
-        log.error("reload_failed", reason=error.strerror, meaning="this instance goes on")
-        return
-    try:
-        await anyio.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
-    log.error("reload_failed", exit_status=heir.wait(), meaning="this instance goes on")
-    manager.notify("READY=1", "STATUS=serving; the last reload failed")
 
 
 async def _hurry(course: _Course) -> None:
@@ -373,8 +358,17 @@ def _announce(course: _Course) -> None:
         config=manifest.config_sha256[:12],
         workers=len(course.team.workers),
     )
-    status = f"STATUS=serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
-    manager.notify("READY=1", f"MAINPID={os.getpid()}", status)
+    status = f"serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
+    manager.notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={status}")
+    if (seconds := manager.watchdog_seconds()) is not None:
+        course.background.start_soon(_feed, course, seconds, status)
+
+
+async def _feed(course: _Course, seconds: float, status: str) -> None:
+    """Until this instance ends, or hands over: then another one is the manager's."""
+    async with anyio.create_task_group() as feeding:
+        feeding.start_soon(_cancel_on, course.stop, feeding)
+        await heartbeat.beat(course.team.silent, seconds, status)
 
 
 def _trust_words(entry: Entry) -> dict[str, object]:

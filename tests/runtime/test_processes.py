@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from runtime.serve.test_privileges import status
-from runtime.test_app import PORT, Tunnel, assert_closed, ends, tables
+from runtime.test_app import PORT, RUNTIME, Tunnel, assert_closed, ends, tables
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Lab
@@ -323,3 +323,72 @@ def test_what_a_stopped_judge_was_asked_is_answered_late(scene: Scene) -> None:
         os.kill(judge, signal.SIGCONT)
     assert curl.wait(PATIENCE) == 0
     assert curl.output() == PAGE
+
+
+@contextmanager
+def manager_of(ends: Tunnel) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+    """What a service manager listens at, and what it tells a program about that (sd_notify(3))."""
+    path = ends.lab["client"].state / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.settimeout(PATIENCE)
+        yield sock, {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}
+
+
+def told(manager: socket.socket, wanted: str) -> None:
+    """Wait until the manager was told something that has a line like ``wanted``."""
+    while not re.search(wanted, manager.recv(1000).decode(), re.MULTILINE):
+        pass
+
+
+def is_fed(manager: socket.socket, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    with contextlib.suppress(TimeoutError):
+        while (left := end - time.monotonic()) > 0:
+            manager.settimeout(left)
+            if b"WATCHDOG=1" in manager.recv(1000):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("role", ["judge", "worker"])
+def test_the_watchdog_is_fed_while_judge_and_workers_answer(ends: Tunnel, role: str) -> None:
+    with manager_of(ends) as (manager, env):
+        client = ends.lab["client"]
+        run = client.start(RUNTIME, "run", str(ends.client), "--workers", "2", env=env)
+        told(manager, "^READY=1$")
+        told(manager, "^WATCHDOG=1$")
+        told(manager, "^WATCHDOG=1$")
+        pid = children(run, role)[0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            told(manager, f"^STATUS=serving, .*; no answer from: {role} {pid}$")
+            assert not is_fed(manager, 4)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        manager.settimeout(PATIENCE)
+        told(manager, "^STATUS=serving, 1 entries, 2 workers$")
+        assert is_fed(manager, PATIENCE)
+        assert run.stop() == 0, run.output()
+
+
+def test_the_watchdog_is_fed_by_whoever_took_over(ends: Tunnel) -> None:
+    """The manager named one process; it names none to the heir of that one."""
+    with manager_of(ends) as (manager, env):
+        run = ends.lab["client"].start(
+            "sh", "-c", 'export WATCHDOG_PID=$$; exec "$0" "$@"', RUNTIME, "run", str(ends.client), env=env
+        )
+        told(manager, "^WATCHDOG=1$")
+        run.popen.send_signal(signal.SIGHUP)
+        told(manager, "^READY=1$")
+        assert run.wait(PATIENCE) == 0, run.output()
+        assert is_fed(manager, PATIENCE)
+        assert is_fed(manager, PATIENCE)
+
+
+def test_who_is_named_by_no_manager_feeds_none(ends: Tunnel) -> None:
+    with manager_of(ends) as (manager, env):
+        run = ends.lab["client"].start(RUNTIME, "run", str(ends.client), env={**env, "WATCHDOG_PID": "1"})
+        told(manager, "^READY=1$")
+        assert not is_fed(manager, 3)
+        assert run.stop() == 0, run.output()

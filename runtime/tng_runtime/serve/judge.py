@@ -31,6 +31,8 @@ from tng_runtime.messages import (
     Declined,
     Failed,
     Message,
+    Ping,
+    Pong,
     Ready,
     VerdictGiven,
     VerdictWanted,
@@ -152,6 +154,8 @@ class Judge:
                 given = socket.socket(fileno=descriptors[0])
                 if not self._agents.answer(ticket, given):
                     given.close()
+            case Ping():
+                self.supervisor.send(Pong())
             case AgentAway(ticket, error):
                 self._agents.fail(ticket, OSError(error, os.strerror(error)))
             case _:

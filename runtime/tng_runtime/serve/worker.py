@@ -21,7 +21,7 @@ from tng_runtime.accept.limits import Handshakes, Limits
 from tng_runtime.events import Counts, Events
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
-from tng_runtime.messages import Drain, Listen, Message, Pause, Paused, Ready, Tally, UseJudge
+from tng_runtime.messages import Drain, Listen, Message, Pause, Paused, Ping, Pong, Ready, Tally, UseJudge
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
@@ -126,6 +126,8 @@ class Worker:
             case Pause():
                 self._acceptor.stop()
                 self.supervisor.send(Paused())
+            case Ping():
+                self.supervisor.send(Pong())
             case Drain(milliseconds):
                 self._drain(None if milliseconds is None else milliseconds / 1000)
             case _:
