@@ -196,7 +196,9 @@ CAPTURE: dict[Code, Explanation] = {
         "An egress that hides its clients from the service",
         "The service behind an egress sees every connection come from an address of its own host. Whatever trusts "
         "addresses fails open: a database that lets `samehost` in without a password, an allow list with 127.0.0.1, "
-        "a mail server's `mynetworks`. Limits and bans per address hit everybody at once, and logs name nobody.",
+        "a mail server's `mynetworks`. Limits and bans per address hit everybody at once, and logs name nobody. "
+        "With `proxy_protocol` the connection begins with a header that names the client, for servers that read one.",
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}}}]}',
+        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}}, "proxy_protocol": "v2"}]}',
     ),
 }
