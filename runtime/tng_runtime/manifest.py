@@ -22,6 +22,7 @@ T = TypeVar("T")
 Model = Literal["background_check", "passport"]
 Role = Literal["ingress", "egress"]
 Family = Literal["ipv4", "ipv6"]
+ProxyProtocol = Literal["v2"]
 
 MANIFEST_VERSION = 2
 # What a directory holds that is executed.
@@ -65,7 +66,10 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``)."""
+    """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``).
+
+    ``proxy_protocol``: an egress tells the service who its client is, with a header before the payload.
+    """
 
     pointer: str
     role: Role
@@ -74,6 +78,7 @@ class Entry:
     families: tuple[Family, ...]
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +275,11 @@ def _entry(value: object, path: str) -> Entry:
         families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
         attest=obj.get("attest", _nullable(_attest)),
         verify=obj.get("verify", _nullable(_verify)),
+        proxy_protocol=cast("ProxyProtocol | None", obj.get("proxy_protocol", _nullable(_one_of("v2")))),
     )
     obj.close()
+    if entry.proxy_protocol and entry.role == "ingress":
+        raise _bad(f"{path}/proxy_protocol", "expected null on an ingress")
     if not entry.families or len(set(entry.families)) != len(entry.families):
         raise _bad(f"{path}/families", "expected one or two different families")
     return entry

@@ -45,6 +45,7 @@ ENTRY = {
     "listen_port": 15001,
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
+    "proxy_protocol": None,
     "attest": ATTEST,
     "verify": VERIFY,
 }
@@ -115,6 +116,8 @@ WRONG: list[tuple[str, object]] = [
     ("/ruleset_sha256", SHA[1:]),
     ("/guard_sha256", "A" * 64),
     ("/guard_table", "tng_other_guard"),
+    ("/entries/0/proxy_protocol", "v2"),  # on an ingress
+    ("/entries/0/proxy_protocol", "v1"),
     ("/guard_table", "tng"),
     ("/guard_table", "tng_guard; drop"),
     ("/table", "other"),

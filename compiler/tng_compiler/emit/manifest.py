@@ -70,6 +70,7 @@ def _entry(entry: Interception) -> dict[str, object]:
         "listen_port": entry.listen_port,
         "so_mark": entry.so_mark,
         "families": list(entry.families),
+        "proxy_protocol": entry.proxy_protocol,
         "attest": _attest(entry.attest) if entry.attest else None,
         "verify": _verify(entry.verify) if entry.verify else None,
     }

@@ -46,6 +46,8 @@ def _entry(entry: Interception) -> Iterator[str]:
         yield f"    {'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
     passes = entry.udp == "bypass"
     yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
+    if entry.proxy_protocol:
+        yield f"  tells the service who its client is: PROXY protocol {entry.proxy_protocol}"
     yield f"  proves itself: {_attest(entry.attest)}"
     yield f"  demands: {_verify(entry.verify)}"
 

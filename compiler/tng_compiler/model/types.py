@@ -11,6 +11,7 @@ RaModel = Literal["background_check", "passport"]
 Ipv6Mode = Literal["capture", "reject", "bypass"]
 Forwarded = Literal["reject", "bypass"]
 Udp = Literal["reject", "bypass"]
+ProxyProtocol = Literal["v2"]
 Network = IPv4Network | IPv6Network
 
 DEFAULT_SO_MARK = 565
@@ -97,7 +98,10 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of ``add_ingress`` or ``add_egress``. ``attest`` and ``verify`` both None: the user wrote ``no_ra``."""
+    """One entry of ``add_ingress`` or ``add_egress``. ``attest`` and ``verify`` both None: the user wrote ``no_ra``.
+
+    ``proxy_protocol``: how an egress tells the service who its client is; None: not at all.
+    """
 
     role: Role
     index: int
@@ -105,6 +109,7 @@ class Entry:
     netfilter: Netfilter
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from itertools import islice
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.types import Config, Role
+from tng_compiler.plan.clients import clients
 from tng_compiler.plan.hazards import hazards
 from tng_compiler.plan.items import items_of
 from tng_compiler.plan.listeners import listeners
@@ -26,6 +27,7 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     """Yield the diagnostics; ``touching`` names the entries, by position, and families where items may overlap."""
     yield from _limited(listeners(config, tuple(entry.listen_port for entry in plan.entries)))
     yield from hazards(config)
+    yield from _limited(clients(config))
     yield from operator_sets(config, plan)
     families: dict[int, list[Family]] = {}
     for position, family in touching:

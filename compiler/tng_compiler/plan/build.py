@@ -88,6 +88,7 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         rejected_sets=tuple(group for family in refused for group in sets[family]),
         attest=entry.attest,
         verify=entry.verify,
+        proxy_protocol=entry.proxy_protocol,
     )
 
 

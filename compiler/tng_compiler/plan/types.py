@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tng_compiler.model.types import Attest, Forwarded, Ipv6Mode, Role, Udp, Verify
+from tng_compiler.model.types import Attest, Forwarded, Ipv6Mode, ProxyProtocol, Role, Udp, Verify
 
 Family = Literal["ipv4", "ipv6"]
 
@@ -98,6 +98,7 @@ class Interception:
     rejected_sets: tuple[OperatorSet, ...]
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -21,6 +21,7 @@ from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
+from tng_runtime.relay.proxy_header import Told, key_digest, proxy_header
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
 from tng_runtime.tunnel.turns import network_of
 
@@ -122,6 +123,7 @@ class _Session:
             match action:
                 case Action.DIAL:
                     await self._dial(self._destination)
+                    self._introduce(self._destination)
                     action = self._life.on(Event.CONNECTED)
                 case Action.HANDSHAKE:
                     shaken = await self._door.handshake(self._tls_side(), source, end)
@@ -180,6 +182,24 @@ class _Session:
         if code:
             why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
             raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
+
+    def _introduce(self, destination: Destination) -> None:
+        """Tell the service who its client is, where the entry says so; raises ``Refused`` (NET-DIAL)."""
+        if self._entry.proxy_protocol is None:
+            return
+        assert self._stream is not None, "the table verifies before an egress dials"
+        assert self._dialled is not None, "there is somebody to tell"
+        assert self._peer is not None, "the client was there"
+        told = Told()
+        if self._entry.verify is not None:
+            told = Told(self._entry.verify.policy_ids, key_digest(self._stream.connection))
+        header = proxy_header(self._peer, destination.host, destination.port, told)
+        try:
+            whole = self._dialled.send(header) == len(header)
+        except OSError as error:
+            raise Refused(LinkCode.NET_DIAL, f"{destination}: {os.strerror(error.errno or 0)}") from None
+        if not whole:
+            raise Refused(LinkCode.NET_LIMIT, "the kernel had no room for a header of a few hundred bytes")
 
     def closed(self, report: Report) -> events.Closed:
         """The end of a connection that was relayed."""
