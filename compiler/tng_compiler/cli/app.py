@@ -143,6 +143,24 @@ def apply(
     raise typer.Exit(run_apply(document, state_dir, [*command, *context.args], strict=strict))
 
 
+@app.command()
+def launch(
+    config_file: Annotated[
+        str | None, typer.Option("--config-file", "--config", "-c", metavar="FILE", help="The document.")
+    ] = None,
+    config_content: Annotated[
+        str | None, typer.Option("--config-content", metavar="TEXT", help="The document itself.")
+    ] = None,
+    log_format: options.LogFormat = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Apply a document, as the Rust TNG spells it."""
+    from tng_compiler.cli.launch import run_launch
+
+    command = options.command_line(log_format=log_format, log_level=log_level)
+    raise typer.Exit(run_launch(config_file, config_content, command))
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def down(context: typer.Context) -> None:
     """Open: end what is captured and remove the rules that a run left; arguments go to `tng-runtime down`."""

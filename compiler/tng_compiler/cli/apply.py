@@ -21,13 +21,18 @@ STATE_ROOT = Path(contract.RUN_DIRECTORY)
 
 
 def run_apply(argument: str, state_dir: str | None, command: Sequence[str], *, strict: bool) -> Exit:
+    """Read a document, and ``execute`` it."""
+    if Path(argument).is_dir():
+        fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
+    (name, data), *_ = documents([argument])
+    return execute(name, data, state_dir, command, strict=strict)
+
+
+def execute(name: str, data: bytes, state_dir: str | None, command: Sequence[str], *, strict: bool) -> Exit:
     """Compile into a private directory and execute ``command`` of the runtime on it; return only when there are faults.
 
     ``command`` is ``run`` with options before and after it; the directory is appended.
     """
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
-    (name, data), *_ = documents([argument])
     outcome = compile_bytes(name, data, strict=strict)
     report(outcome.found, Format.TEXT, sys.stderr)
     if outcome.plan is None:
