@@ -16,8 +16,8 @@ from tng_runtime.manifest import FILES, load_bundle
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
     options = _parser().parse_args(arguments)
-    log.configure(options.log_format, options.log_level)
     try:
+        log.configure(options.log_format, options.log_level)
         _execute(options)
     except KeyboardInterrupt:
         return 130
@@ -47,6 +47,10 @@ def _execute(options: argparse.Namespace) -> None:
 
             trusted.require(options.directory, FILES)
             instance.guard(load_bundle(options.directory))
+        case "explain-code":
+            from tng_runtime import explain
+
+            sys.stdout.write(explain.text(options.code) + "\n")
         case _:
             from tng_runtime.kernel import instance
 
@@ -101,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
+    explain = commands.add_parser("explain-code", help="say what a code in the log means, and what to do")
+    explain.add_argument("code", nargs="?", metavar="CODE", help="such as NET-DIAL; all of them when left out")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")
     down.add_argument("--table", default="tng", help="table of the instance (tng)")
     return parser

@@ -15,13 +15,19 @@ import logging
 import os
 import re
 import time
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, cast
 
+from tng_runtime.errors import HostError
 from tng_runtime.outlet import Outlet
 
 Style = Literal["text", "json"]
 
 MAX_VALUE = 1024
+
+# The first is the default.
+_STYLES = ("text", "json")
+_LEVELS = ("info", "debug", "warning", "error")
 
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,~*\[\]-]+").fullmatch
 # Libraries that tell of every request at INFO.
@@ -33,16 +39,24 @@ Value = str | int | float | bool
 def configure(style: Style | None = None, level: str | None = None) -> None:
     """Send all logging to standard error.
 
-    ``style`` and ``level`` (a name of the logging module, in any case) default to ``TNG_LOG_FORMAT`` and
-    ``TNG_LOG_LEVEL`` of the environment, then to text and info; a name that is not known counts as the default.
+    ``style`` and ``level`` (debug, info, warning or error, in any case) default to ``TNG_LOG_FORMAT`` and
+    ``TNG_LOG_LEVEL`` of the environment, then to text and info. Raises ``HostError`` (2) for another word.
     """
-    _OUTPUT.style = style or ("json" if os.environ.get("TNG_LOG_FORMAT") == "json" else "text")
-    _OUTPUT.threshold = logging.getLevelNamesMapping().get(
-        (level or os.environ.get("TNG_LOG_LEVEL", "info")).upper(), logging.INFO
-    )
+    _OUTPUT.style = cast("Style", _one_of(_STYLES, style, "--log-format", "TNG_LOG_FORMAT"))
+    named = _one_of(_LEVELS, level, "--log-level", "TNG_LOG_LEVEL")
+    _OUTPUT.threshold = logging.getLevelNamesMapping()[named.upper()]
     logging.basicConfig(level=_OUTPUT.threshold, handlers=[_LibraryLines()], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(_OUTPUT.threshold, logging.WARNING))
+
+
+def _one_of(words: Sequence[str], given: str | None, option: str, variable: str) -> str:
+    """The word that was given, else that of the environment, else the first; an empty variable is none."""
+    where, word = (option, given) if given is not None else (variable, os.environ.get(variable) or words[0])
+    if word.lower() not in words:
+        expected = f"{', '.join(words[:-1])} or {words[-1]}"
+        raise HostError(f"{where}: expected {expected}, found {word[:40]!r}", hint=f"{option} {words[0]}", exit_code=2)
+    return word.lower()
 
 
 def debug(event: str, /, **fields: object) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tng_compiler.cli import runtime_options as options
 from tng_compiler.cli.report import Format
 
 app = typer.Typer(
@@ -98,11 +99,11 @@ def schema() -> None:
 @app.command(name="explain-code")
 def explain_code(
     code: Annotated[
-        str | None, typer.Argument(metavar="[CODE]", help="Such as TNG202; all of them when left out.")
+        str | None, typer.Argument(metavar="[CODE]", help="Such as TNG202 or NET-DIAL; all of them when left out.")
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print docs/diagnostics.md.")] = False,
 ) -> None:
-    """Explain a diagnostic code: what it means, an example, and what to write instead."""
+    """Explain a code of the compiler's diagnostics or of the runtime's log: what it means, and what to do."""
     from tng_compiler.cli.explain_code import run_explain_code
 
     raise typer.Exit(run_explain_code(code, markdown=markdown))
@@ -117,16 +118,52 @@ def apply(
         typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE.PID]"),
     ] = None,
     strict: Strict = False,
+    drain: options.Drain = None,
+    on_exit: options.OnExit = None,
+    workers: options.Workers = None,
+    max_connections: options.MaxConnections = None,
+    max_handshakes: options.MaxHandshakes = None,
+    user: options.User = None,
+    log_format: options.LogFormat = None,
+    log_level: options.LogLevel = None,
 ) -> None:
-    """Compile a document and become the runtime that executes it; options after -- go to `tng-runtime run`."""
+    """Compile a document and become the runtime that executes it; what follows -- goes to `tng-runtime run`."""
     from tng_compiler.cli.apply import run_apply
 
-    raise typer.Exit(run_apply(document, state_dir, context.args, strict=strict))
+    command = options.command_line(
+        log_format=log_format,
+        log_level=log_level,
+        drain=drain,
+        on_exit=on_exit,
+        workers=workers,
+        max_connections=max_connections,
+        max_handshakes=max_handshakes,
+        user=user,
+    )
+    raise typer.Exit(run_apply(document, state_dir, [*command, *context.args], strict=strict))
+
+
+@app.command()
+def launch(
+    config_file: Annotated[
+        str | None, typer.Option("--config-file", "--config", "-c", metavar="FILE", help="The document.")
+    ] = None,
+    config_content: Annotated[
+        str | None, typer.Option("--config-content", metavar="TEXT", help="The document itself.")
+    ] = None,
+    log_format: options.LogFormat = None,
+    log_level: options.LogLevel = None,
+) -> None:
+    """Apply a document, as the Rust TNG spells it."""
+    from tng_compiler.cli.launch import run_launch
+
+    command = options.command_line(log_format=log_format, log_level=log_level)
+    raise typer.Exit(run_launch(config_file, config_content, command))
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def down(context: typer.Context) -> None:
     """Open: end what is captured and remove the rules that a run left; arguments go to `tng-runtime down`."""
-    from tng_compiler.cli.apply import run_down
+    from tng_compiler.cli.runtime import run_down
 
     run_down(context.args)

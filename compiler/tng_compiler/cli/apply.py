@@ -1,32 +1,38 @@
-"""``apply`` and ``down``: become the runtime. It is executed as a program of its own and never imported."""
+"""``apply``: compile, and become the runtime."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.report import Format, report
+from tng_compiler.cli.runtime import become, find_runtime
 from tng_compiler.pipeline import compile_bytes
 from tng_schema import contract
 
-RUNTIME = "tng-runtime"
 # Execution keeps the process id, by which the runtime knows its documents and removes them with its end.
 STATE_ROOT = Path(contract.RUN_DIRECTORY)
 
 
-def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, strict: bool) -> Exit:
-    """Compile into a private directory and execute ``tng-runtime run`` on it; return only when there are faults."""
+def run_apply(argument: str, state_dir: str | None, command: Sequence[str], *, strict: bool) -> Exit:
+    """Read a document, and ``execute`` it."""
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
     (name, data), *_ = documents([argument])
+    return execute(name, data, state_dir, command, strict=strict)
+
+
+def execute(name: str, data: bytes, state_dir: str | None, command: Sequence[str], *, strict: bool) -> Exit:
+    """Compile into a private directory and execute ``command`` of the runtime on it; return only when there are faults.
+
+    ``command`` is ``run`` with options before and after it; the directory is appended.
+    """
     outcome = compile_bytes(name, data, strict=strict)
     report(outcome.found, Format.TEXT, sys.stderr)
     if outcome.plan is None:
@@ -35,28 +41,7 @@ def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, s
     directory = Path(state_dir) if state_dir else STATE_ROOT / f"{outcome.plan.instance}.{os.getpid()}"
     _make_private(directory)
     write_directory(outcome.plan, directory)
-    return _become(program, ["run", *options, str(directory)])
-
-
-def run_down(arguments: Sequence[str]) -> None:
-    """Execute ``tng-runtime down``."""
-    _become(find_runtime(), ["down", *arguments])
-
-
-def find_runtime() -> Path:
-    """Return the runtime that was installed together with this program, else the one on PATH."""
-    for neighbour in (sys.argv[0], sys.executable):
-        beside = Path(neighbour).parent / RUNTIME
-        if os.sep in neighbour and os.access(beside, os.X_OK):
-            return beside.absolute()
-    found = shutil.which(RUNTIME)
-    if found is None:
-        fail(
-            Exit.HOST_NOT_READY,
-            f"{RUNTIME} was not found beside this program, nor on PATH",
-            "the base package `tng` brings it; the extra `compiler` alone does not",
-        )
-    return Path(found)
+    return become(program, [*command, str(directory)])
 
 
 def _make_private(directory: Path) -> None:
@@ -83,12 +68,3 @@ def _others_write(path: Path, *, final: bool) -> bool:
     status = path.lstat()
     sticky = status.st_mode & stat.S_ISVTX and status.st_uid == 0 and not final
     return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & 0o022 and not sticky)
-
-
-def _become(program: Path, arguments: Sequence[str]) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execv(program, [RUNTIME, *arguments])  # noqa: S606 - no shell is the point
-    except OSError as error:
-        fail(Exit.HOST_NOT_READY, f"cannot execute {program}: {error.strerror or error}")

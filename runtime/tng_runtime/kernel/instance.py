@@ -20,6 +20,7 @@ import fcntl
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,8 +140,9 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
 
 
 def down_command(table: str) -> str:
-    """Return the command that removes the rules of a table."""
-    return "tng down" if table == "tng" else f"tng down --table {table}"
+    """Return the command that removes the rules of a table, by the program that this host has."""
+    program = "tng" if shutil.which("tng") or Path(sys.executable).with_name("tng").exists() else "tng-runtime"
+    return f"{program} down" if table == "tng" else f"{program} down --table {table}"
 
 
 def _discard_documents(table: str, locks: Path) -> None:
