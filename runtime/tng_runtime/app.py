@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -39,7 +40,8 @@ from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.takeover import Predecessor, Successors
-from tng_runtime.serve.team import Team, Total
+from tng_runtime.serve.tally import Sums
+from tng_runtime.serve.team import Team
 from tng_runtime.tunnel import openssl
 
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
@@ -409,10 +411,12 @@ def _say_the_end(course: _Course) -> None:
             "meaning": "captured traffic is refused until the next start",
             "opens": down_command(course.manifest.table),
         }
-    total = course.team.total()
-    log.info("stopped", relayed=total.relayed, **_refusals(total), **words)
+    log.info("stopped", **_totals(course.team.sums, len(course.manifest.entries)), **words)
 
 
-def _refusals(total: Total) -> dict[str, object]:
-    left: dict[str, object] = {"left": total.left} if total.left else {}
-    return left | {f"refused.{code}": number for code, number in sorted(total.refused.items())}
+def _totals(sums: Sums, entries: int) -> dict[str, object]:
+    totals = [sums.total(number) for number in range(entries)]
+    left, refused = sum(each.left for each in totals), sum((each.refused for each in totals), Counter[str]())
+    said: dict[str, object] = {"relayed": sum(each.ended.total() for each in totals)}
+    said |= {"left": left} if left else {}
+    return said | {f"refused.{code}": number for code, number in sorted(refused.items())}

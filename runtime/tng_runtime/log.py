@@ -89,6 +89,11 @@ def tells_all() -> bool:
     return _OUTPUT.threshold <= logging.DEBUG
 
 
+def lost() -> int:
+    """How many lines this process had to drop since it began."""
+    return _OUTPUT.outlet.lost
+
+
 def close() -> None:
     """Write what is held, within seconds; said at the end of a process."""
     _OUTPUT.outlet.close()

@@ -41,6 +41,8 @@ class Outlet:
         self._changed = threading.Condition()
         self._held: deque[str] = deque()
         self._size = self._dropped = 0
+        self.lost = 0
+        """Lines dropped since the process began."""
         self._writer: threading.Thread | None = None
         self._ending = self._stuck = self._idle = False
 
@@ -55,6 +57,7 @@ class Outlet:
         with self._changed:
             if self._size + len(text) > self._limit:
                 self._dropped += 1
+                self.lost += 1
                 return
             self._held.append(text)
             self._size += len(text)

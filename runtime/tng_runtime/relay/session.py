@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import socket
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from OpenSSL import SSL
 
 from tng_runtime import events
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
@@ -19,7 +25,7 @@ from tng_runtime.kernel.liveness import carry_for_others
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial_socket, original_destination
 from tng_runtime.manifest import Entry
-from tng_runtime.relay.link import Relay, Report
+from tng_runtime.relay.link import Carried, Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
 from tng_runtime.relay.proxy_header import Told, key_digest, proxy_header
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
@@ -54,18 +60,25 @@ class Sessions:
 
     async def serve(self, captured: socket.socket) -> None:
         """See one captured connection through to its end. Nothing but cancellation is raised."""
-        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, captured)
+        session = _Session(
+            self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, self._tell, captured
+        )
         try:
             report = await session.run()
             if report.ending is Event.TLS_FLOODED:
                 raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
-            self._tell(session.closed(report))
+            assert session.opened is not None, "the table opens before it reports"
+            self._tell(events.Closed(session.opened, report.ending.name.lower(), report.reason))
         except ClientLeftError:
             self._tell(events.Left(session.who))
         except Refused as refused:
-            self._tell(events.Refusal(session.who, refused.code, refused.detail))
+            self._tell(events.Refusal(session.who, refused.code, refused.detail, session.opened, session.leg))
         except Exception as error:
-            self._tell(events.Failed(session.who, f"{type(error).__name__}: {error}"))
+            self._tell(events.Failed(session.who, f"{type(error).__name__}: {error}", session.opened))
+        except BaseException:
+            if session.opened is not None:
+                self._tell(events.Closed(session.opened, Event.DRAIN_OVER.name.lower()))
+            raise
         finally:
             session.close()
 
@@ -79,6 +92,7 @@ class _Session:
         poller: Poller,
         own: OwnConnections,
         handshakes: Handshakes,
+        tell: Callable[[events.Event], None],
         captured: socket.socket,
     ) -> None:
         self._entry = entry
@@ -87,14 +101,20 @@ class _Session:
         self._poller = poller
         self._own = own
         self._handshakes = handshakes
+        self._tell = tell
+        self._began = time.monotonic()
         self._until_verdict = contextlib.ExitStack()
         self._ending = contextlib.ExitStack()
         self._life = Lifecycle(entry.role)
         self._captured = captured
         self._dialled: socket.socket | None = None
         self._destination: Destination | None = None
+        self._handshake = 0.0
         self._peer = _address(captured)
         self._stream: AttestedStream | None = None
+        self.leg = self._peer if entry.role == "egress" else None
+        """The ingress gateway's end of the connection between the gateways."""
+        self.opened: events.Opened | None = None
 
     @property
     def who(self) -> events.Who:
@@ -130,6 +150,7 @@ class _Session:
                     action = self._life.on(Event.HANDSHAKEN)
                 case Action.VERIFY if shaken is not None:
                     self._stream = await self._door.verify(shaken)
+                    self._handshake = time.monotonic() - self._began
                     self._until_verdict.close()
                     action = self._life.on(Event.VERIFIED)
                 case _:
@@ -141,10 +162,11 @@ class _Session:
         assert self._dialled is not None, "the table dials before it relays"
         plain = self._captured if self._entry.role == "ingress" else self._dialled
         seconds = self._session_seconds(stream)
+        carried = self._open(stream)
         if seconds is None:
-            return await self._relay.run(stream, plain, self._life)
+            return await self._relay.run(stream, plain, self._life, carried)
         with anyio.move_on_after(seconds):
-            return await self._relay.run(stream, plain, self._life)
+            return await self._relay.run(stream, plain, self._life, carried)
         raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
 
     def _session_seconds(self, stream: AttestedStream) -> float | None:
@@ -169,6 +191,8 @@ class _Session:
         carry_for_others(sock)
         code = sock.connect_ex(destination.sockaddr)
         self._ending.enter_context(self._own.dialled(sock, destination))
+        if self._entry.role == "ingress":
+            self.leg = source_of(sock.getsockname())
         if code == errno.EINPROGRESS:
             self._poller.register(sock.fileno(), _ignore)
             with contextlib.suppress(TimeoutError):
@@ -201,19 +225,21 @@ class _Session:
         if not whole:
             raise Refused(LinkCode.NET_LIMIT, "the kernel had no room for a header of a few hundred bytes")
 
-    def closed(self, report: Report) -> events.Closed:
-        """The end of a connection that was relayed."""
-        assert self._stream is not None
-        verdict = self._stream.verdict
-        return events.Closed(
+    def _open(self, stream: AttestedStream) -> Carried:
+        carried = Carried()
+        self.opened = events.Opened(
             self.who,
-            report.ending.name.lower(),
-            report.to_tls,
-            report.to_plain,
-            self._stream.group,
-            self._stream.cipher,
-            None if verdict is None else tuple(verdict.policy_ids),
+            self._entry.role,
+            self.leg,
+            self._handshake,
+            None if stream.verdict is None else tuple(stream.verdict.policy_ids),
+            partial(_key_of, stream.connection),
+            stream.group,
+            stream.cipher,
+            carried.count,
         )
+        self._tell(self.opened)
+        return carried
 
     def close(self) -> None:
         """Whatever is still open ends with a reset: the captured application must not take it for an end."""
@@ -234,3 +260,11 @@ def _address(sock: socket.socket) -> str | None:
         return source_of(sock.getpeername())
     except OSError:
         return None
+
+
+def _key_of(connection: SSL.Connection) -> str | None:
+    """The SHA-256 of the public key (SubjectPublicKeyInfo, DER) in the certificate that the peer showed."""
+    if (shown := connection.get_peer_certificate(as_cryptography=True)) is None:
+        return None
+    key = shown.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()

@@ -18,14 +18,15 @@ from anyio.abc import TaskGroup
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor
 from tng_runtime.accept.limits import Handshakes, Limits
-from tng_runtime.events import Counts, Events
+from tng_runtime.counts import Counts
+from tng_runtime.events import Events
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
-from tng_runtime.messages import Drain, Listen, Message, Pause, Paused, Ping, Pong, Ready, Tally, UseJudge
+from tng_runtime.messages import Drain, Listen, Lost, Message, Pause, Paused, Ping, Pong, Ready, Tally, UseJudge
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
-from tng_runtime.serve import privileges
+from tng_runtime.serve import privileges, tally
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.remote import JudgeLine, RemoteIdentity, RemoteVerifier
@@ -67,7 +68,9 @@ class Worker:
         self._connections = connections
         self._counts = Counts()
         self.events = Events(self._counts)
-        self._told_counts = _tally(self._counts)
+        self._pointers = [entry.pointer for entry in manifest.entries]
+        self._told_counts: dict[int, Tally] = {}
+        self._told_lost = 0
         self._acceptor = Acceptor(limits.connections, self.events.tell)
         self._handshakes = Handshakes(limits.handshakes, self.events.tell)
         self._judge = JudgeLine(self._give)
@@ -88,16 +91,22 @@ class Worker:
 
     def tell_counts(self) -> None:
         """Tell the supervisor what happened, unless it knows."""
-        if (now := _tally(self._counts)) != self._told_counts:
-            self._told_counts = now
-            self.supervisor.send(now)
+        for now in tally.tallies(self._counts, self._pointers, self.events.bytes_open()):
+            if now != self._told_counts.get(now.entry):
+                self._told_counts[now.entry] = now
+                self.supervisor.send(now)
+        if (lost := log.lost()) != self._told_lost:
+            self._told_lost = lost
+            self.supervisor.send(Lost(lost))
 
     def _make_handlers(self, manifest: Manifest) -> list[Callable[[socket.socket], None]]:
         poller = Poller()
         relay, own = Relay(poller), OwnConnections()
 
         def handler(number: int, entry: Entry) -> Callable[[socket.socket], None]:
-            verifier = RemoteVerifier(self._judge, number) if entry.verify else None
+            verifier = (
+                RemoteVerifier(self._judge, number, self._counts.of(entry.pointer).verdicts) if entry.verify else None
+            )
             side = "client" if entry.role == "ingress" else "server"
             door = Door("client" if side == "client" else "server", self._identities[number], verifier, poller)
             return partial(self._spawn, Sessions(entry, door, relay, poller, self.events, own, self._handshakes))
@@ -143,12 +152,6 @@ class Worker:
 def _identity(judge: JudgeLine, number: int, entry: Entry) -> RemoteIdentity:
     each = entry.attest is not None and entry.attest.refresh_interval == 0
     return RemoteIdentity(judge, number, each=each, dated=entry.attest is not None)
-
-
-def _tally(counts: Counts) -> Tally:
-    refused = sorted(counts.refused.items())
-    codes, numbers = tuple(code for code, _ in refused), tuple(number for _, number in refused)
-    return Tally(counts.relayed, counts.left, codes, numbers)
 
 
 def _supervisor_is_gone(_: str | None) -> None:

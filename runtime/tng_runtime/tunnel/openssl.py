@@ -55,6 +55,14 @@ SSL_shutdown: Callable[[Any], int] = lib.SSL_shutdown
 clear_errors: Callable[[], None] = lib.ERR_clear_error
 
 
+def take_reason() -> str | None:
+    """The first error in this thread's queue, in OpenSSL's words (openssl/sslerr.h); the queue is empty then."""
+    code = lib.ERR_peek_error()
+    reason = lib.ERR_reason_error_string(code) if code else ffi.NULL
+    lib.ERR_clear_error()
+    return None if reason == ffi.NULL else ffi.string(reason).decode("ascii", "replace")
+
+
 class Memory:
     """Preallocated memory in both views that the relay needs: a pointer for OpenSSL and a memoryview for sockets."""
 

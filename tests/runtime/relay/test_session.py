@@ -18,8 +18,9 @@ from runtime.relay.peers import floor, tcp_pair, wait_until
 from tng_demo.lab import Host, Lab
 from tng_runtime.accept.lifecycle import Event
 from tng_runtime.accept.limits import Handshakes
+from tng_runtime.counts import Counts
 from tng_runtime.errors import LinkCode, Refused
-from tng_runtime.events import Counts, Events
+from tng_runtime.events import Events
 from tng_runtime.kernel import nftables, sockets
 from tng_runtime.kernel.liveness import Liveness, carry_for_others
 from tng_runtime.kernel.readiness import Poller
@@ -223,7 +224,7 @@ async def test_a_client_that_vanished_leaves_nothing_open(hosts: Lab, busy: bool
 async def dialled(made: Entrance, there: Destination, meanwhile: Callable[[], None]) -> object:
     """How a dial is refused, when something happens in the round of the loop in which it began."""
     near, far = tcp_pair()
-    session = _Session(made.entry, None, None, made.poller, made.own, None, near)  # type: ignore[arg-type]
+    session = _Session(made.entry, None, None, made.poller, made.own, None, print, near)  # type: ignore[arg-type]
     with near, far:
         try:
             async with anyio.create_task_group() as group:
