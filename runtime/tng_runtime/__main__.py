@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import platform
 import sys
 import traceback
 from pathlib import Path
@@ -71,6 +72,19 @@ def _report(error: BaseException, *, debug: bool) -> int:
     return 2
 
 
+class _Version(argparse.Action):
+    """Loads OpenSSL only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from cryptography import __version__ as cryptography
+        from cryptography.hazmat.backends.openssl import backend
+
+        openssl = " ".join(backend.openssl_version_text().split()[:2])
+        used = f"Python {platform.python_version()}, {openssl} of cryptography {cryptography}"
+        sys.stdout.write(f"{parser.prog} {__version__} ({used})\n")
+        parser.exit()
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < math.inf:
@@ -86,7 +100,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tng-runtime", description="Execute what `tng compile -o DIR` wrote.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and OpenSSL's, and end")
     parser.add_argument("--log-format", choices=("text", "json"), help="default: TNG_LOG_FORMAT, then text")
     parser.add_argument("--log-level", help="debug, info, warning or error; default: TNG_LOG_LEVEL, then info")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

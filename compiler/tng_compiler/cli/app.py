@@ -41,9 +41,9 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How diagnostics 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from tng_compiler import __version__
+        from tng_compiler.cli.version import texts
 
-        print(f"tng {__version__}")
+        print(*texts(), sep="\n")
         raise typer.Exit
 
 
