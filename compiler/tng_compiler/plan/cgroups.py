@@ -59,3 +59,46 @@ def _inside(netfilter: Netfilter, cgroup: str) -> bool:
 
 def _mentioned(netfilter: Netfilter) -> Iterable[CgroupPath]:
     return (*netfilter.capture_cgroup, *netfilter.nocapture_cgroup)
+
+
+@dataclass(frozen=True, slots=True)
+class Class:
+    """Cgroups that no condition tells apart: ``paths``, sorted, ``ELSEWHERE`` among them if it is one.
+
+    Bit n of ``meant`` is set if condition n holds there.
+    """
+
+    paths: tuple[str, ...]
+    meant: int
+
+
+def classes(conditions: Sequence[tuple[Iterable[str], Iterable[str]]]) -> tuple[Class, ...]:
+    """Return the classes of ``conditions``: inside of one of the first (of any if there are none), and of no second.
+
+    The class of those outside of all comes first. Costs the paths times their depth.
+    """
+    inside: dict[str, int] = {}
+    outside: dict[str, int] = {}
+    everywhere = 0
+    for number, (wanted, exempt) in enumerate(conditions):
+        bit = 1 << number
+        some = 0
+        for path in wanted:
+            inside[path] = inside.get(path, 0) | bit
+            some = bit
+        everywhere |= bit & ~some
+        for path in exempt:
+            outside[path] = outside.get(path, 0) | bit
+    found: dict[int, list[str]] = {}
+    for path in (ELSEWHERE, *sorted({*inside, *outside})):
+        meant, exempt_from = everywhere, 0
+        end = path.find("/")
+        while path:
+            parent = path if end < 0 else path[:end]
+            meant |= inside.get(parent, 0)
+            exempt_from |= outside.get(parent, 0)
+            if end < 0:
+                break
+            end = path.find("/", end + 1)
+        found.setdefault(meant & ~exempt_from, []).append(path)
+    return tuple(Class(tuple(paths), meant) for meant, paths in found.items())
