@@ -41,6 +41,7 @@ def _execute(options: argparse.Namespace) -> None:
                 options.user,
                 max_connections=options.max_connections,
                 max_handshakes=options.max_handshakes,
+                record=options.record,
             )
             app.run(options.directory, given)
         case "guard":
@@ -117,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
     run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
+    run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
     explain = commands.add_parser("explain-code", help="say what a code in the log means, and what to do")

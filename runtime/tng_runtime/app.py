@@ -28,7 +28,7 @@ from tng_runtime import log
 from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import cgroups, manager, nftables, trusted
+from tng_runtime.kernel import cgroups, manager, nftables, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
@@ -58,6 +58,7 @@ class Options:
     None: 10 after a signal, without end for those of an instance that this one takes over.
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
+    ``record``: the directory that the record of the document gets when it serves.
     """
 
     drain_seconds: float | None = None
@@ -66,6 +67,7 @@ class Options:
     user: str | None = None
     max_connections: int | None = None
     max_handshakes: int | None = None
+    record: Path | None = None
 
 
 @dataclass(slots=True)
@@ -109,7 +111,8 @@ def run(directory: Path, options: Options) -> None:
     bundle = load_bundle(directory)
     nftables.require_privileges()
     to = privileges.unprivileged(options.user)
-    with Lock(bundle.manifest.table) as lock:
+    with ExitStack() as ending, Lock(bundle.manifest.table) as lock:
+        ending.callback(record.discard, options.record)
         old = _lock_or_holder(lock)
         lock.keep(directory)
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
@@ -351,6 +354,7 @@ async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
 
 def _announce(course: _Course) -> None:
     manifest = course.manifest
+    record.keep(course.options.record)
     for entry in manifest.entries:
         log.info("capturing", entry=entry.pointer, listen_port=entry.listen_port, **_trust_words(entry))
     log.info(

@@ -38,6 +38,8 @@ Documents = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Turn warnings into errors.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How diagnostics are written.")]
 
+Table = Annotated[str, typer.Option("--table", metavar="NAME", help="Table of the instance.")]
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -118,6 +120,12 @@ def apply(
         typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE.PID]"),
     ] = None,
     strict: Strict = False,
+    confirm: Annotated[
+        float | None,
+        typer.Option(
+            "--confirm", metavar="SECONDS", min=1, help="Without `tng confirm` until then what was before returns."
+        ),
+    ] = None,
     drain: options.Drain = None,
     on_exit: options.OnExit = None,
     workers: options.Workers = None,
@@ -128,7 +136,7 @@ def apply(
     log_level: options.LogLevel = None,
 ) -> None:
     """Compile a document and become the runtime that executes it; what follows -- goes to `tng-runtime run`."""
-    from tng_compiler.cli.apply import run_apply
+    from tng_compiler.cli.apply import Wish, run_apply
 
     command = options.command_line(
         log_format=log_format,
@@ -140,7 +148,28 @@ def apply(
         max_handshakes=max_handshakes,
         user=user,
     )
-    raise typer.Exit(run_apply(document, state_dir, [*command, *context.args], strict=strict))
+    raise typer.Exit(run_apply(document, Wish([*command, *context.args], strict, state_dir, confirm)))
+
+
+@app.command()
+def confirm(table: Table = "tng") -> None:
+    """Say that what was applied with --confirm is to stay."""
+    from tng_compiler.cli.confirm import run_confirm
+
+    raise typer.Exit(run_confirm(table))
+
+
+@app.command(context_settings={"allow_extra_args": True})
+def rollback(
+    context: typer.Context,
+    table: Table = "tng",
+    print_: Annotated[bool, typer.Option("--print", help="Print that document, and change nothing.")] = False,
+    list_: Annotated[bool, typer.Option("--list", help="List what is kept, the last one last.")] = False,
+) -> None:
+    """Apply the document again that was there before; what follows -- goes to `tng-runtime run`."""
+    from tng_compiler.cli.rollback import run_rollback
+
+    raise typer.Exit(run_rollback(table, context.args, only_print=print_, only_list=list_))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tng_compiler.cli.apply import execute, run_apply
+from tng_compiler.cli.apply import Wish, execute, run_apply
 from tng_compiler.cli.exits import Exit, fail
 
 
@@ -16,6 +16,6 @@ def run_launch(file: str | None, content: str | None, command: Sequence[str]) ->
     if (file is None) == (content is None):
         fail(Exit.USAGE, "launch takes one document", "give either --config-file FILE or --config-content TEXT")
     if file is not None:
-        return run_apply(file, None, command, strict=False)
+        return run_apply(file, Wish(command, strict=False))
     assert content is not None
-    return execute("<config-content>", content.encode("utf-8", "surrogateescape"), None, command, strict=False)
+    return execute("<config-content>", content.encode("utf-8", "surrogateescape"), Wish(command, strict=False))

@@ -53,15 +53,15 @@ def documents(plan: Plan) -> dict[str, str]:
     return {RULESET: ruleset, GUARD: guard, MANIFEST: manifest(plan, ruleset, guard)}
 
 
-def write_directory(plan: Plan, directory: Path) -> None:
-    """Write all files; an error of the file system ends the run with the usage code and leaves no part behind."""
+def write_directory(plan: Plan, directory: Path, code: Exit = Exit.USAGE) -> None:
+    """Write all files; an error of the file system ends the run with ``code`` and leaves no part of one behind."""
     written = documents(plan)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in written.items():
             _replace(directory / name, text)
     except OSError as error:
-        fail(Exit.USAGE, f"cannot write to {directory}: {error.strerror or error}")
+        fail(code, f"cannot write to {directory}: {error.strerror or error}")
 
 
 def _replace(path: Path, text: str) -> None:

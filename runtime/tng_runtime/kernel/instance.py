@@ -48,7 +48,7 @@ class Lock:
         # thread-self: a thread can be in another network namespace than its process (setns(2)).
         namespace = Path("/proc/thread-self/ns/net").stat().st_ino
         self._table, self._locks = table, locks
-        self._path = locks / f"{table}.{namespace}.lock"
+        self._path = locks / contract.lock_name(table, namespace)
         self.socket_path = locks / f"{table}.{namespace}.sock"
         """Where the holder is asked to hand over."""
         self.descriptor: int | None = None

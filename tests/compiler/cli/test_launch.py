@@ -16,13 +16,13 @@ from tng_demo.lab import Lab
 
 __all__ = ["bin_"]
 
-STATE = re.compile(r"called: (.*)run (/run/tng/tng\.\d+)")
+STATE = re.compile(r"called: (.*)run --record=/var/lib/tng/tng/\S+ (/run/tng/tng\.\d+)")
 DOCUMENT = GOOD.decode()
 
 
 def in_a_run_of_its_own(bin_: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """With an empty /run, so that nothing is left on this machine."""
-    script = 'mount -t tmpfs none /run && mkdir /run/tng && exec "$0" "$@"'
+    """With an empty /run and /var/lib, so that nothing is left on this machine."""
+    script = 'mount -t tmpfs none /run && mount -t tmpfs none /var/lib && mkdir /run/tng && exec "$0" "$@"'
     command = ["unshare", "--mount", "sh", "-c", script, str(bin_ / "tng"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
@@ -57,7 +57,8 @@ def test_one_document_is_launched_and_no_other_number(bin_: Path, arguments: tup
 @pytest.mark.netns
 def test_a_launched_program_serves_and_a_signal_ends_it_with_0(hosts: Lab) -> None:
     document = json.dumps({"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]})
+    state = {"STATE_DIRECTORY": str(hosts["client"].state / "lib")}
     program = str(Path(sys.prefix) / "bin" / "tng")
-    run = hosts["client"].start(program, "launch", "--config-content", document)
+    run = hosts["client"].start(program, "launch", "--config-content", document, env=state)
     run.wait_for(r"\bevent=serving\b")
     assert run.stop() == 0, run.output()
