@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -283,6 +284,46 @@ def test_signals_to_the_children_are_not_theirs(ends: Tunnel) -> None:
         assert all(works(*both) for both in made)
     assert run.wait(PATIENCE) == 0
     assert "_died" not in run.output()
+
+
+@contextmanager
+def no_more_processes(pid: int) -> Iterator[Callable[[], object]]:
+    """Let fork(2) fail in process ``pid`` until what is yielded is called (pids.max of cgroups, v1 or v2)."""
+    first = Path("/sys/fs/cgroup/pids").is_dir()
+    root, own = (Path("/sys/fs/cgroup/pids"), ":pids:") if first else (Path("/sys/fs/cgroup"), "0::")
+    lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    home = root / next(line.partition(own)[2] for line in lines if own in line).strip("/")
+    group = root / f"tng-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "pids.max").write_text("1")
+        yield partial((group / "pids.max").write_text, "max")
+    finally:
+        for left in (group / "cgroup.procs").read_text().split():
+            (home / "cgroup.procs").write_text(left)
+        group.rmdir()
+
+
+@pytest.mark.parametrize("role", ["judge", "worker"])
+def test_who_cannot_be_forked_is_replaced_when_it_can_be_again(ends: Tunnel, role: str) -> None:
+    ends.start("server")
+    run = ends.start("client", "--workers", "2")
+    with no_more_processes(only(run, "nursery")) as no_longer, connections(ends, 1):
+        os.kill(children(run, role)[0], signal.SIGKILL)
+        said = run.wait_for(f"event={role}_not_replaced.*", PATIENCE)[0]
+        assert "could not be forked: Resource temporarily unavailable" in said
+        assert "pids.max" in said
+        with connections(ends, 4) as made:
+            assert all(works(*both) for both in made)
+        assert "_replaced pid=" not in run.output()
+        no_longer()
+        run.wait_for(f"event={role}_replaced", PATIENCE)
+        assert len(children(run, "worker")) == 2
+        assert only(run, "judge")
+        with connections(ends, 4) as made:
+            assert all(works(*both) for both in made)
+    assert run.stop() == 0, run.output()
 
 
 @pytest.fixture

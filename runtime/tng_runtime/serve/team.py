@@ -208,7 +208,10 @@ class Team:
         if child.failed is not None:
             raise child.failed
         if not child.ready.is_set():
-            raise HostError(f"the {role} did not start: {_end_of(child)}", hint="the lines above this one say why")
+            hint = "the lines above this one say why"
+            if child.code is None:
+                hint = "look at memory, and at the limits of processes: pids.max of its cgroups, kernel.threads-max"
+            raise HostError(f"the {role} did not start: {_end_of(child)}", hint=hint)
         self._serve(child)
         return child
 
