@@ -9,6 +9,7 @@ from typing import Literal
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
 from tng_compiler.diagnostics.located import Located
 from tng_compiler.model.build import build as build_model
+from tng_compiler.model.types import Config
 from tng_compiler.plan.build import build_plan
 from tng_compiler.plan.types import Plan
 from tng_compiler.plan.verify import verify
@@ -19,11 +20,15 @@ from tng_compiler.source.locate import locate
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``plan`` is None when ``found`` has an error; ``found`` is sorted by place."""
+    """``plan`` is None when ``found`` has an error; ``found`` is sorted by place.
+
+    ``config`` is what the plan was made of, item by item; None with it.
+    """
 
     name: str
     plan: Plan | None
     found: tuple[Located, ...]
+    config: Config | None = None
 
 
 Backend = Literal["nft", "iptables"]
@@ -50,7 +55,7 @@ def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Back
     if any(fault.severity is Severity.ERROR for fault in found):
         return Outcome(name, None, located)
     verify(plan)  # raises PlanBug: a fault of ours, never of the document
-    return Outcome(name, plan, located)
+    return Outcome(name, plan, located, model.config)
 
 
 def _limits(plan: Plan) -> tuple[Diagnostic, ...]:

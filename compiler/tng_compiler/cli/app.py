@@ -111,6 +111,29 @@ def explain_code(
     raise typer.Exit(run_explain_code(code, markdown=markdown))
 
 
+class AnswerFormat(StrEnum):
+    """How an answer is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command()
+def explain(
+    document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help='Such as "ingress 10.0.0.5 -> 10.1.2.3:8080".')],
+    format_: Annotated[AnswerFormat, typer.Option("--format", help="How the answer is written.")] = AnswerFormat.TEXT,
+) -> None:
+    """Say what becomes of a connection, and why; what FLOW leaves out is unknown (docs/explain.md).
+
+    Exit status: 0 captured, 4 passed in plaintext, 5 refused, 6 depends on what was left out; 1 if the document has
+    errors, 2 if FLOW is none.
+    """
+    from tng_compiler.cli.explain import run_explain
+
+    raise typer.Exit(run_explain(document, flow, json=format_ is AnswerFormat.JSON))
+
+
 @app.command(context_settings={"allow_extra_args": True})
 def apply(
     context: typer.Context,

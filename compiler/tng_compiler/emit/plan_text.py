@@ -48,8 +48,8 @@ def _entry(entry: Interception) -> Iterator[str]:
     yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
     if entry.proxy_protocol:
         yield f"  tells the service who its client is: PROXY protocol {entry.proxy_protocol}"
-    yield f"  proves itself: {_attest(entry.attest)}"
-    yield f"  demands: {_verify(entry.verify)}"
+    yield f"  proves itself: {attestation(entry.attest)}"
+    yield f"  demands: {demand(entry.verify)}"
 
 
 def _plaintext(*, passes: bool) -> str:
@@ -81,7 +81,8 @@ def _ports(ports: Ports) -> str:
     return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
 
 
-def _attest(attest: Attest | None) -> str:
+def attestation(attest: Attest | None) -> str:
+    """Return how the entry's side proves itself."""
     if attest is None:
         return "no"
     issuer = f", token from {attest.service.as_addr}" if attest.service else ""
@@ -90,7 +91,8 @@ def _attest(attest: Attest | None) -> str:
     return f"{attest.model} through the agent at {attest.aa_path}, {refresh}{issuer}{policies}"
 
 
-def _verify(verify: Verify | None) -> str:
+def demand(verify: Verify | None) -> str:
+    """Return what the entry demands of its peer."""
     if verify is None:
         return "nothing of its peer"
     parts = [f"{verify.model}, policies {', '.join(verify.policy_ids)}"]

@@ -10,7 +10,7 @@ from tng_compiler.shape.nearest import nearest
 
 _WORDS = (
     "ingress", "egress", "forwarded", "tcp", "udp", "new", "established", "tracked", "untracked", "runtime", "cgroup",
-    "mark", "set", "from", "to", "local", "any", "up", "down", "squatted", "newer", "no",
+    "mark", "set", "from", "to", "local", "any", "client", "service", "first", "up", "down", "squatted", "newer", "no",
 )  # fmt: skip
 # What stands behind one of these is the only thing that can: asked in this order.
 _AFTER = (
@@ -44,6 +44,8 @@ def _wanted(accepts: frozenset[str]) -> tuple[str, str]:
             return wanted, help_
     if "ARROW" in accepts or "__ANON_0" in accepts:
         return "`->` after the address of the sender", "or name one end only, such as `to 10.1.2.3:443`"
+    if "FIRST" in accepts:
+        return "`first` after it", "such as `established client first`"
     if "IPV6" in accepts and "IPV4" not in accepts:
         return "an IPv6 address between the brackets", "such as `[2001:db8::1]:443`"
     if "IPV4" in accepts and "INGRESS" not in accepts:

@@ -21,6 +21,7 @@ from tng_compiler.explain.mistake import Mistake, MistakeError
 from tng_compiler.rules.tree import Protocol
 
 Direction = Literal["ingress", "egress", "forwarded"]
+Speaker = Literal["client", "service"]
 Runtime = Literal["up", "down", "squatted"]
 
 MOST_CHARACTERS = 4096
@@ -32,7 +33,8 @@ class Flow:
 
     ``cgroup`` is a path below the root, "" the root itself; ``newer``: it was made after the rules were loaded.
     ``sets`` are all of the operator's sets that the destination is in. ``established``: the connection is older than
-    the rules, and ``tracked`` whether connection tracking knew it. ``squatted``: somebody else has the listen port.
+    the rules, ``tracked`` whether connection tracking knew it, ``speaker`` whose words are the first under the rules.
+    ``squatted``: somebody else has the listen port.
     """
 
     text: str
@@ -46,6 +48,7 @@ class Flow:
     sets: frozenset[str] | None = None
     established: bool = False
     tracked: bool | None = None
+    speaker: Speaker | None = None
     runtime: Runtime = "up"
 
 
@@ -91,7 +94,7 @@ def _values(part: Tree[Token]) -> dict[str, object]:
     tokens = [child for child in part.children if isinstance(child, Token)]
     word = str(tokens[0]) if tokens else ""
     match part.data:
-        case "direction" | "protocol" | "runtime":
+        case "direction" | "protocol" | "runtime" | "speaker":
             return {part.data: word}
         case "age":
             return {"established": word == "established"}
@@ -139,8 +142,12 @@ def _agree(flow: Flow, tree: Tree[Token]) -> None:
         refuse(to | {"from"}, "expected addresses of other hosts, found one of this host", "leave out `forwarded`")
     if flow.direction == "forwarded" and flow.cgroup is not None:
         refuse({"cgroup"}, "expected no cgroup, found one: what is forwarded has no socket here", "leave out `cgroup`")
-    if flow.tracked is not None and not flow.established:
-        refuse({"tracking"}, "expected `established` with it, found a new connection", "write `established tracked`")
+    if (flow.tracked is not None or flow.speaker) and not flow.established:
+        refuse(
+            {"tracking", "speaker"},
+            "expected `established` with it, found a new connection",
+            "such as `established tracked`",
+        )
     if flow.established and flow.protocol == "udp":
         refuse({"protocol"}, "expected TCP, found UDP: its packets are all new to the rules", "leave out `established`")
 

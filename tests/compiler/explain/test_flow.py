@@ -85,6 +85,8 @@ MISTAKES = {
     "forwarded to 127.0.0.1": (13, "leave out `forwarded`"),
     "forwarded cgroup /a": (10, "leave out `cgroup`"),
     "tracked": (0, "`established tracked`"),
+    "client first": (0, "`established tracked`"),
+    "established client": (18, "`established client first`"),
     "established udp": (12, "leave out `established`"),
     "to fe80::1%eth0": (10, "docs/explain.md"),
     "x" * 5000: (0, "ask for one flow"),
