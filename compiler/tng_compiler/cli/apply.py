@@ -34,7 +34,7 @@ def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, s
     program = find_runtime()
     directory = Path(state_dir) if state_dir else STATE_ROOT / f"{outcome.plan.instance}.{os.getpid()}"
     _make_private(directory)
-    write_directory(outcome.plan, directory)
+    write_directory(outcome.plan, directory, data)
     return _become(program, ["run", *options, str(directory)])
 
 

@@ -37,7 +37,10 @@ def tng(bin_: Path, *arguments: str, stdin: bytes = GOOD, path: str = "/nowhere"
 def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: Path, tmp_path: Path) -> None:
     state = tmp_path / "run" / "tng"
     result = tng(bin_, "apply", "-", "--state-dir", str(state))
-    assert result.stdout.decode().splitlines() == [f"called: run {state}", "guard.nft manifest.json ruleset.nft"]
+    assert result.stdout.decode().splitlines() == [
+        f"called: run {state}",
+        "config.json guard.nft manifest.json ruleset.nft",
+    ]
     assert result.returncode == 7
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
