@@ -21,6 +21,22 @@ app = typer.Typer(
 )
 
 
+class DiffFormat(StrEnum):
+    """How ``diff`` writes a difference."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+    MARKDOWN = "markdown"
+
+
+class FailOn(StrEnum):
+    """Which changes end ``diff`` in exit status 1."""
+
+    UNPROTECTED = "unprotected"
+    ANY = "any"
+
+
 class Emit(StrEnum):
     """What ``compile`` writes to standard output."""
 
@@ -88,6 +104,30 @@ def compile_(
     if emit and output:
         raise typer.BadParameter("--emit writes to standard output and -o to a directory: give one of them")
     raise typer.Exit(run_compile(documents, (emit or Emit.NFT).value, output, format_, strict=strict))
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A file, a directory, or - for standard input.")],
+    new: Annotated[str | None, typer.Argument(metavar="[NEW]", help="The same after the change.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare one document with what runs on this host: it is the new one.")
+    ] = False,
+    format_: Annotated[DiffFormat, typer.Option("--format", help="How the difference is written.")] = DiffFormat.TEXT,
+    expect: Annotated[
+        str | None,
+        typer.Option("--expect", metavar="FILE", help="A JSON report: exit 1 on any change that is not in it."),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Exit 1 on a change that loses protection, or on any.")
+    ] = None,
+) -> None:
+    """Say which traffic a change treats otherwise, most dangerous first; exit 0 unless told what not to allow."""
+    if live == (new is not None):
+        raise typer.BadParameter("give OLD and NEW, or one document and --live")
+    from tng_compiler.cli.diff import run_diff
+
+    raise typer.Exit(run_diff(old, new, format_, expect, fail_on))
 
 
 @app.command()

@@ -22,12 +22,12 @@ from tng_compiler.regions.plane import Cell, Plane, Rectangle, plane
 Row = tuple[int, int, tuple[Interval, ...]]
 """First address, last address, ports."""
 
-_NEVER: dict[Family, tuple[str, ...]] = {
+NEVER: dict[Family, tuple[str, ...]] = {
     "ipv4": ("0.0.0.0/32", "224.0.0.0/4", "255.255.255.255/32"),
     "ipv6": ("::/128", "ff00::/8"),
 }
 """No connection has such a destination: unspecified, multicast, broadcast (RFC 1122, 3.2.1.3; RFC 4291, 2.5.2)."""
-_LOOPBACK: dict[Family, str] = {"ipv4": "127.0.0.0/8", "ipv6": "::1/128"}
+LOOPBACK: dict[Family, str] = {"ipv4": "127.0.0.0/8", "ipv6": "::1/128"}
 _DNS = (53, 53)
 
 
@@ -102,7 +102,9 @@ class _Cut:
     def __init__(self, plans: Sequence[Plan], role: Role, family: Family, named: Named) -> None:
         self._family, self._role, self._named = family, role, named
         self._entries = [plan.of(role) for plan in plans]
-        self._facts: dict[str, int] = {}
+        named_sets = {group.name for plan in plans for group in plan.operator_sets} | set(named.sets)
+        # By name, so that the same traffic is told apart in the same way whatever the order of the plans.
+        self._facts = {name: number for number, name in enumerate(sorted(named_sets))}
         self._holders: list[_Holder] = []
         rectangles = [box for number, plan in enumerate(plans) for box in self._of_plan(number, plan)]
         self._plane: Plane = plane(BITS[family], [*rectangles, *self._of_question()])
@@ -118,9 +120,6 @@ class _Cut:
         self._holders.append(holder)
         return len(self._holders) - 1
 
-    def _fact(self, name: str) -> int:
-        return self._facts.setdefault(name, len(self._facts))
-
     def _of_plan(self, number: int, plan: Plan) -> Iterator[Rectangle]:
         limit = (1 << BITS[self._family]) - 1
         for position, entry in enumerate(plan.of(self._role)):
@@ -133,7 +132,7 @@ class _Cut:
                     )
             for group in (*entry.captured_sets, *entry.rejected_sets):
                 if group.family == self._family:
-                    inside = self._name(_Holder(number, position, self._fact(group.name)))
+                    inside = self._name(_Holder(number, position, self._facts[group.name]))
                     yield from (Rectangle(inside, 0, limit, ports.first, ports.last) for ports in group.ports)
         if self._role == "egress":
             listener = self._name(_Holder(number, kind="listener"))
@@ -142,33 +141,36 @@ class _Cut:
     def _of_question(self) -> Iterator[Rectangle]:
         every = (EVERY_PORT.first, EVERY_PORT.last)
         yield Rectangle(self._name(_Holder(kind="dns")), 0, (1 << BITS[self._family]) - 1, *_DNS)
-        yield Rectangle(self._name(_Holder(kind="loopback")), *_ends(_LOOPBACK[self._family]), *every)
-        for network in _NEVER[self._family]:
+        yield Rectangle(self._name(_Holder(kind="loopback")), *_ends(LOOPBACK[self._family]), *every)
+        for network in NEVER[self._family]:
             yield Rectangle(self._name(_Holder(kind="never")), *_ends(network), *every)
         for number, (family, first, last, low, high) in enumerate(self._named.boxes):
             if family in (None, self._family):
                 last = last if family else (1 << BITS[self._family]) - 1
                 yield Rectangle(self._name(_Holder(box=number)), first, last, low, high)
-        for name in self._named.sets:
-            self._fact(name)
 
     def regions(self, question: Question) -> Iterator[Region]:
         for way in WAYS[self._role]:
             for protocol in PROTOCOLS:
                 # A forwarded packet has no socket here, and no entry tells local traffic by its cgroup.
-                if way == "through" or (way == "within" and not self._named.cgroups):
-                    groups = {self._ask(way, protocol, self._classes[0], question): None}
-                else:
-                    groups = self._grouped(way, protocol, question)
-                for answers, cgroups in groups.items():
-                    yield from self._joined(way, protocol, answers, cgroups)
+                alike = way == "through" or (way == "within" and not self._named.cgroups)
+                yield from self._regions(way, protocol, self._classes[:1] if alike else self._classes, question)
 
-    def _grouped(self, way: Way, protocol: Protocol, question: Question) -> dict[tuple[Any, ...], Any]:
-        """Return the cgroups, by the answers of all cells that they have in common."""
-        groups: dict[tuple[Any, ...], list[str]] = {}
-        for group in self._classes:
-            groups.setdefault(self._ask(way, protocol, group, question), []).extend(group.paths)
-        return {answers: tuple(sorted(paths)) if len(groups) > 1 else None for answers, paths in groups.items()}
+    def _regions(self, way: Way, protocol: Protocol, groups: Sequence[Class], question: Question) -> Iterator[Region]:
+        """Join what has one answer: cgroups whose answers are the same in every cell, then those of the same rows."""
+        alike: dict[tuple[Any, ...], list[str]] = {}
+        for group in groups:
+            alike.setdefault(self._ask(way, protocol, group, question), []).extend(group.paths)
+        found: dict[tuple[Any, Any, tuple[Row, ...]], list[str]] = {}
+        for answers, paths in alike.items():
+            for key, joined in self._joined(answers).items():
+                found.setdefault((*key, tuple(joined)), []).extend(paths)
+        every = sum(len(group.paths) for group in groups)
+        names = {fact: name for name, fact in self._facts.items()}
+        for (facts, answer, rows), paths in found.items():
+            sets = tuple(sorted((names[fact], holds) for fact, holds in facts))
+            cgroups = tuple(sorted(paths)) if len(paths) < every else None
+            yield Region(answer, way, protocol, self._family, cgroups, sets, rows)
 
     def _ask(self, way: Way, protocol: Protocol, group: Class, question: Question) -> tuple[Any, ...]:
         answers = []
@@ -214,7 +216,7 @@ class _Cut:
 
         return combine((*fates, *(Node(fact, False, True) for fact in asked)), leaf)
 
-    def _joined(self, way: Way, protocol: Protocol, answers: tuple[Any, ...], cgroups: Any) -> Iterator[Region]:
+    def _joined(self, answers: tuple[Any, ...]) -> dict[tuple[Any, Any], list[Row]]:
         strips = [_answered(strip, answers) for strip in self._plane.strips]
         found: dict[tuple[Any, Any], list[Row]] = {}
         for first, last, index in self._plane.rows:
@@ -224,10 +226,7 @@ class _Cut:
                     rows[-1] = (rows[-1][0], last, ports)
                 else:
                     rows.append((first, last, ports))
-        names = {fact: name for name, fact in self._facts.items()}
-        for (sets, answer), rows in found.items():
-            conditions = tuple(sorted((names[fact], holds) for fact, holds in sets))
-            yield Region(answer, way, protocol, self._family, cgroups, conditions, tuple(rows))
+        return found
 
 
 def _answered(strip: Any, answers: tuple[Any, ...]) -> list[tuple[Any, tuple[Interval, ...]]]:
