@@ -33,6 +33,7 @@ def _execute(options: argparse.Namespace) -> None:
     match options.command:
         case "run":
             from tng_runtime import app
+            from tng_runtime.events import Access
 
             given = app.Options(
                 options.drain,
@@ -42,6 +43,7 @@ def _execute(options: argparse.Namespace) -> None:
                 max_connections=options.max_connections,
                 max_handshakes=options.max_handshakes,
                 record=options.record,
+                access=Access(options.log_connections, options.log_sample),
             )
             app.run(options.directory, given)
         case "guard":
@@ -117,6 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
     run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
     run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
+    run.add_argument(
+        "--log-connections",
+        choices=("all", "refused", "none"),
+        default="all",
+        help="which connections have a line at their end; all are counted (all)",
+    )
+    run.add_argument("--log-sample", type=_positive, default=1, metavar="N", help="of those in order, one of N (1)")
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
     run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")

@@ -28,6 +28,7 @@ from tng_runtime import log
 from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
+from tng_runtime.events import Access
 from tng_runtime.kernel import cgroups, manager, nftables, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
@@ -35,10 +36,12 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import cpus, heartbeat, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.standing import Stand, private_socket, public_socket
 from tng_runtime.serve.takeover import Predecessor, Successors
 from tng_runtime.serve.tally import Sums
 from tng_runtime.serve.team import Team
@@ -68,6 +71,7 @@ class Options:
     max_connections: int | None = None
     max_handshakes: int | None = None
     record: Path | None = None
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(slots=True)
@@ -87,8 +91,11 @@ class _Course:
     hurry: anyio.Event
     upkeep: Upkeep
     old: Predecessor | None
+    stand: Stand
     heir: TakeOver | None = None
     hangups: Hangups = field(default_factory=Hangups)
+    public: socket.socket | None = None
+    """Where the control interface answers over TCP, if the document says so."""
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
 
@@ -115,7 +122,7 @@ def run(directory: Path, options: Options) -> None:
         ending.callback(record.discard, options.record)
         old = _lock_or_holder(lock)
         lock.keep(directory)
-        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
+        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
 
@@ -130,11 +137,15 @@ def _lock_or_holder(lock: Lock) -> socket.socket | None:
     return None
 
 
-def _child(manifest: Manifest, to: Unprivileged, most: Limits, role: ChildRole, sock: socket.socket) -> None:
+def _child(
+    manifest: Manifest, to: Unprivileged, most: Limits, access: Access, role: ChildRole, sock: socket.socket
+) -> None:
     if role == "judge":
         judge.run(manifest, to, sock)
+    elif role == "control":
+        control.run(to, sock)
     else:
-        worker.run(manifest, to, most, sock)
+        worker.run(manifest, to, most, access, sock)
 
 
 def _limits(options: Options) -> Limits:
@@ -153,7 +164,18 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
             upkeep = Upkeep(bundle)
-            course = _Course(bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor)
+            stand = Stand(
+                bundle.manifest,
+                team,
+                options.workers or cpus.usable(),
+                lambda: course.upkeep,
+                lambda: course.bound,
+                captures(bundle.ruleset),
+            )
+            course = _Course(
+                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+            )
+            team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())
             resources.callback(team.close)
             if predecessor:
@@ -170,9 +192,12 @@ async def serve(course: _Course) -> None:
         if course.old is None:
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
+            _show(course)
         openssl.require()
         cgroups.require_present(manifest.cgroups)
-        _bind(course, await course.old.inherit(course.options.drain_seconds) if course.old else [])
+        inherited = await course.old.inherit(course.options.drain_seconds) if course.old else []
+        _bind(course, inherited)
+        course.stand.pending = "the workers are being started"
         await _prove(course)
         if not course.stop.is_set():
             if course.old is None:
@@ -201,6 +226,7 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
+    _show(course)
     log.info("taken_over", table=course.manifest.table)
 
 
@@ -210,8 +236,11 @@ async def _relay(course: _Course) -> None:
     warn_of_listeners(course.manifest.cgroups.services)
     course.background.start_soon(_wait_for_heirs, course)
     course.background.start_soon(course.hangups.run)
+    course.stand.pending = None
+    course.background.start_soon(course.stand.run)
     _announce(course)
     await course.stop.wait()
+    course.stand.stopping = True
     if course.heir is None:
         manager.notify("STOPPING=1")
         _listen_no_more(course)
@@ -233,6 +262,19 @@ def _let_accept(course: _Course) -> None:
     for number, sockets in enumerate(course.bound):
         for sock in sockets:
             course.team.listen(number, sock)
+
+
+def _show(course: _Course) -> None:
+    """Answer from now on how this instance stands."""
+    path, private = private_socket(course.lock.socket_path.parent, course.manifest.table)
+    course.resources.callback(path.unlink, missing_ok=True)
+    course.resources.callback(private.close)
+    shown = [(True, private)]
+    if course.manifest.control is not None:
+        course.public = course.public or public_socket(course.manifest.control, ())
+        course.resources.callback(course.public.close)
+        shown.append((False, course.public))
+    course.background.start_soon(course.team.show, shown)
 
 
 async def _wait_for_heirs(course: _Course) -> None:
@@ -262,10 +304,14 @@ async def _wait_for_heirs(course: _Course) -> None:
         course.background.start_soon(course.upkeep.run)
         course.team.resume()
 
-    successors = Successors(course.lock.socket_path, course.listeners, pause, release, resume)
+    def inheritance() -> list[socket.socket]:
+        return [*course.listeners(), *([course.public] if course.public else [])]
+
+    successors = Successors(course.lock.socket_path, inheritance, pause, release, resume)
     course.resources.callback(successors.close)
     course.heir = await successors.wait()
     successors.close()
+    course.team.hide()
     course.lock.hand_over()
     course.hangups.handed_over()
     log.info("handed_over", table=course.manifest.table, meaning="open connections go on under the rules of their time")
@@ -287,8 +333,10 @@ def _bind(course: _Course, inherited: list[socket.socket]) -> None:
         course.bound.append(listeners(entry, inherited))
         for sock in course.bound[-1]:
             course.resources.callback(sock.close)
+    if course.old is not None and course.manifest.control is not None:
+        course.public = public_socket(course.manifest.control, inherited)
     for sock in inherited:
-        if sock not in course.listeners():
+        if sock not in course.listeners() and sock is not course.public:
             sock.close()
 
 

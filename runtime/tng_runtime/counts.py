@@ -54,11 +54,13 @@ class Verdicts:
 class EntryCounts:
     """What happened to the connections of one entry.
 
-    ``opened`` passed and were relayed, ``ended`` of them by ending, ``open`` are relayed now. ``refused`` by code, also
-    those whose verdict ended while they were open; ``left``: clients that were gone before their turn.
+    ``accepted`` were taken from the listener, ``opened`` of them passed and were relayed, ``ended`` by ending, ``open``
+    are relayed now. ``refused`` by code, also those whose verdict ended while they were open; ``left``: clients that
+    were gone before their turn.
     ``sent`` is payload from the client to its destination, ``received`` what came back, in bytes.
     """
 
+    accepted: int = 0
     opened: int = 0
     open: int = 0
     left: int = 0

@@ -10,11 +10,17 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from typing import Literal
 
 from tng_runtime import log
 from tng_runtime.counts import Counts, EntryCounts
 from tng_runtime.errors import ExplainedCode
 
+Which = Literal["all", "refused", "none"]
+
+# Of the endings of a connection, those that nobody has to look at.
+_IN_ORDER = frozenset({"plain_eof", "tls_close_notify"})
 SUMMED_SECONDS = 1.0
 # Sources and reasons whose repetitions are told apart; those beyond share a line for each reason.
 MAX_SUMS = 1024
@@ -31,6 +37,13 @@ class Who:
     client: str | None
     destination: str | None
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A connection was taken from the listener of an entry."""
+
+    entry: str
 
 
 @dataclass(eq=False, slots=True)
@@ -120,29 +133,42 @@ class LimitLeft:
     turned_away: int
 
 
-Event = Opened | Closed | Refusal | Left | Failed | LimitReached | LimitLeft
+Event = Accepted | Opened | Closed | Refusal | Left | Failed | LimitReached | LimitLeft
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Which connections have a line; of those that ended in order one of ``one_of``. All are counted."""
+
+    which: Which = "all"
+    one_of: int = 1
 
 
 class Events:
     """Takes events in the thread of one running event loop; ``close`` tells of the sums that are still to come."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, access: Access | None = None) -> None:
         self.counts = counts
+        self._access = access or Access()
+        self._in_order = 0
         self.open: set[Opened] = set()
         self._sums: dict[tuple[str, str, str], _Sum] = {}
 
     def tell(self, event: Event) -> None:
         """Count and log."""
         match event:
+            case Accepted():
+                self.counts.of(event.entry).accepted += 1
             case Opened():
                 self._opened(event)
             case Closed():
                 self._gone(event.opened).ended[event.ending] += 1
-                _log_closed(event)
+                self._log_closed(event)
             case Refusal():
                 self._gone_at_all(event.opened)
                 self.counts.of(event.who.entry).refused[str(event.code)] += 1
-                self._sum(event)
+                if self._access.which != "none":
+                    self._sum(event)
             case Left():
                 self.counts.of(event.who.entry).left += 1
                 log.debug("left", **_words(event.who))
@@ -154,6 +180,21 @@ class Events:
                 log.warning(f"{event.what}_at_limit", limit=event.limit, advice=event.advice)
             case LimitLeft():
                 log.info(f"{event.what}_below_limit", turned_away=event.turned_away)
+
+    def _log_closed(self, event: Closed) -> None:
+        if self._access.which != "all" or not log.tells_info():
+            return
+        one_of = self._access.one_of
+        if one_of > 1 and event.ending in _IN_ORDER:
+            self._in_order += 1
+            if self._in_order % one_of != 1:
+                return
+        _log_closed(event, one_of if one_of > 1 and event.ending in _IN_ORDER else None)
+
+    def listed(self, most: int) -> list[dict[str, object]]:
+        """``most`` of the open connections, the oldest first, in the words of the access log and with ``since``."""
+        oldest = nsmallest(most, self.open, key=lambda each: each.began)
+        return [_access(each) | {"since": round(each.since, 3)} for each in oldest]
 
     def bytes_open(self) -> dict[str, tuple[int, int]]:
         """Payload that open connections have carried so far, sent and received, by entry."""
@@ -226,14 +267,14 @@ def _words(who: Who) -> dict[str, object]:
     return {"entry": who.entry, "src": who.client, "dst": who.destination}
 
 
-def _log_closed(event: Closed) -> None:
+def _log_closed(event: Closed, one_of: int | None) -> None:
     words = _access(event.opened)
     refused = None
     if event.reason is not None and "alert" in event.reason:
         refused = "the peer refused this side; its log says why, under the same leg"
     elif event.ending == "tls_broken" and not event.opened.heard:
         refused = "the peer broke off before its first byte: it may have refused this side; look for leg in its log"
-    log.info("closed", **words, ending=event.ending, reason=event.reason, advice=refused)
+    log.info("closed", **words, ending=event.ending, reason=event.reason, advice=refused, one_of=one_of)
 
 
 def _access(opened: Opened) -> dict[str, object]:

@@ -128,6 +128,14 @@ class Ipset:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control interface answers over TCP: an address of IPv4 or IPv6, and a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole document; the digests name the one ruleset and guard that it belongs to."""
 
@@ -140,6 +148,7 @@ class Manifest:
     guard_table: str
     cgroups: Cgroups
     entries: tuple[Entry, ...]
+    control: Control | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +203,7 @@ def parse_manifest(data: bytes) -> Manifest:
         guard_table=root.get("guard_table", _matching(contract.TABLE + contract.GUARD_SUFFIX)),
         cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
+        control=root.get("control", _control) if root.has("control") else None,
     )
     root.close()
     if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
@@ -206,6 +216,20 @@ def parse_manifest(data: bytes) -> Manifest:
     if len(set(ports)) != len(ports):
         raise _bad("/entries", "expected a listen_port of its own for each entry")
     return manifest
+
+
+def _control(value: object, path: str) -> Control:
+    obj = _Object(value, path)
+    control = Control(obj.get("host", _address), obj.get("port", _between(1, 0xFFFF)))
+    obj.close()
+    return control
+
+
+def _address(value: object, path: str) -> str:
+    text = _text(value, path)
+    if not contract.is_address(text):
+        raise _bad(path, f"expected an address of IPv4 or IPv6, got {text!r}")
+    return text
 
 
 def _cgroups(value: object, path: str) -> Cgroups:
@@ -338,6 +362,9 @@ class _Object:
         self._members = cast("dict[str, object]", value)
         self._left = set(self._members)
         self._path = path
+
+    def has(self, name: str) -> bool:
+        return name in self._members
 
     def get(self, name: str, parse: Callable[[object, str], T]) -> T:
         if name not in self._members:

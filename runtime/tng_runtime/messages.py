@@ -15,6 +15,10 @@ arrive in the order of the messages that own them.
                                                                              JudgeTally, Lost, Pong
     worker -> judge:       CertificateWanted, VerdictWanted
     judge -> worker:       Certificate, VerdictGiven, Declined
+    supervisor -> control: Serve, Hide, Snapshot, Connections
+                                                      control -> supervisor: Ready, SnapshotWanted, Lost,
+                                                                             ConnectionsWanted
+    supervisor -> worker:  ConnectionsWanted          worker -> supervisor:  Connections
     new supervisor -> old: TakeOver, Commit, Loaded, Done
     old supervisor -> new: Inherit, Inherited, Yielded, Released
 """
@@ -53,7 +57,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Spawn(Message):
-    """Fork a child: ``role`` is judge or worker. With its channel to the supervisor."""
+    """Fork a child: ``role`` is judge, worker or control. With its channel to the supervisor."""
 
     descriptors: ClassVar[int] = 1
     number: int
@@ -150,6 +154,7 @@ class Tally(Message):
     """
 
     entry: int
+    accepted: int
     opened: int
     open: int
     left: int
@@ -190,6 +195,52 @@ class Lost(Message):
     """Lines of the log that this process had to drop since its start."""
 
     lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Serve(Message):
+    """Answer over HTTP on this listening socket; ``private``: whoever reaches it may see who is connected."""
+
+    descriptors: ClassVar[int] = 1
+    private: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hide(Message):
+    """Answer on private sockets only, and close the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotWanted(Message):
+    """How the instance stands."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Message):
+    """A part of the answer, JSON in UTF-8; with ``more`` 0 the last one."""
+
+    ticket: int
+    more: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsWanted(Message):
+    """The open connections of this worker, or of all."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connections(Message):
+    """Those of one worker: a JSON array in UTF-8, of ``total`` that are open; with ``more`` 0 the last part."""
+
+    ticket: int
+    more: int
+    total: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +406,12 @@ KINDS: tuple[type[Message], ...] = (
     Pong,
     JudgeTally,
     Lost,
+    Serve,
+    Hide,
+    SnapshotWanted,
+    Snapshot,
+    ConnectionsWanted,
+    Connections,
 )
 
 

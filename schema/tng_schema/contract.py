@@ -19,6 +19,8 @@ RECORD = r"[0-9]{4,9}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}"
 """The name of one of them."""
 
 KEPT_RECORDS = 5
+STATUS_SUFFIX = ".status"
+"""After ``TABLE.NAMESPACE`` in that directory: the unix socket on which a run says over HTTP how it stands."""
 
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
@@ -62,6 +64,15 @@ def is_header_value(value: str) -> bool:
 def is_framing(name: str) -> bool:
     """Whether a header is for the HTTP client alone to set."""
     return name.lower() in _FRAMING
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address of IPv4 or IPv6, with or without brackets, and no name."""
+    try:
+        ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -11,7 +11,7 @@ from tng_runtime import events as module
 from tng_runtime import log
 from tng_runtime.counts import Counts, EntryCounts
 from tng_runtime.errors import LinkCode
-from tng_runtime.events import Closed, Events, Left, LimitLeft, LimitReached, Opened, Refusal, Who
+from tng_runtime.events import Access, Closed, Events, Left, LimitLeft, LimitReached, Opened, Refusal, Who
 
 pytestmark = pytest.mark.anyio
 
@@ -175,3 +175,29 @@ async def test_the_line_of_a_broken_tls_side_says_that_the_peer_refused(
     assert line.get("reason") == reason
     assert advice in str(line.get("advice", ""))
     assert bool(advice) == ("advice" in line)
+
+
+@pytest.mark.parametrize(
+    ("access", "closed", "refused"),
+    [(Access("all"), 10, 1), (Access("refused"), 0, 1), (Access("none"), 0, 0), (Access("all", 4), 3 + 1, 1)],
+    ids=str,
+)
+async def test_lines_are_what_the_operator_wants_and_counts_are_complete(
+    capsys: pytest.CaptureFixture[str], access: Access, closed: int, refused: int
+) -> None:
+    """Of a sample what ended in order is one of N, and what broke is always said."""
+    lines, counts = Lines(capsys), Counts()
+    events = Events(counts, access)
+    endings = ["plain_eof"] * 9 + ["tls_broken"]
+    for ending in endings:
+        one = opened()
+        events.tell(one)
+        events.tell(Closed(one, ending))
+    events.tell(refusal())
+    events.close()
+    said = [line["event"] for line in lines.now()]
+    assert (said.count("closed"), said.count("refused")) == (closed, refused)
+    assert counts.of("/add_ingress/0").ended == {"plain_eof": 9, "tls_broken": 1}
+    assert counts.refused == {"TLS-BROKEN": 1}
+    if access.one_of > 1:
+        assert [line.get("one_of") for line in lines.now() if line["event"] == "closed"] == [4, 4, 4, None]

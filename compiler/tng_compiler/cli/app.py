@@ -48,6 +48,13 @@ class Emit(StrEnum):
     DIAGRAM = "diagram"
 
 
+class StatusFormat(StrEnum):
+    """How ``status`` writes."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 Documents = Annotated[
     list[str], typer.Argument(metavar="CFG...", help="Files, directories of *.json, or - for standard input.")
 ]
@@ -259,3 +266,20 @@ def down(context: typer.Context) -> None:
     from tng_compiler.cli.runtime import run_down
 
     run_down(context.args)
+
+
+@app.command()
+def status(
+    instance: Annotated[
+        str | None, typer.Option("--instance", metavar="NAME", help="Only this one. [default: all of this host]")
+    ] = None,
+    connections: Annotated[
+        bool, typer.Option("--connections", help="List what is open: who, where, since when, bytes, verdict.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second.")] = False,
+    format_: Annotated[StatusFormat, typer.Option("--format", help="How it is written.")] = StatusFormat.TEXT,
+) -> None:
+    """Say how the instances of this host stand; ends with 0 healthy, 1 degraded, 3 not running."""
+    from tng_compiler.cli.status import run_status
+
+    raise typer.Exit(run_status(instance, as_json=format_ is StatusFormat.JSON, watch=watch, connections=connections))

@@ -20,9 +20,15 @@ def render(plan: Plan) -> str:
         f"conntrack: own connections in zone {plan.zone}, those to this host with label {plan.published_label}",
         f"while it runs the guard stands once more in table inet {plan.guard_table}",
     ]
+    if plan.control is not None:
+        lines.append(f"says how it stands at http://{_socket(plan.control.host, plan.control.port)}/status/")
     for entry in plan.entries:
         lines += ["", *_entry(entry)]
     return "\n".join(lines) + "\n"
+
+
+def _socket(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _entry(entry: Interception) -> Iterator[str]:

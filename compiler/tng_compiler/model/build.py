@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.model.block import Block, Findings
+from tng_compiler.model.control import control
 from tng_compiler.model.netfilter import netfilter
 from tng_compiler.model.trust import attest, check_trust, verify
-from tng_compiler.model.types import Config, Entry, ProxyProtocol, Role, Verify
+from tng_compiler.model.types import Config, Control, Entry, ProxyProtocol, Role, Verify
 from tng_compiler.shape.check import Shape
 
 _TLV_HEAD = 3
@@ -34,11 +35,13 @@ def build(shape: Shape) -> Model:
     """Build what the user said; every fault of meaning is reported in one run."""
     findings = Findings(shape)
     entries: list[Entry] = []
+    interface: Control | None = None
     if isinstance(shape.value, dict):
         document = Block(shape.value, "", findings)
         entries += _entries(document, "add_ingress", "ingress")
         entries += _entries(document, "add_egress", "egress")
-    partial = Config(tuple(entries))
+        interface = control(document)
+    partial = Config(tuple(entries), interface)
     clean = not shape.faults and not findings.errors
     return Model(partial if clean else None, partial, tuple(findings.faults))
 

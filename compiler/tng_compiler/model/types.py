@@ -113,7 +113,17 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control interface listens: an address, and a port."""
+
+    pointer: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """One document, entries in its order: ingress before egress."""
+    """One document, entries in its order: ingress before egress. ``control`` None: a unix socket alone."""
 
     entries: tuple[Entry, ...]
+    control: Control | None = None

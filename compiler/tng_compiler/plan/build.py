@@ -53,7 +53,9 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
-    plan = Plan(INSTANCE, __version__, source_digest, ZONE, PUBLISHED_LABEL, JUDGED_LABEL, tuple(entries))
+    plan = Plan(
+        INSTANCE, __version__, source_digest, ZONE, PUBLISHED_LABEL, JUDGED_LABEL, tuple(entries), config.control
+    )
     return plan, (*fragmented, *analyse(config, plan, touching))
 
 

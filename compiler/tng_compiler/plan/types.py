@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tng_compiler.model.types import Attest, Forwarded, Ipv6Mode, ProxyProtocol, Role, Udp, Verify
+from tng_compiler.model.types import Attest, Control, Forwarded, Ipv6Mode, ProxyProtocol, Role, Udp, Verify
 
 Family = Literal["ipv4", "ipv6"]
 
@@ -125,6 +125,7 @@ class Plan:
     published_label: int
     judged_label: int
     entries: tuple[Interception, ...]
+    control: Control | None = None
 
     @property
     def guard_table(self) -> str:

@@ -165,6 +165,7 @@ def _missing_field(found: _Findings, path: Path, name: str, instance: dict[str, 
 
 
 _EXAMPLES = {
+    "port": "50000",
     "policy_ids": '["default"]',
     "aa_addr": '"unix:///run/confidential-containers/attestation-agent/attestation-agent.sock"',
 }

@@ -7,11 +7,26 @@ replaced the other refuses. All goes through the context that owns the guard.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from tng_runtime.kernel import captured, nftables
 from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.kernel.watch import Watch
 from tng_runtime.manifest import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class RulesState:
+    """Whether both tables are there, what differs from what was loaded, how often others changed it; packets counted.
+
+    ``counters`` by table and name.
+    """
+
+    table: bool
+    guard: bool
+    drift: tuple[str, ...]
+    changes: int
+    counters: dict[str, dict[str, int]]
 
 
 class Rules:
@@ -37,6 +52,13 @@ class Rules:
     def restore(self) -> None:
         """Load the table of the ruleset, in place of what is there; raises ``HostError``."""
         nftables.load(self._bundle.ruleset, self._table, lambda: self._fill(self._table), self._guard.context)
+
+    def state(self) -> RulesState:
+        """How the rules stand in the kernel; raises ``HostError``."""
+        drift = self._watch.drift()
+        there = nftables.exists(self._guard.table)
+        counted = {table: nftables.counters(table) for table in (self._table, self._guard.table)}
+        return RulesState(drift is not None, there, tuple(drift or ()), self._watch.changes, counted)
 
     def change(self, commands: str) -> bool:
         """Execute nft commands on both tables, like ``nftables.change``."""

@@ -111,10 +111,20 @@ class Watch:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._socket.setsockopt(netlink.SOL_NETLINK, netlink.NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         self._loaded = ""
+        self.changes = 0
+        """How often others changed the table since the start."""
 
     def loaded(self) -> None:
         """Remember the rules as the kernel lists them now: they were loaded just now."""
         self._loaded = nftables.listing(self._table, terse=True) or ""
+
+    def drift(self) -> list[str] | None:
+        """What the kernel lists now and did not after the load, and the other way round; None: no such table.
+
+        Raises ``HostError``.
+        """
+        now = nftables.listing(self._table, terse=True)
+        return None if now is None else differences(self._loaded, now)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -142,6 +152,7 @@ class Watch:
 
     async def _undo(self, foreign: list[Foreign]) -> None:
         began, pause = time.monotonic(), _RETRY_SECONDS[0]
+        self.changes += 1
         log.error(
             "rules_changed",
             table=self._table,

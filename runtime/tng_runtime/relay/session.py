@@ -63,6 +63,7 @@ class Sessions:
         session = _Session(
             self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, self._tell, captured
         )
+        self._tell(events.Accepted(self._entry.pointer))
         try:
             report = await session.run()
             if report.ending is Event.TLS_FLOODED:

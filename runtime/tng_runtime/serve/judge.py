@@ -126,6 +126,7 @@ class Judge:
 
     async def start(self) -> None:
         """Get the first certificate of every entry, and tell the supervisor. Raises ``HostError``."""
+        self._tasks.start_soon(self._tally)
         for verifier in {id(each): each for each in self._trusts.verifiers if each}.values():
             self._tasks.start_soon(verifier.prefetch)
         for number, entry in enumerate(self._manifest.entries):
@@ -135,7 +136,6 @@ class Judge:
         for identity in self._trusts.identities:
             self._tasks.start_soon(identity.run)
         self.supervisor.send(Ready())
-        self._tasks.start_soon(self._tally)
 
     async def _tally(self) -> None:
         """Tell the supervisor what happened, now and then, unless it knows."""

@@ -42,6 +42,7 @@ def _tally(number: int, counts: EntryCounts, sent: int, received: int) -> Tally:
     verdicts = counts.verdicts
     return Tally(
         entry=number,
+        accepted=counts.accepted,
         opened=counts.opened,
         open=counts.open,
         left=counts.left,
@@ -113,7 +114,7 @@ class Sums:
                 *tally.ended,
                 *tally.refused,
             ),
-            *(tally.verdicts_kept, tally.verdicts_given, tally.verdicts_refused),
+            *(tally.accepted, tally.verdicts_kept, tally.verdicts_given, tally.verdicts_refused),
         )
         self._require(names and paired and min(numbers) >= 0)
         self._require_durations(tally.handshakes, tally.handshake_microseconds)
@@ -195,6 +196,7 @@ class Sums:
 
 
 def _add(total: EntryCounts, tally: Tally) -> None:
+    total.accepted += tally.accepted
     total.opened += tally.opened
     total.open += tally.open
     total.left += tally.left

@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,9 +23,12 @@ from tng_runtime.messages import (
     AgentGiven,
     AgentWanted,
     Attach,
+    Connections,
+    ConnectionsWanted,
     Drain,
     Ended,
     Failed,
+    Hide,
     JudgeTally,
     Listen,
     Lost,
@@ -36,12 +39,15 @@ from tng_runtime.messages import (
     Ping,
     Pong,
     Ready,
+    Serve,
+    SnapshotWanted,
     Spawn,
     Spawned,
     Tally,
     UseJudge,
 )
 from tng_runtime.serve import channel
+from tng_runtime.serve.answers import Answers
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.judge import connect_agent
 from tng_runtime.serve.spawn import ChildRole, Nursery
@@ -103,6 +109,9 @@ class Team:
         self.sums = Sums(len(manifest.entries))
         self._last = 0
         self._judge: Child | None = None
+        self._control: Child | None = None
+        self._shown: list[tuple[bool, socket.socket]] = []
+        self.answers = Answers(lambda: self.serving)
         self._listeners: list[tuple[int, socket.socket]] = []
         self._stopping = self._paused = False
         self._judge_needed = True
@@ -130,6 +139,21 @@ class Team:
             self._tasks.start_soon(self._keep, await self._started("worker"))
         assert self._judge is not None
         self._tasks.start_soon(self._keep, self._judge)
+
+    async def show(self, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
+        """Answer on these listening sockets how the instance stands, in a process of its own; private ones are True.
+
+        That it does not start is no reason not to serve: there is a line in the log.
+        """
+        self._shown.extend(sockets)
+        if (child := await self._replaced("control")) is not None:
+            self._tasks.start_soon(self._keep, child)
+
+    def hide(self) -> None:
+        """Let another instance answer on what is not private."""
+        self._shown = [(private, sock) for private, sock in self._shown if private]
+        if self._control is not None:
+            self._control.send(Hide())
 
     def listen(self, entry: int, sock: socket.socket) -> None:
         """Let all workers accept on ``sock``, those of later too."""
@@ -221,6 +245,10 @@ class Team:
             self._judge = child
             for worker in self.workers:
                 self._introduce(worker)
+        elif child.role == "control":
+            self._control = child
+            for private, sock in self._shown:
+                child.send(Serve(int(private)), sock.fileno())
         else:
             for entry, sock in self._listeners if not self._paused else []:
                 child.send(Listen(entry), sock.fileno())
@@ -304,6 +332,12 @@ class Team:
                 child.answered.set()
             case Tally() | JudgeTally() | Lost():
                 self._count(child, message)
+            case SnapshotWanted(ticket) if child.role == "control":
+                self.answers.give_snapshot(child, ticket)
+            case ConnectionsWanted(ticket) if child.role == "control":
+                self.answers.list(child, ticket)
+            case Connections() if child.role == "worker":
+                self.answers.listed(child.number, message)
             case AgentWanted(ticket, entry) if child.role == "judge":
                 self._give_agent(child, ticket, entry)
             case _:
@@ -365,6 +399,8 @@ class Team:
         self.sums.bury(child.number)
         if child is self._judge:
             self._judge = None
+        if child is self._control:
+            self._control = None
         child.settled.set()
         child.paused.set()
         child.ended.set()

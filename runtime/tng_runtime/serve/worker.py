@@ -7,6 +7,7 @@ sockets are made to end with a reset then (``kernel.liveness``).
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -19,10 +20,24 @@ from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor
 from tng_runtime.accept.limits import Handshakes, Limits
 from tng_runtime.counts import Counts
-from tng_runtime.events import Events
+from tng_runtime.events import Access, Events
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
-from tng_runtime.messages import Drain, Listen, Lost, Message, Pause, Paused, Ping, Pong, Ready, Tally, UseJudge
+from tng_runtime.messages import (
+    Connections,
+    ConnectionsWanted,
+    Drain,
+    Listen,
+    Lost,
+    Message,
+    Pause,
+    Paused,
+    Ping,
+    Pong,
+    Ready,
+    Tally,
+    UseJudge,
+)
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
@@ -34,22 +49,24 @@ from tng_runtime.tunnel.credentials import Credentials
 from tng_runtime.tunnel.handshake import Door
 
 TALLY_SECONDS = 1.0
+# Open connections that are told of when somebody asks, some 400 bytes each.
+MOST_LISTED = 1000
 
 
-def run(manifest: Manifest, to: Unprivileged, limits: Limits, sock: socket.socket) -> None:
+def run(manifest: Manifest, to: Unprivileged, limits: Limits, access: Access, sock: socket.socket) -> None:
     """Be a worker until there is nothing left to do."""
     parent = os.getppid()
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
-    anyio.run(_run, manifest, limits, sock, backend_options={"use_uvloop": True})
+    anyio.run(_run, manifest, limits, access, sock, backend_options={"use_uvloop": True})
 
 
-async def _run(manifest: Manifest, limits: Limits, sock: socket.socket) -> None:
+async def _run(manifest: Manifest, limits: Limits, access: Access, sock: socket.socket) -> None:
     log.hand_over()
     async with anyio.create_task_group() as background:
         async with anyio.create_task_group() as connections:
-            worker = Worker(manifest, limits, sock, connections)
+            worker = Worker(manifest, limits, access, sock, connections)
             background.start_soon(worker.tell_when_ready)
             background.start_soon(worker.tally)
             await worker.draining.wait()
@@ -62,12 +79,14 @@ async def _run(manifest: Manifest, limits: Limits, sock: socket.socket) -> None:
 class Worker:
     """One worker's connections, in ``connections``, and its two channels."""
 
-    def __init__(self, manifest: Manifest, limits: Limits, sock: socket.socket, connections: TaskGroup) -> None:
+    def __init__(
+        self, manifest: Manifest, limits: Limits, access: Access, sock: socket.socket, connections: TaskGroup
+    ) -> None:
         self.draining = anyio.Event()
         self.supervisor = Channel(sock, self._told, _supervisor_is_gone)
         self._connections = connections
         self._counts = Counts()
-        self.events = Events(self._counts)
+        self.events = Events(self._counts, access)
         self._pointers = [entry.pointer for entry in manifest.entries]
         self._told_counts: dict[int, Tally] = {}
         self._told_lost = 0
@@ -137,10 +156,16 @@ class Worker:
                 self.supervisor.send(Paused())
             case Ping():
                 self.supervisor.send(Pong())
+            case ConnectionsWanted(ticket):
+                self._list(ticket)
             case Drain(milliseconds):
                 self._drain(None if milliseconds is None else milliseconds / 1000)
             case _:
                 close_all(descriptors)
+
+    def _list(self, ticket: int) -> None:
+        listed = json.dumps(self.events.listed(MOST_LISTED)).encode()
+        self.supervisor.send(Connections(ticket, 0, len(self.events.open), listed))
 
     def _drain(self, seconds: float | None) -> None:
         self._acceptor.stop()
