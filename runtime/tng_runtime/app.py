@@ -204,6 +204,7 @@ async def _relay(course: _Course) -> None:
     warn_of_listeners(course.manifest.cgroups.services)
     course.background.start_soon(_wait_for_heirs, course)
     _announce(course)
+    course.background.start_soon(_show_life, course)
     await course.stop.wait()
     if course.heir is None:
         manager.notify("STOPPING=1")
@@ -350,6 +351,14 @@ async def _reload() -> None:
         os.close(pidfd)
     log.error("reload_failed", exit_status=heir.wait(), meaning="this instance goes on")
     manager.notify("READY=1", "STATUS=serving; the last reload failed")
+
+
+async def _show_life(course: _Course) -> None:
+    """Keep the manager's watchdog calm, until another process has to."""
+    seconds = manager.watchdog_seconds()
+    while seconds is not None and course.heir is None:
+        manager.notify("WATCHDOG=1")
+        await anyio.sleep(seconds)
 
 
 async def _hurry(course: _Course) -> None:
