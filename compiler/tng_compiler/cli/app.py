@@ -283,3 +283,19 @@ def status(
     from tng_compiler.cli.status import run_status
 
     raise typer.Exit(run_status(instance, as_json=format_ is StatusFormat.JSON, watch=watch, connections=connections))
+
+
+@app.command()
+def systemd(
+    document: Annotated[
+        str | None,
+        typer.Argument(metavar="[CFG]", help="Also print drop-ins for the units whose cgroups this one captures."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="DIR", help="Write the files into DIR instead.")
+    ] = None,
+) -> None:
+    """Print the units that close the host at boot and run /etc/tng/NAME.json as tng@NAME.service."""
+    from tng_compiler.cli.systemd import run_systemd
+
+    raise typer.Exit(run_systemd(document, output))

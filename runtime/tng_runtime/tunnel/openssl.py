@@ -122,8 +122,22 @@ def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) ->
     )
 
 
-# Kept for the life of the process: OpenSSL calls it through a pointer that is this object's. -1: ask again later.
-_on_certificate = ffi.callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
+def callback(signature: str, function: Callable[..., Any]) -> Any:
+    """``function`` as one that C can call, by a pointer that is the result's: keep it.
+
+    libffi writes a few instructions for it. Raises ``HostError`` where no memory may be written and executed.
+    """
+    try:
+        return ffi.callback(signature, function)
+    except MemoryError:
+        raise HostError(
+            "OpenSSL cannot call back: this process may not execute memory that it wrote (MemoryDenyWriteExecute)",
+            hint="MemoryDenyWriteExecute=no in its unit (`tng systemd` prints one), or no PR_SET_MDWE before it",
+        ) from None
+
+
+# -1: ask again later.
+_on_certificate = callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
 
 
 @cache
