@@ -23,6 +23,9 @@ from tng_runtime.manifest import Role
 class State(Enum):
     """Where a connection is."""
 
+    # By identity: Enum's own is a call of Python for each look into the table.
+    __hash__ = object.__hash__
+
     ACCEPTED = auto()
     DIALLING = auto()
     HANDSHAKING = auto()
@@ -35,6 +38,8 @@ class State(Enum):
 
 class Event(Enum):
     """What happened."""
+
+    __hash__ = object.__hash__
 
     CAPTURED = auto()
     CONNECTED = auto()

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
 
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor
@@ -27,6 +26,7 @@ from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
 from tng_runtime.serve import privileges
 from tng_runtime.serve.channel import Channel, close_all
+from tng_runtime.serve.connections import Connections
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.remote import JudgeLine, RemoteIdentity, RemoteVerifier
 from tng_runtime.tunnel.credentials import Credentials
@@ -47,11 +47,10 @@ def run(manifest: Manifest, to: Unprivileged, limits: Limits, sock: socket.socke
 async def _run(manifest: Manifest, limits: Limits, sock: socket.socket) -> None:
     log.hand_over()
     async with anyio.create_task_group() as background:
-        async with anyio.create_task_group() as connections:
-            worker = Worker(manifest, limits, sock, connections)
-            background.start_soon(worker.tell_when_ready)
-            background.start_soon(worker.tally)
-            await worker.draining.wait()
+        worker = Worker(manifest, limits, sock)
+        background.start_soon(worker.tell_when_ready)
+        background.start_soon(worker.tally)
+        await worker.connections.ended()
         background.cancel_scope.cancel()
     worker.events.close()
     worker.tell_counts()
@@ -59,12 +58,11 @@ async def _run(manifest: Manifest, limits: Limits, sock: socket.socket) -> None:
 
 
 class Worker:
-    """One worker's connections, in ``connections``, and its two channels."""
+    """One worker's connections and its two channels."""
 
-    def __init__(self, manifest: Manifest, limits: Limits, sock: socket.socket, connections: TaskGroup) -> None:
-        self.draining = anyio.Event()
+    def __init__(self, manifest: Manifest, limits: Limits, sock: socket.socket) -> None:
+        self.connections = Connections()
         self.supervisor = Channel(sock, self._told, _supervisor_is_gone)
-        self._connections = connections
         self._counts = Counts()
         self.events = Events(self._counts)
         self._told_counts = _tally(self._counts)
@@ -105,7 +103,7 @@ class Worker:
         return [handler(number, entry) for number, entry in enumerate(manifest.entries)]
 
     def _spawn(self, sessions: Sessions, captured: socket.socket) -> None:
-        self._connections.start_soon(self._serve, sessions, captured)
+        self.connections.add(self._serve(sessions, captured))
 
     async def _serve(self, sessions: Sessions, captured: socket.socket) -> None:
         try:
@@ -119,7 +117,7 @@ class Worker:
 
     def _told(self, message: Message, descriptors: tuple[int, ...]) -> None:
         match message:
-            case Listen(number) if not self.draining.is_set():
+            case Listen(number) if not self.connections.draining:
                 self._acceptor.start([(socket.socket(fileno=descriptors[0]), self._handlers[number])])
             case UseJudge():
                 self._judge.use(socket.socket(fileno=descriptors[0]))
@@ -133,9 +131,7 @@ class Worker:
 
     def _drain(self, seconds: float | None) -> None:
         self._acceptor.stop()
-        scope = self._connections.cancel_scope
-        scope.deadline = min(scope.deadline, float("inf") if seconds is None else anyio.current_time() + seconds)
-        self.draining.set()
+        self.connections.drain(seconds)
 
 
 def _identity(judge: JudgeLine, number: int, entry: Entry) -> RemoteIdentity:
