@@ -18,11 +18,12 @@ from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor
 from tng_runtime.accept.limits import Handshakes, Limits
 from tng_runtime.events import Counts, Events
+from tng_runtime.kernel.own import OwnConnections
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
 from tng_runtime.messages import Drain, Listen, Message, Pause, Paused, Ready, Tally, UseJudge
+from tng_runtime.relay import raw
 from tng_runtime.relay.link import Relay
-from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
 from tng_runtime.serve import privileges
 from tng_runtime.serve.channel import Channel, close_all
@@ -98,7 +99,7 @@ class Worker:
             verifier = RemoteVerifier(self._judge, number) if entry.verify else None
             side = "client" if entry.role == "ingress" else "server"
             door = Door("client" if side == "client" else "server", self._identities[number], verifier, poller)
-            return partial(self._spawn, Sessions(entry, door, relay, poller, self.events, own, self._handshakes))
+            return partial(self._spawn, raw.sessions(entry, door, relay, poller, self.events, own, self._handshakes))
 
         return [handler(number, entry) for number, entry in enumerate(manifest.entries)]
 
