@@ -43,7 +43,7 @@ def tables(peer: Path) -> str:
 
 def _row(size: int, directory: Path) -> str:
     source, ruleset = directory / "config.json", directory / "ruleset.nft"
-    source.write_text(json.dumps(_document(size)), encoding="utf-8")
+    source.write_text(json.dumps(document(size)), encoding="utf-8")
     seconds, peak = _median([str(TNG), "compile", str(source), "--emit", "nft"], ruleset)
     load, _ = _median(["unshare", "--net", "nft", "-f", str(ruleset)])
     written = ruleset.stat().st_size / 1e6
@@ -70,8 +70,8 @@ def _run(argv: list[str], output: Path | None) -> tuple[float, float]:
 
 def _peer(size: int, peer: Path, directory: Path) -> str:
     with lab("client", "server") as hosts:
-        document = _document(size, families=(4,), trust={"no_ra": True})
-        process = hosts["client"].start(str(peer), "launch", "-c", str(write_config(directory / "peer.json", document)))
+        wanted = document(size, families=(4,), trust={"no_ra": True})
+        process = hosts["client"].start(str(peer), "launch", "-c", str(write_config(directory / "peer.json", wanted)))
         try:
             process.wait_for("All services are ready", deadline=60)
         except ProcessError:
@@ -80,7 +80,7 @@ def _peer(size: int, peer: Path, directory: Path) -> str:
         return "starts"
 
 
-def _document(
+def document(
     size: int, families: tuple[int, ...] = (4, 6), trust: dict[str, object] | None = None
 ) -> dict[str, object]:
     chance = random.Random(1)

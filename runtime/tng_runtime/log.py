@@ -169,6 +169,8 @@ def _emit(severity: int, level: str, event: str, fields: dict[str, object]) -> N
 
 
 def _plain(value: object) -> Value:
+    if type(value) is str:
+        return value if len(value) <= MAX_VALUE else _bounded(value)
     if isinstance(value, (bool, int, float)):
         return value
     return _bounded(value.decode("ascii", "backslashreplace") if isinstance(value, bytes) else str(value))
@@ -179,11 +181,14 @@ def _bounded(text: str) -> str:
 
 
 def _as_text(pairs: dict[str, Value]) -> str:
-    words = []
-    for name, value in pairs.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        words.append(f"{name}={text if _BARE(text) else _quoted(text)}")
-    return " ".join(words)
+    return " ".join([f"{name}={_word(value)}" for name, value in pairs.items()])
+
+
+def _word(value: Value) -> str:
+    if type(value) is int:
+        return str(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if _BARE(text) else _quoted(text)
 
 
 def _quoted(value: object) -> str:

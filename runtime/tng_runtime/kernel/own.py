@@ -9,27 +9,27 @@ dialled is that one.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tng_runtime.kernel.sockets import Destination
+
+Pair = tuple[str, str, int]
 
 
 class OwnConnections:
     """The dialled connections of all entries, by source and destination."""
 
     def __init__(self) -> None:
-        self._pairs: set[tuple[str, str, int]] = set()
+        self._pairs: set[Pair] = set()
 
-    @contextmanager
-    def dialled(self, sock: socket.socket, destination: Destination) -> Iterator[None]:
-        """``sock``, whose connection to ``destination`` has begun, is one of them meanwhile."""
+    def add(self, sock: socket.socket, destination: Destination) -> Pair:
+        """``sock``, whose connection to ``destination`` has begun, is one of them until ``discard``."""
         pair = _pair(source_of(sock.getsockname()), destination)
         self._pairs.add(pair)
-        try:
-            yield
-        finally:
-            self._pairs.discard(pair)
+        return pair
+
+    def discard(self, pair: Pair) -> None:
+        """What ``add`` returned has ended."""
+        self._pairs.discard(pair)
 
     def has(self, peer: str, destination: Destination) -> bool:
         """Whether an accepted connection from ``peer`` (``source_of``) that meant ``destination`` is one of them."""
@@ -42,7 +42,7 @@ def source_of(address: tuple[str, int] | tuple[str, int, int, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _pair(source: str, destination: Destination) -> tuple[str, str, int]:
+def _pair(source: str, destination: Destination) -> Pair:
     # The interface of a link-local address is another one to who dials than to who accepts.
     address, _, port = source.rpartition(":")
     return f"{address.partition('%')[0].rstrip(']')}:{port}", destination.host, destination.port
