@@ -25,7 +25,7 @@ from tng_runtime.messages import Drain, Listen, Message, Pause, Paused, Ping, Po
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
-from tng_runtime.serve import privileges
+from tng_runtime.serve import privileges, syscalls
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.remote import JudgeLine, RemoteIdentity, RemoteVerifier
@@ -41,6 +41,7 @@ def run(manifest: Manifest, to: Unprivileged, limits: Limits, sock: socket.socke
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
+    syscalls.refuse()
     anyio.run(_run, manifest, limits, sock, backend_options={"use_uvloop": True})
 
 
