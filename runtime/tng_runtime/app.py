@@ -36,7 +36,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
@@ -157,6 +157,8 @@ def _limits(options: Options) -> Limits:
 
 async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, old: socket.socket | None) -> None:
     log.hand_over()
+    if (reason := syscalls.available()) is not None:
+        log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
     stop, hurry = anyio.Event(), anyio.Event()
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:

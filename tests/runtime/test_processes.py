@@ -106,6 +106,7 @@ def test_only_the_supervisor_and_the_nursery_may_change_anything(ends: Tunnel) -
         assert [found[name] for name in ("CapEff", "CapPrm", "CapBnd")] == [f"{1 << CAP_NET_RAW:016x}"] * 3
         assert [found[name] for name in ("CapInh", "CapAmb")] == ["0" * 16] * 2
         assert found["NoNewPrivs"] == "1"
+        assert found["Seccomp"] == "2", "a filter (proc_pid_status(5))"
         assert found["Groups"] == ""
         assert found["Uid"].split() == ["65534"] * 4
         limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")

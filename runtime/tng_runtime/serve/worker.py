@@ -41,7 +41,7 @@ from tng_runtime.messages import (
 from tng_runtime.relay import raw
 from tng_runtime.relay.link import Relay
 from tng_runtime.relay.session import Sessions
-from tng_runtime.serve import connections, privileges, tally
+from tng_runtime.serve import connections, privileges, syscalls, tally
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.remote import JudgeLine, RemoteIdentity, RemoteVerifier
@@ -59,6 +59,7 @@ def run(manifest: Manifest, to: Unprivileged, limits: Limits, access: Access, so
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
+    syscalls.refuse()
     anyio.run(_run, manifest, limits, access, sock, backend_options={"use_uvloop": True})
 
 
