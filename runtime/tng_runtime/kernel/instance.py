@@ -146,7 +146,8 @@ def down_command(table: str) -> str:
 
 
 def _discard_documents(table: str, locks: Path) -> None:
-    """Remove what was compiled for this process, and for processes that are gone, unless another one needs it."""
+    """Remove what was compiled for this process, and for processes that are gone, unless another one needs it;
+    and the status sockets of those that are gone."""
     named = [path for path in locks.glob(f"{table}.*") if _owner(path, table)]
     ended = [path for path in named if (owner := _owner(path, table)) == str(os.getpid()) or not _lives(owner)]
     needed = {os.readlink(path) for path in named if path.is_symlink() and path not in ended}
@@ -155,6 +156,10 @@ def _discard_documents(table: str, locks: Path) -> None:
             path.unlink(missing_ok=True)
         elif path.name not in needed:
             shutil.rmtree(path, ignore_errors=True)
+    for path in locks.glob(f"{table}.*{contract.STATUS_SUFFIX}"):
+        owner = path.name.removesuffix(contract.STATUS_SUFFIX).rpartition(".")[2]
+        if owner.isdecimal() and (owner == str(os.getpid()) or not _lives(owner)):
+            path.unlink(missing_ok=True)
 
 
 def _owner(directory: Path, table: str) -> str:

@@ -125,7 +125,6 @@ class Stand:
 def private_socket(directory: Path, table: str) -> tuple[Path, socket.socket]:
     """A listening unix socket of this process for its user alone, and its path; raises ``HostError``."""
     path = directory / f"{table}.{_namespace()}.{os.getpid()}{contract.STATUS_SUFFIX}"
-    _discard_dead(directory, table)
     sock = socket.socket(socket.AF_UNIX)
     try:
         with suppress(FileNotFoundError):
@@ -155,14 +154,6 @@ def public_socket(control: Control, inherited: Sequence[socket.socket]) -> socke
         what = f"/control_interface/restful: cannot listen on {host}:{control.port}: {error.strerror}"
         raise HostError(what, hint=f"`ss -ltnp sport = :{control.port}` says who has it") from None
     return sock
-
-
-def _discard_dead(directory: Path, table: str) -> None:
-    """Remove the sockets of runs that are gone."""
-    for path in directory.glob(f"{table}.*{contract.STATUS_SUFFIX}"):
-        owner = path.name.removesuffix(contract.STATUS_SUFFIX).rpartition(".")[2]
-        if owner.isdecimal() and not Path("/proc", owner).exists():
-            path.unlink(missing_ok=True)
 
 
 def _namespace() -> int:
