@@ -29,6 +29,7 @@ class Emit(StrEnum):
     PLAN = "plan"
     IPTABLES = "iptables"
     DIAGRAM = "diagram"
+    SVG = "svg"
 
 
 Documents = Annotated[
