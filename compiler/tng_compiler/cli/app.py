@@ -46,6 +46,7 @@ class Emit(StrEnum):
     PLAN = "plan"
     IPTABLES = "iptables"
     DIAGRAM = "diagram"
+    SVG = "svg"
 
 
 class StatusFormat(StrEnum):

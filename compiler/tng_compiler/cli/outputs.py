@@ -39,6 +39,10 @@ def texts(plan: Plan, emit: str) -> str:
             from tng_compiler.emit.iptables import render as iptables
 
             return iptables(plan)
+        case "svg":
+            from tng_compiler.emit.svg import render as svg
+
+            return svg(plan)
         case _:
             from tng_compiler.emit.diagram import render as diagram
 
