@@ -24,8 +24,9 @@ _ROLES: tuple[Role, Role] = ("ingress", "egress")
 def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) -> Iterator[Diagnostic]:
     """Yield the diagnostics; ``touching`` names the entries, by position, and families where items may overlap."""
     yield from _limited(listeners(config, tuple(entry.listen_port for entry in plan.entries)))
-    yield from hazards(config)
-    yield from operator_sets(config, plan)
+    for of_entry in hazards(config):
+        yield from _limited(of_entry)
+    yield from _limited(operator_sets(config, plan))
     families: dict[int, list[Family]] = {}
     for position, family in touching:
         families.setdefault(position, []).append(family)
