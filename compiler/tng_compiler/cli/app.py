@@ -37,6 +37,20 @@ class FailOn(StrEnum):
     ANY = "any"
 
 
+class FindFormat(StrEnum):
+    """How ``find`` answers."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Expect(StrEnum):
+    """What ``find`` is expected to find."""
+
+    NONE = "none"
+    SOME = "some"
+
+
 class Emit(StrEnum):
     """What ``compile`` writes to standard output."""
 
@@ -136,6 +150,20 @@ def diff(
     from tng_compiler.cli.diff import run_diff
 
     raise typer.Exit(run_diff(old, new, format_, expect, fail_on))
+
+
+@app.command()
+def find(
+    document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help='Such as "passed and to 10.0.0.0/8 and udp".')],
+    expect: Annotated[Expect | None, typer.Option("--expect", help="Exit 1 if the answer is another.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="List all regions, not one witness.")] = False,
+    format_: Annotated[FindFormat, typer.Option("--format", help="How the answer is written.")] = FindFormat.TEXT,
+) -> None:
+    """Find traffic: a flow that the pattern holds for, or the proof that there is none."""
+    from tng_compiler.cli.find import run_find
+
+    raise typer.Exit(run_find(document, pattern, expect, format_, every=every))
 
 
 @app.command()

@@ -7,10 +7,8 @@ those outside of all. On an egress there is one more question: does the packet c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-from tng_compiler.model.types import CgroupPath, Entry, Netfilter
 
 ELSEWHERE = ""
 
@@ -29,36 +27,18 @@ class Sender:
         return cgroup + (" sent by this host itself" if self.local else "")
 
 
-def senders(entries: Sequence[Entry]) -> tuple[Sender, ...]:
-    """Return the cases that the entries of one role can tell apart; those outside of all cgroups first."""
-    paths = {path.path for entry in entries for path in _mentioned(entry.netfilter)}
-    local = (False, True) if any(entry.netfilter.capture_local_traffic for entry in entries) else (False,)
-    return tuple(Sender(cgroup, own) for own in local for cgroup in (ELSEWHERE, *sorted(paths)))
+def around(path: str) -> Iterator[str]:
+    """Yield the cgroups that ``path`` is in, from the outermost, and itself."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
+    yield path
 
 
-def meant(entry: Entry, cases: Iterable[Sender]) -> frozenset[Sender]:
-    """Return the cases in which ``entry`` captures, whatever the destination."""
-    netfilter = entry.netfilter
-    return frozenset(
-        case
-        for case in cases
-        if (not case.local or netfilter.capture_local_traffic) and _inside(netfilter, case.cgroup)
-    )
-
-
-def within(path: str, parents: Iterable[str]) -> bool:
+def within(path: str, parents: Container[str]) -> bool:
     """Whether the cgroup ``path`` is one of ``parents`` or below one."""
-    return any(path == parent or path.startswith(f"{parent}/") for parent in parents)
-
-
-def _inside(netfilter: Netfilter, cgroup: str) -> bool:
-    wanted = [path.path for path in netfilter.capture_cgroup]
-    exempt = [path.path for path in netfilter.nocapture_cgroup]
-    return (not wanted or within(cgroup, wanted)) and not within(cgroup, exempt)
-
-
-def _mentioned(netfilter: Netfilter) -> Iterable[CgroupPath]:
-    return (*netfilter.capture_cgroup, *netfilter.nocapture_cgroup)
+    return any(parent in parents for parent in around(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +72,8 @@ def classes(conditions: Sequence[tuple[Iterable[str], Iterable[str]]]) -> tuple[
     found: dict[int, list[str]] = {}
     for path in (ELSEWHERE, *sorted({*inside, *outside})):
         meant, exempt_from = everywhere, 0
-        end = path.find("/")
-        while path:
-            parent = path if end < 0 else path[:end]
+        for parent in around(path):
             meant |= inside.get(parent, 0)
             exempt_from |= outside.get(parent, 0)
-            if end < 0:
-                break
-            end = path.find("/", end + 1)
         found.setdefault(meant & ~exempt_from, []).append(path)
     return tuple(Class(tuple(paths), meant) for meant, paths in found.items())

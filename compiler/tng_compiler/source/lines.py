@@ -12,6 +12,7 @@ class Lines:
 
     def __init__(self, text: str) -> None:
         self._starts = [0]
+        self._texts: dict[int, str] = {}
         at = text.find("\n")
         while at >= 0:
             self._starts.append(at + 1)
@@ -23,7 +24,12 @@ class Lines:
         return Span(start, end, line, start - self._starts[line - 1] + 1)
 
     def text_at(self, text: str, offset: int) -> str:
-        """Return the line that holds an offset, without its end."""
+        """Return the line that holds an offset, without its end: the same string for the same line.
+
+        A document may be one line of 16 MiB, and every finding shows its line.
+        """
         line = bisect_right(self._starts, offset)
-        end = self._starts[line] - 1 if line < len(self._starts) else len(text)
-        return text[self._starts[line - 1] : end].removesuffix("\r")
+        if line not in self._texts:
+            end = self._starts[line] - 1 if line < len(self._starts) else len(text)
+            self._texts[line] = text[self._starts[line - 1] : end].removesuffix("\r")
+        return self._texts[line]

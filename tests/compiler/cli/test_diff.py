@@ -126,7 +126,10 @@ def running(tmp_path: Path) -> Iterator[Path]:
     plan = compile_bytes("x", text(OLD)).plan
     assert plan
     write_directory(plan, directory, config=text(OLD))
-    with subprocess.Popen(["sh", "-c", "read forever", "run", str(directory)], stdin=subprocess.PIPE) as process:
+    command = ["sh", "-c", "echo ready; read forever", "run", str(directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.readline()  # the kernel shows its arguments from then on
         namespace = Path("/proc/self/ns/net").stat().st_ino
         (locks / f"tng.{namespace}.lock").write_text(f"{process.pid}\n")
         yield locks

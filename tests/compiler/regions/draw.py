@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -16,6 +17,7 @@ from tng_compiler.regions.flow import Flow
 from tng_compiler.rules.decide import decide
 from tng_compiler.rules.lower import lower
 from tng_compiler.rules.packet import Packet, Socket
+from tng_compiler.rules.tree import Table
 
 BASE = {4: int(ip_address("10.0.0.0")), 6: int(ip_address("fd00::"))}
 BITS = {4: 32, 6: 128}
@@ -72,6 +74,11 @@ def plans(draw: st.DrawFn) -> Plan:
     return build_plan(config(*found), "0" * 64)[0]
 
 
+@lru_cache(maxsize=4)
+def _table(plan: Plan) -> Table:
+    return lower(plan)
+
+
 def decided(plan: Plan, flow: Flow) -> Fate:
     """What the rule tree of ``plan`` does with ``flow``; ``why`` and a refusing ``entry`` are not said by it."""
     socket = Socket(0, flow.cgroup or "")
@@ -91,7 +98,7 @@ def decided(plan: Plan, flow: Flow) -> Fate:
         listener=Socket(own),
         in_sets=frozenset(name for name, holds in flow.sets if holds),
     )
-    decision = decide(lower(plan), packet)
+    decision = decide(_table(plan), packet)
     if decision.fate == "captured":
         return Fate("captured", next(entry.pointer for entry in plan.entries if entry.listen_port == decision.port))
     return Fate("passed" if decision.fate == "passed" else "refused")

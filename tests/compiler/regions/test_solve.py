@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -51,11 +52,11 @@ def holds(region: Region, flow: Flow) -> bool:
     )
 
 
-def in_named_cgroup(plan: Plan, flow: Flow) -> Flow:
-    """The flow in the nearest cgroup around its own that an entry of its role names."""
+def in_named_cgroup(plan: Plan, flow: Flow, more: Sequence[str] = ()) -> Flow:
+    """The flow in the nearest cgroup around its own that an entry of its role names, or that is one of ``more``."""
     role: Role = "ingress" if flow.way in ("out", "through") else "egress"
     levels = (level for entry in plan.of(role) for level in (*entry.inside, *entry.outside))
-    named = {path for level in levels for path in level.paths}
+    named = {path for level in levels for path in level.paths} | set(more)
     cgroup = flow.cgroup or ""
     while cgroup and cgroup not in named:
         cgroup = cgroup.rpartition("/")[0]
