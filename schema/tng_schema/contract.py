@@ -20,6 +20,9 @@ RECORD = r"[0-9]{4,9}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}"
 
 KEPT_RECORDS = 5
 
+NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
+"""Of Debian's python3-nftables."""
+
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
 
