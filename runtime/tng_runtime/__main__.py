@@ -44,6 +44,7 @@ def _execute(options: argparse.Namespace) -> None:
                 max_handshakes=options.max_handshakes,
                 record=options.record,
                 access=Access(options.log_connections, options.log_sample),
+                probes=options.probe,
             )
             app.run(options.directory, given)
         case "guard":
@@ -95,6 +96,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _probe(text: str) -> object:
+    from tng_runtime.kernel import probe
+
+    return probe.parse(text)
+
+
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise ValueError
@@ -128,6 +135,10 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--log-sample", type=_positive, default=1, metavar="N", help="of those in order, one of N (1)")
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
     run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
+    run.add_argument(
+        "--probe", type=_probe, action="append", default=[], metavar="ADDRESS:PORT=LISTEN_PORT",
+        help="a destination that is captured, tried once the rules are there; for `tng apply`",
+    )  # fmt: skip
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
     explain = commands.add_parser("explain-code", help="say what a code in the log means, and what to do")

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,9 +29,10 @@ from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.events import Access
-from tng_runtime.kernel import cgroups, manager, nftables, record, trusted
+from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
+from tng_runtime.kernel.probe import Probe, ProbeFailedError
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
@@ -61,7 +62,8 @@ class Options:
     None: 10 after a signal, without end for those of an instance that this one takes over.
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
-    ``record``: the directory that the record of the document gets when it serves.
+    ``record``: the directory that the record of the document gets when it serves. ``probes``: what is tried once the
+    rules are there.
     """
 
     drain_seconds: float | None = None
@@ -72,6 +74,7 @@ class Options:
     max_handshakes: int | None = None
     record: Path | None = None
     access: Access = field(default_factory=Access)
+    probes: Sequence[Probe | None] = ()
 
 
 @dataclass(slots=True)
@@ -96,6 +99,8 @@ class _Course:
     hangups: Hangups = field(default_factory=Hangups)
     public: socket.socket | None = None
     """Where the control interface answers over TCP, if the document says so."""
+    was_open: bool = False
+    """Nobody had rules of this table here before us."""
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
 
@@ -192,6 +197,7 @@ async def serve(course: _Course) -> None:
     manifest = course.manifest
     try:
         if course.old is None:
+            course.was_open = not nftables.exists(manifest.table)
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
             _show(course)
@@ -203,6 +209,7 @@ async def serve(course: _Course) -> None:
         await _prove(course)
         if not course.stop.is_set():
             if course.old is None:
+                await probe.run(course.options.probes)
                 _let_accept(course)
             else:
                 await _take_over(course, course.old)
@@ -212,7 +219,7 @@ async def serve(course: _Course) -> None:
     except Exception as error:
         if course.old is not None:
             raise _with_who_goes_on(error) from error
-        if course.options.on_exit == "open":
+        if course.options.on_exit == "open" or (course.was_open and isinstance(_only(error), ProbeFailedError)):
             _open(course)
         raise _with_the_state_of_the_rules(error, manifest.table) from error
     if course.options.on_exit == "open" and course.heir is None and course.old is None:
@@ -224,6 +231,11 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.upkeep.look()
     _mark(course)
     course.lock.adopt(await old.replace(course.upkeep.rules.restore, course.upkeep.rules.own))
+    try:
+        await probe.run(course.options.probes)
+    except Exception:
+        course.lock.hand_over()
+        raise
     course.old = None
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
@@ -292,6 +304,7 @@ async def _wait_for_heirs(course: _Course) -> None:
         return course.lock.descriptor
 
     async def resume() -> None:
+        course.lock.sign()
         _mark(course)
         while True:
             try:
@@ -435,10 +448,15 @@ def _trust_words(entry: Entry) -> dict[str, object]:
     return words | ({"warning": "skip_as_token_cert_verify: anybody can sign the tokens"} if skips else {})
 
 
-def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
+def _only(error: Exception) -> Exception:
     # Task groups wrap what their tasks raise.
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
+    error = _only(error)
     if not isinstance(error, HostError) or not nftables.exists(table):
         return error
     stays = f"the rules are loaded and refuse what they capture until a start succeeds; `{down_command(table)}` opens"
@@ -446,9 +464,7 @@ def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
 
 
 def _with_who_goes_on(error: Exception) -> Exception:
-    # Task groups wrap what their tasks raise.
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    error = _only(error)
     if not isinstance(error, HostError):
         return error
     hint = f"{error.hint}\n  the instance that runs already goes on as before"

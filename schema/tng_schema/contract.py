@@ -22,6 +22,9 @@ KEPT_RECORDS = 5
 STATUS_SUFFIX = ".status"
 """After ``TABLE.NAMESPACE`` in that directory: the unix socket on which a run says over HTTP how it stands."""
 
+NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
+"""Of Debian's python3-nftables."""
+
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
 

@@ -167,6 +167,19 @@ def find(
 
 
 @app.command()
+def doctor(
+    document: Annotated[
+        str | None, typer.Argument(metavar="[CFG]", help="A file, or - for standard input; the host alone without.")
+    ] = None,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """Look whether this host is ready for a document, and touch nothing; all findings at once."""
+    from tng_compiler.cli.doctor import run_doctor
+
+    raise typer.Exit(run_doctor(document, format_))
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the language, for editors."""
     from tng_compiler.cli.commands import run_schema

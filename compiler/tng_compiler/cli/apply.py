@@ -13,12 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tng_compiler.cli import confirm, history, private, running
+from tng_compiler.cli import confirm, history, private
+from tng_compiler.cli.doctor import preflight
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.report import Format, report
 from tng_compiler.cli.runtime import become, find_runtime
+from tng_compiler.emit import probes
+from tng_compiler.host import running
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.types import Plan
 from tng_schema import contract
@@ -59,6 +62,10 @@ def execute(name: str, data: bytes, wish: Wish) -> Exit:
         return Exit.FINDINGS
     table, program = outcome.plan.instance, find_runtime()
     _require_nothing_pending(table)
+    host = preflight(outcome.plan, name, data)
+    report(host, Format.TEXT, sys.stderr)
+    if any(item.is_error for item in host):
+        fail(Exit.HOST_NOT_READY, "the host is not ready; nothing was changed", "`tng doctor` looks again")
     was = confirm.before(table) if wish.confirm is not None else None
     directory = compile_into(outcome.plan, data, wish.state_dir)
     try:
@@ -69,7 +76,12 @@ def execute(name: str, data: bytes, wish: Wish) -> Exit:
         if wish.state_dir is None:
             _remove(directory)
         raise
-    return become(program, [*wish.command, f"--record={record}", str(directory)])
+    return become(program, [*wish.command, *arguments(outcome.plan, record), str(directory)])
+
+
+def arguments(plan: Plan, record: Path) -> list[str]:
+    """What a run is told beside its options: the place of its record, and what it tries once its rules are there."""
+    return [f"--record={record}", *(f"--probe={probe}" for probe in probes.render(plan) or ("none",))]
 
 
 def compile_into(plan: Plan, data: bytes, state_dir: str | None) -> Path:
@@ -119,7 +131,7 @@ def _again(was: confirm.Before) -> list[str]:
     directory = compile_into(outcome.plan, record.document(), None)
     if was.state == "closed":
         return ["guard", str(directory)]
-    return [*record.command, f"--record={record.directory}", str(directory)]
+    return [*record.command, *arguments(outcome.plan, record.directory), str(directory)]
 
 
 def _remove(directory: Path) -> None:

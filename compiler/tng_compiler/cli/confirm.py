@@ -21,9 +21,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from tng_compiler.cli import history, running
+from tng_compiler.cli import history
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.runtime import become, find_runtime
+from tng_compiler.host import nft, running
 from tng_schema import contract
 
 _CONFIRM, _NOT_YET, _DONE = b"confirm", b"not yet", b"confirmed"
@@ -43,7 +44,7 @@ def before(table: str) -> Before:
     """Look at the host; ends the run with 3 if what runs could not be brought back."""
     if (run := running.find(table)) is None:
         kept = history.records(table)
-        closed = running.tables(table)
+        closed = _has_tables(table)
         return Before("closed" if closed else "open", kept[-1] if kept and closed else None)
     record = history.find(table, run.record)
     if record is None:
@@ -203,6 +204,14 @@ def _end(table: str) -> None:
         if not select.select([descriptor], [], [], _SECONDS)[0]:
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             select.select([descriptor], [], [])
+
+
+def _has_tables(table: str) -> bool:
+    done = nft.run("list", "tables", "inet")
+    if done is None or done.returncode != 0:
+        problem = done.stderr.strip() if done else "it cannot be executed"
+        fail(Exit.HOST_NOT_READY, f"`nft list tables` failed: {problem}", "`tng doctor` says what is missing")
+    return f"table inet {table}" in done.stdout.splitlines()
 
 
 def _say(text: str) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tng_compiler.cli import confirm, history, running
+from tng_compiler.cli import confirm, history
 from tng_compiler.cli.apply import Wish, execute
 from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.host import running
 
 
 def run_rollback(table: str, options: Sequence[str], *, only_print: bool, only_list: bool) -> Exit:

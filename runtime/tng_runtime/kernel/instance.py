@@ -83,6 +83,11 @@ class Lock:
             own.unlink(missing_ok=True)
             own.symlink_to(directory.name)
 
+    def sign(self) -> None:
+        """Say once more that this process is the holder, after another has said so and ended."""
+        assert self.descriptor is not None
+        _sign(self.descriptor)
+
     def hand_over(self) -> None:
         """Another process has the open file by now: it is the holder."""
         assert self.descriptor is not None

@@ -38,7 +38,7 @@ def tng(bin_: Path, *arguments: str, stdin: bytes = GOOD, path: str = "/nowhere"
 
 def called(result: subprocess.CompletedProcess[bytes]) -> str:
     """How the runtime was called, without the record, whose name has the time in it."""
-    return re.sub(r" --record=\S*", "", result.stdout.decode().splitlines()[0])
+    return re.sub(r" --(record|probe)=\S*", "", result.stdout.decode().splitlines()[0])
 
 
 def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: Path, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_apply_takes_each_option_that_the_runtime_has() -> None:
         )
     ]
     of_all, of_run, of_apply = (set(re.findall(r"--[a-z-]+", text)) for text in told)
-    assert of_all | of_run <= of_apply | {"--version", "--record"}
+    assert of_all | of_run <= of_apply | {"--version", "--record", "--probe"}
 
 
 def test_apply_executes_nothing_for_a_document_with_faults(bin_: Path, tmp_path: Path) -> None:

@@ -75,12 +75,10 @@ def test_five_documents_are_kept_and_one_that_is_applied_again_is_the_same(host:
 
 def test_a_document_that_never_served_is_not_kept(host: Host) -> None:
     apply(host, 8001).stop()
-    with host.inside():
-        import socket
-
-        taken = socket.create_server(("127.0.0.1", 15001))
-    with taken:
-        done = host.run(TNG, "apply", str(document(host, 8002)), check=False)
+    attest = {"aa_addr": "unix:///run/no-agent.sock"}
+    document = {"add_egress": [{"netfilter": {"capture_dst": {"port": 8002}}, "attest": attest}]}
+    config = tunnel.write_config(host.state / "egress.json", document)
+    done = host.run(TNG, "apply", str(config), check=False)
     assert done.returncode == 3, done
     assert [Path(name).stem for name in kept(host)] == ["8001"]
     assert [path.name.startswith(".") for path in (host.state / "lib" / "tng").iterdir()] == [False]

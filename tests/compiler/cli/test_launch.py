@@ -16,7 +16,7 @@ from tng_demo.lab import Lab
 
 __all__ = ["bin_"]
 
-STATE = re.compile(r"called: (.*)run --record=/var/lib/tng/tng/\S+ (/run/tng/tng\.\d+)")
+STATE = re.compile(r"called: (.*)run --record=/var/lib/tng/tng/\S+ (?:--probe=\S+ )+(/run/tng/tng\.\d+)")
 DOCUMENT = GOOD.decode()
 
 

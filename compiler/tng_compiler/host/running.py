@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tng_compiler.cli.exits import Exit, fail
 from tng_schema import contract
 
 
@@ -35,14 +33,3 @@ def find(table: str) -> Running | None:
         return None
     record = next((word.partition("=")[2] for word in words if word.startswith("--record=")), None)
     return Running(pid, Path(record).name if record else None)
-
-
-def tables(table: str) -> bool:
-    """Whether there are rules of ``table``, whoever left them. Ends the run with 3 where nobody can say."""
-    try:
-        done = subprocess.run(["nft", "list", "tables", "inet"], capture_output=True, text=True, check=False)
-    except OSError as error:
-        fail(Exit.HOST_NOT_READY, f"cannot execute nft: {error.strerror}", "apt install nftables")
-    if done.returncode != 0:
-        fail(Exit.HOST_NOT_READY, f"`nft list tables` failed: {done.stderr.strip()}", "apply needs CAP_NET_ADMIN")
-    return f"table inet {table}" in done.stdout.splitlines()
