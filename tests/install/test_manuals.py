@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def test_a_manual_names_every_command_and_option(program: Program, tmp_path: Pat
     path.write_text(manuals.render(program, "0.1.0", "2026-11-24"))
     command = ["mandoc", "-T", "ascii", "-O", "width=200", str(path)]
     text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    text = subprocess.run(["col", "-b"], input=text, capture_output=True, text=True, check=True, timeout=60).stdout
+    text = re.sub(".\b", "", text)  # bold is a letter, a step back, and the letter again
     for command_ in program.commands:
         assert f"{program.name} {command_.name}" in text
         assert all(name in text for option in command_.options for name in option.names)
