@@ -27,7 +27,7 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     """Yield the diagnostics; ``touching`` names the entries, by position, and families where items may overlap."""
     yield from _limited(listeners(config, tuple(entry.listen_port for entry in plan.entries)))
     yield from hazards(config)
-    yield from _limited(clients(config))
+    yield from _limited(clients(config, plan))
     yield from operator_sets(config, plan)
     families: dict[int, list[Family]] = {}
     for position, family in touching:

@@ -17,7 +17,15 @@ from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel.liveness import carry_for_others
 from tng_runtime.kernel.readiness import Poller
-from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial_socket, original_destination
+from tng_runtime.kernel.sockets import (
+    ClientLeftError,
+    Destination,
+    abort,
+    bind_to_client,
+    dial_socket,
+    original_destination,
+    sent_by_this_host,
+)
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
@@ -109,7 +117,7 @@ class _Session:
         if self._peer is None:
             raise ClientLeftError
         self._destination = original_destination(self._captured)
-        if self._own.has(self._peer, self._destination):
+        if self._may_be_ours() and self._own.has(self._peer, self._destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         source = network_of(self.who.source)
         # Where it is a program of this host that begins them, none of them is a stranger's.
@@ -136,6 +144,10 @@ class _Session:
                     raise AssertionError(f"{action} before the relay")
         assert self._stream is not None, "the table verifies before it relays"
         return await self._relayed(self._stream)
+
+    def _may_be_ours(self) -> bool:
+        # Elsewhere a client may have the very address and port that we dial from on another client's behalf.
+        return self._entry.client_address == "tunnel" or sent_by_this_host(self._captured)
 
     async def _relayed(self, stream: AttestedStream) -> Report:
         assert self._dialled is not None, "the table dials before it relays"
@@ -167,6 +179,8 @@ class _Session:
         except HostError as error:
             raise Refused(LinkCode.NET_LIMIT, error.message) from None
         carry_for_others(sock)
+        if self._entry.client_address == "original" and self._peer is not None:
+            bind_to_client(sock, self._peer.rpartition(":")[0].strip("[]"))
         code = sock.connect_ex(destination.sockaddr)
         self._ending.enter_context(self._own.dialled(sock, destination))
         if code == errno.EINPROGRESS:
