@@ -197,8 +197,9 @@ CAPTURE: dict[Code, Explanation] = {
         "The service behind an egress sees every connection come from an address of its own host. Whatever trusts "
         "addresses fails open: a database that lets `samehost` in without a password, an allow list with 127.0.0.1, "
         "a mail server's `mynetworks`. Limits and bans per address hit everybody at once, and logs name nobody. "
-        "With `proxy_protocol` the connection begins with a header that names the client, for servers that read one.",
+        "`client_address: original` lets the egress dial from the client's own address; with `proxy_protocol` the "
+        "connection begins with a header that names the client, for servers that read one.",
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}}}]}',
-        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}}, "proxy_protocol": "v2"}]}',
+        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}, "client_address": "original"}}]}',
     ),
 }

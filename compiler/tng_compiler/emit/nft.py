@@ -240,6 +240,8 @@ def _verdict(verdict: tree.Verdict) -> str:
             return f"ct original zone set {zone}"
         case tree.SetLabel(label):
             return f"ct label set {label}"
+        case tree.SetMark(mark):
+            return f"meta mark set {mark:#010x}"
         case tree.Redirect(port):
             return f"redirect to :{port}"
         case tree.Jump(chain):

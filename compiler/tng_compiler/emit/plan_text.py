@@ -22,6 +22,11 @@ def render(plan: Plan) -> str:
     ]
     if plan.control is not None:
         lines.append(f"says how it stands at http://{_socket(plan.control.host, plan.control.port)}/status/")
+    if back := plan.way_back:
+        lines += [
+            f"outside of the tables: routing rule {back.priority}, mark {back.mark:#x} to table {back.routing_table};",
+            f"routing table {back.routing_table}: every address of both families is this host's, for that mark alone",
+        ]
     for entry in plan.entries:
         lines += ["", *_entry(entry)]
     return "\n".join(lines) + "\n"
@@ -52,6 +57,8 @@ def _entry(entry: Interception) -> Iterator[str]:
         yield f"    {'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
     passes = entry.udp == "bypass"
     yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
+    if entry.client_address == "original":
+        yield "  dials from the client's own address: the service sees the client"
     if entry.proxy_protocol:
         yield f"  tells the service who its client is: PROXY protocol {entry.proxy_protocol}"
     yield f"  proves itself: {attestation(entry.attest)}"

@@ -11,6 +11,7 @@ RaModel = Literal["background_check", "passport"]
 Ipv6Mode = Literal["capture", "reject", "bypass"]
 Forwarded = Literal["reject", "bypass"]
 Udp = Literal["reject", "bypass"]
+ClientAddress = Literal["tunnel", "original"]
 ProxyProtocol = Literal["v2"]
 Network = IPv4Network | IPv6Network
 
@@ -49,7 +50,7 @@ class Netfilter:
     """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP.
 
     ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only;
-    ``udp`` to UDP for a captured destination and port.
+    ``udp`` to UDP for a captured destination and port. ``client_address``: whom the services of an egress see.
     """
 
     pointer: str
@@ -62,6 +63,7 @@ class Netfilter:
     ipv6: Ipv6Mode
     forwarded: Forwarded
     udp: Udp
+    client_address: ClientAddress = "tunnel"
 
 
 @dataclass(frozen=True, slots=True)

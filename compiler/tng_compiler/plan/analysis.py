@@ -27,7 +27,7 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     yield from _limited(listeners(config, tuple(entry.listen_port for entry in plan.entries)))
     for of_entry in hazards(config):
         yield from _limited(of_entry)
-    yield from _limited(clients(config))
+    yield from _limited(clients(config, plan))
     yield from _limited(operator_sets(config, plan))
     families: dict[int, list[Family]] = {}
     for position, family in touching:

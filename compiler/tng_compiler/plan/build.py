@@ -91,6 +91,7 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         attest=entry.attest,
         verify=entry.verify,
         proxy_protocol=entry.proxy_protocol,
+        client_address=netfilter.client_address,
     )
 
 

@@ -13,7 +13,7 @@ from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel.liveness import carry_for_others
 from tng_runtime.kernel.own import OwnConnections, Pair, source_of
 from tng_runtime.kernel.readiness import Poller, ignore
-from tng_runtime.kernel.sockets import Destination, abort, dial_socket
+from tng_runtime.kernel.sockets import Destination, abort, bind_to_client, dial_socket
 
 DIAL_SECONDS = 10.0
 # What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
@@ -41,17 +41,28 @@ class Dialler:
         self._mark, self._poller, self._own = mark, poller, own
 
     async def dial(
-        self, destination: Destination, on_reset: LinkCode, is_at: Callable[[str], None] | None = None
+        self,
+        destination: Destination,
+        on_reset: LinkCode,
+        is_at: Callable[[str], None] | None = None,
+        client: str | None = None,
     ) -> Dialled:
         """Connect to ``destination``; raises ``Refused``: NET-LIMIT, NET-DIAL, or ``on_reset`` if it took and reset.
 
-        ``is_at`` gets our own address and port before there is an answer.
+        ``is_at`` gets our own address and port before there is an answer. ``client`` is whose address is dialled from,
+        None for one of this host.
         """
         try:
             sock = dial_socket(destination.family, self._mark)
         except HostError as error:
             raise Refused(LinkCode.NET_LIMIT, error.message) from None
         carry_for_others(sock)
+        if client is not None:
+            try:
+                bind_to_client(sock, client)
+            except BaseException:
+                sock.close()
+                raise
         code = sock.connect_ex(destination.sockaddr)
         dialled = Dialled(sock, self._own.add(sock, destination), self)
         try:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import captured, cgroups, ipsets, nftables
+from tng_runtime.kernel import captured, cgroups, ipsets, nftables, way_back
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
@@ -115,7 +115,8 @@ def down(table: str, locks: Path = LOCKS) -> bool:
     nftables.require_privileges()
     with hold(table, locks):
         captured.end(table)
-        return nftables.remove(table, f"{table}_guard")
+        removed = nftables.remove(table, f"{table}_guard")
+        return way_back.keep(table, None) or removed
 
 
 def guard(bundle: Bundle, locks: Path = LOCKS) -> None:

@@ -19,7 +19,13 @@ from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.dialling import Dialler
 from tng_runtime.kernel.own import OwnConnections, source_of
 from tng_runtime.kernel.readiness import Poller, ignore
-from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, original_destination
+from tng_runtime.kernel.sockets import (
+    ClientLeftError,
+    Destination,
+    abort,
+    original_destination,
+    sent_by_this_host,
+)
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.carrier import Accepts, Opens, Stream
 from tng_runtime.relay.link import Carried
@@ -67,10 +73,14 @@ class Sessions(ABC):
         if session.peer is None:
             raise ClientLeftError
         session.destination = destination = original_destination(captured)
-        if self._own.has(session.peer, destination):
+        if self._may_be_ours(captured) and self._own.has(session.peer, destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         self._poller.register(captured.fileno(), ignore)
         return destination
+
+    def _may_be_ours(self, captured: socket.socket) -> bool:
+        # Elsewhere a client may have the very address and port that we dial from on another client's behalf.
+        return self._entry.client_address == "tunnel" or sent_by_this_host(captured)
 
     @abstractmethod
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
@@ -167,7 +177,9 @@ class Egress(Sessions):
     async def _serve(self, session: _Session, stream: Stream, towards: Destination) -> None:
         session.take(Event.CAPTURED, Action.CARRY)
         session.take(Event.VERIFIED, Action.DIAL)
-        backend = await self._dialler.dial(towards, LinkCode.NET_RESET)
+        assert session.peer is not None, "the client was there"
+        client = session.peer.rpartition(":")[0].strip("[]") if self._entry.client_address == "original" else None
+        backend = await self._dialler.dial(towards, LinkCode.NET_RESET, client=client)
         try:
             self._introduce(session, stream, towards, backend.sock)
             session.take(Event.CONNECTED, Action.RELAY)

@@ -26,5 +26,21 @@ def test_it_is_a_note_which_strict_does_not_turn_into_an_error() -> None:
     assert [one.severity for one in found] == [Severity.NOTE]
 
 
+def test_an_egress_that_dials_from_its_clients_addresses_hides_none() -> None:
+    assert hidden(config(entry("egress", 0, [{"port": 5432}], client_address="original"))) == []
+
+
+def test_no_mark_of_ours_is_that_of_the_way_back() -> None:
+    marked = entry("ingress", 0, [{"port": 80}], so_mark=0x3000)
+    plan, found = build_plan(config(marked, entry("egress", 0, [{"port": 80}], client_address="original")), "0" * 64)
+    assert plan.way_back is not None
+    assert [one.place.pointer for one in found if one.severity is Severity.ERROR] == [
+        "/add_ingress/0/netfilter/so_mark"
+    ]
+    plan, found = build_plan(config(marked, entry("egress", 0, [{"port": 80}])), "0" * 64)
+    assert plan.way_back is None
+    assert [one for one in found if one.severity is Severity.ERROR] == []
+
+
 def test_an_egress_that_tells_who_its_clients_are_hides_none() -> None:
     assert hidden(config(replace(entry("egress", 0, [{"port": 5432}]), proxy_protocol="v2"))) == []
