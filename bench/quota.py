@@ -49,8 +49,8 @@ def tables(trust: Trust, rounds: int, seconds: int, peer: Path) -> str:
     return (
         f"The ingress in 60 % of a core, ours with 4 workers ({trust}):\n\n"
         f"{rows(_ROWS, figures[_FOUR], figures[_RUST])}\n\n"
-        "4 workers in 60 % (ours) against 1 worker in 15 % (in the place of the Rust TNG):\n\n"
-        f"{rows(_ROWS, figures[_FOUR], figures[_ONE])}\n\n"
+        "Ours alone, in a quota and in a quarter of it:\n\n"
+        f"{rows(_ROWS, figures[_FOUR], figures[_ONE], ('4 workers, 60 %', '1 worker, 15 %'))}\n\n"
         "Processor time of 4 workers without a quota under new connections, most to least: "
         f"{median(shares):.2f}x ({min(shares):.2f}x to {max(shares):.2f}x)."
     )

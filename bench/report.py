@@ -30,9 +30,14 @@ def table(ours: Sequence[Figures], rust: Sequence[Figures]) -> str:
     return rows(_ROWS, ours, rust)
 
 
-def rows(which: Sequence[Row], ours: Sequence[Figures], rust: Sequence[Figures]) -> str:
+def rows(
+    which: Sequence[Row],
+    ours: Sequence[Figures],
+    rust: Sequence[Figures],
+    heads: tuple[str, str] = ("ours", "Rust TNG"),
+) -> str:
     """A Markdown table of ``which``: medians of both, and the median of the ratios round by round."""
-    lines = ["| | ours | Rust TNG | ratio | worst to best round |", "|---|---:|---:|---:|---:|"]
+    lines = [f"| | {heads[0]} | {heads[1]} | ratio | worst to best round |", "|---|---:|---:|---:|---:|"]
     for name, words, digits, more in which:
         ratios = sorted(a[name] / b[name] for a, b in zip(ours, rust, strict=True))
         spread = ratios if more else ratios[::-1]
