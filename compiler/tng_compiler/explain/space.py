@@ -12,6 +12,9 @@ from itertools import pairwise
 from tng_compiler.plan.types import EVERY_PORT, Box
 from tng_compiler.rules import tree
 
+EXAMPLES = (0x20010DB8 << 96 | 1, 0xC6336401)
+"""2001:db8::1 (RFC 3849) and 198.51.100.1 (RFC 5737): of a class that holds one of them, that one is shown."""
+
 Named = tuple[str, Box]
 Span = tuple[int, int]
 
@@ -57,10 +60,11 @@ def places(named: Iterable[Named], domain: Sequence[Span]) -> list[Place]:
         if position == len(domain) or domain[position][0] > start:
             continue
         key = frozenset((name, box.ports) for name, box in active)
-        if key not in spans:
+        example = next((address for address in EXAMPLES if start <= address < stop), None)
+        if key not in spans or example:
             boxes[key] = tuple(active)
             # The first address of a network is seldom a host's.
-            first_of[key] = start + 1 if stop - start > 2 else start
+            first_of[key] = example or (start + 1 if stop - start > 2 else start)
         _extend(spans.setdefault(key, []), start, stop - 1)
     return [Place(first_of[key], tuple(found), boxes[key]) for key, found in spans.items()]
 
