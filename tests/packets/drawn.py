@@ -74,6 +74,13 @@ class Shot:
             words.append(f"mark {self.mark}")
         return " ".join([*words, "runtime", runtime])
 
+    def older(self, source: str, port: int, speaker: str, *, tracked: bool) -> str:
+        """The shot as a connection that is older than the rules, from the client at ``source``."""
+        place = f"[{source}]:{port}" if ":" in source else f"{source}:{port}"
+        age = f"established {'tracked' if tracked else 'untracked'} {speaker} first"
+        client = f"from {'local ' * (self.way == 'within')}{place}"
+        return f"{self.flow('up').replace(' from local', '').replace(' to ', f' {client} to ')} {age}"
+
 
 def document(lot: Random, backend: Backend) -> Drawn:
     """Draw a document that the backend can express."""

@@ -96,14 +96,21 @@ def fill(host: Host, plan: Plan, backend: str, name: str, address: str) -> None:
 
 def unload(host: Host, plan: Plan, backend: str) -> None:
     """Remove the rules; nothing may be left."""
+    remove(host, plan, backend)
     if backend == "nft":
-        tool(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
         assert tool(host, "", "nft", "list", "ruleset") == ""
         return
-    tool(host, iptables.render(plan), "sh", "-s", "remove")
     assert "tng" not in tool(host, "", "iptables-save") + tool(host, "", "ip6tables-save")
     left = tool(host, "", "ipset", "list", "-name").split()
     assert left == [group.name for group in plan.operator_sets]
+
+
+def remove(host: Host, plan: Plan, backend: str) -> None:
+    """Remove the rules."""
+    if backend == "nft":
+        tool(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
+    else:
+        tool(host, iptables.render(plan), "sh", "-s", "remove")
 
 
 def tool(host: Host, text: str, *argv: str) -> str:

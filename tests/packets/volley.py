@@ -155,6 +155,78 @@ def listeners(built: Ground, drawn: Drawn) -> Iterator[dict[socket.socket, str]]
             each.close()
 
 
+@contextlib.contextmanager
+def opened(built: Ground, shots: Sequence[Shot]) -> Iterator[list[tuple[socket.socket, socket.socket]]]:
+    """Connections of ``shots``, both ends, made while no rules of ours are loaded."""
+    with contextlib.ExitStack() as stack:
+        ends: dict[int, socket.socket] = {}
+        near = [stack.enter_context(_connecting(built, shot)) for shot in shots]
+        with selectors.DefaultSelector() as selector:
+            for service in built.services:
+                if service.type == socket.SOCK_STREAM:
+                    selector.register(service, selectors.EVENT_READ)
+            for number, sock in enumerate(near):
+                selector.register(sock, selectors.EVENT_WRITE, number)
+            end = time.monotonic() + DEADLINE
+            while len(ends) < len(shots):
+                assert time.monotonic() < end, "connections without rules come about"
+                for key, _ in selector.select(AGAIN):
+                    assert isinstance(key.fileobj, socket.socket)
+                    if key.data is not None and key.events == selectors.EVENT_WRITE:
+                        key.fileobj.send(key.data.to_bytes(4, "big"))
+                        selector.unregister(key.fileobj)
+                    elif key.data is None:
+                        accepted = stack.enter_context(key.fileobj.accept()[0])
+                        accepted.setblocking(False)
+                        selector.register(accepted, selectors.EVENT_READ, -1)
+                    else:
+                        if said := key.fileobj.recv(4):  # nothing: a connection of before, closed since
+                            ends[int.from_bytes(said, "big")] = key.fileobj
+                        selector.unregister(key.fileobj)
+        yield [(sock, ends[number]) for number, sock in enumerate(near)]
+
+
+def _connecting(built: Ground, shot: Shot) -> socket.socket:
+    sender = built.hosts[{"in": "peer", "through": "guest"}.get(shot.way, "host")]
+    sock = built.make(sender, shot.family, "tcp", shot.cgroup if shot.way in ("out", "within") else "")
+    # A reset instead of a long farewell.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if shot.mark:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, shot.mark)
+    with contextlib.suppress(BlockingIOError):
+        sock.connect((shot.address, shot.port))
+    return sock
+
+
+def goes_on(pairs: Sequence[tuple[socket.socket, socket.socket]]) -> list[str]:
+    """The first end of each pair speaks, the second answers: "passed" or "refused", if an end breaks."""
+    found = ["silence"] * len(pairs)
+    left = set(range(len(pairs)))
+    with selectors.DefaultSelector() as selector:
+        for number, (speaker, hearer) in enumerate(pairs):
+            selector.register(speaker, selectors.EVENT_READ, (number, True))
+            selector.register(hearer, selectors.EVENT_READ, (number, False))
+            with contextlib.suppress(OSError):
+                speaker.send(b"asked")
+        end = time.monotonic() + DEADLINE
+        while left and time.monotonic() < end:
+            for key, _ in selector.select(AGAIN):
+                number, speaks = key.data
+                assert isinstance(key.fileobj, socket.socket)
+                try:
+                    said = key.fileobj.recv(100)
+                    if said and not speaks:
+                        key.fileobj.send(b"answered")
+                        continue
+                except OSError:
+                    said = b""
+                selector.unregister(key.fileobj)
+                if number in left:
+                    left.discard(number)
+                    found[number] = "passed" if said else "refused"
+    return found
+
+
 def volley(built: Ground, ours: dict[socket.socket, str], shots: Sequence[Shot]) -> list[str]:
     """Send all ``shots`` at once; return "captured PORT", "passed", "refused" or "silence" for each."""
     return _Volley(built, ours, shots).run()

@@ -50,7 +50,8 @@ class _Question:
     def _judge(self, situation: Situation) -> Hashable:
         decision = self._decide(situation)
         blamed = self._entry(decision) if decision.fate != "passed" else None
-        return decision.fate, decision.port, blamed.pointer if blamed else None
+        port = decision.port if decision.fate == "captured" else None
+        return decision.fate, port, blamed.pointer if blamed else None
 
     def _entry(self, decision: Decision) -> Interception | None:
         """The entry that redirected the packet, else the one whose rule ended it."""

@@ -17,7 +17,7 @@ LOOPBACK: dict[Family, tuple[int, int]] = {"ipv4": (0x7F000000, 0x7FFFFFFF), "ip
 class End:
     """``addresses`` is an inclusive interval of ``family``, both None if unknown; ``ports`` likewise.
 
-    ``local``: some address of this host, whatever it is.
+    ``local``: the address is one of this host, whatever it is if ``addresses`` are unknown.
     """
 
     family: Family | None = None

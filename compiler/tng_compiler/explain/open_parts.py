@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from typing import Literal
 
 from tng_compiler.explain.ends import LOOPBACK, End
 from tng_compiler.explain.flow import Flow, Speaker
-from tng_compiler.explain.situation import MULTICAST, Situation
+from tng_compiler.explain.situation import CLIENT_PORT, MULTICAST, Situation
 from tng_compiler.explain.space import Named, Place, Span, places, ports, without
-from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Box, Family, Plan
+from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Box, Family, Plan, Ports
 from tng_compiler.rules import tree
 from tng_compiler.rules.packet import Way
 
@@ -147,19 +148,19 @@ def _families(flow: Flow, situation: Situation) -> list[Value]:
 
 
 def _addresses(flow: Flow, world: World, situation: Situation) -> list[Value]:
-    found = _places(flow.destination, world, situation)
+    found = _places(flow.destination, world, situation, flow.destination.ports or EVERY_PORT)
     return [Value(replace(situation, destination=place), place.spans) for place in found]
 
 
 def _sources(flow: Flow, world: World, situation: Situation) -> list[Value]:
-    found = _places(flow.source, world, situation)
+    found = _places(flow.source, world, situation, flow.source.ports or Ports(CLIENT_PORT, CLIENT_PORT))
     if not flow.established:
         # The rules do not ask a first packet where it comes from.
         found = found[:1]
     return [Value(replace(situation, source=place), place.spans) for place in found]
 
 
-def _places(end: End, world: World, situation: Situation) -> list[Place]:
+def _places(end: End, world: World, situation: Situation, at: Ports) -> list[Place]:
     family = situation.family
     whole = (0, (1 << BITS[family]) - 1)
     domain: tuple[Span, ...] = (end.addresses,) if end.addresses else (whole,)
@@ -169,7 +170,7 @@ def _places(end: End, world: World, situation: Situation) -> list[Place]:
     special: list[Named] = [("loopback", Box(*LOOPBACK[family], EVERY_PORT))]
     if situation.protocol == "udp":
         special.append(("multicast", Box(*MULTICAST[family], EVERY_PORT)))
-    return places((*special, *world.named(family)), domain)
+    return places(chain(special, world.named(family)), domain, (at.first, at.last))
 
 
 def _ports(flow: Flow, world: World, situation: Situation) -> list[Value]:

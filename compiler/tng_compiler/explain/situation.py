@@ -132,10 +132,11 @@ def spelled(plan: Plan, situation: Situation) -> str:
     if situation.established:
         words += ["established", "tracked" if situation.tracked else "untracked", f"{situation.first} first"]
     port = "" if situation.source_port == CLIENT_PORT else f":{situation.source_port}"
-    if way == "within":
+    if way == "within" and situation.source is NOWHERE:
         words.append(f"from local{port}")
     elif situation.source is not NOWHERE:
-        words.append(f"from {_end(str(address(situation.source.address)), situation.source_port)}")
+        words += ["from local"] if way == "within" else ["from"]
+        words.append(_end(str(address(situation.source.address)), situation.source_port))
     elif port:
         words.append(f"from {port}")
     words.append(f"to {_end(str(address(situation.destination.address)), situation.port)}")

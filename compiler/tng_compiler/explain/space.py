@@ -12,8 +12,12 @@ from itertools import pairwise
 from tng_compiler.plan.types import EVERY_PORT, Box
 from tng_compiler.rules import tree
 
+EXAMPLES = (0x20010DB8 << 96 | 1, 0xC6336401)
+"""2001:db8::1 (RFC 3849) and 198.51.100.1 (RFC 5737): of a class that holds one of them, that one is shown."""
+
 Named = tuple[str, Box]
 Span = tuple[int, int]
+WHOLE: Span = (EVERY_PORT.first, EVERY_PORT.last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +32,13 @@ class Place:
     boxes: tuple[Named, ...]
 
 
-def places(named: Iterable[Named], domain: Sequence[Span]) -> list[Place]:
-    """Return the classes of the addresses in ``domain`` (disjoint, ascending), in the order of their first address."""
+def places(named: Iterable[Named], domain: Sequence[Span], at: Span = WHOLE) -> list[Place]:
+    """Return the classes of the addresses in ``domain`` (disjoint, ascending), in the order of their first address.
+
+    ``at`` are the ports that matter: boxes without any of them are left out.
+    """
+    lowest, highest = at
+    named = (pair for pair in named if pair[1].ports.first <= highest and pair[1].ports.last >= lowest)
     if len(domain) == 1 and domain[0][0] == domain[0][1]:
         address = domain[0][0]
         return [
@@ -43,9 +52,9 @@ def places(named: Iterable[Named], domain: Sequence[Span]) -> list[Place]:
             begin.setdefault(max(first, pair[1].first), []).append(pair)
             end.setdefault(pair[1].last + 1, []).append(pair)
     cuts = sorted({*begin, *end, *(span[0] for span in domain), *(span[1] + 1 for span in domain)})
-    spans: dict[frozenset[tuple[str, object]], list[Span]] = {}
-    boxes: dict[frozenset[tuple[str, object]], tuple[Named, ...]] = {}
-    first_of: dict[frozenset[tuple[str, object]], int] = {}
+    spans: dict[frozenset[tuple[str, int, int]], list[Span]] = {}
+    boxes: dict[frozenset[tuple[str, int, int]], tuple[Named, ...]] = {}
+    first_of: dict[frozenset[tuple[str, int, int]], int] = {}
     active: dict[Named, None] = {}
     position = 0
     for start, stop in pairwise(cuts):
@@ -56,11 +65,12 @@ def places(named: Iterable[Named], domain: Sequence[Span]) -> list[Place]:
             position += 1
         if position == len(domain) or domain[position][0] > start:
             continue
-        key = frozenset((name, box.ports) for name, box in active)
-        if key not in spans:
+        key = frozenset((name, max(lowest, box.ports.first), min(highest, box.ports.last)) for name, box in active)
+        example = next((address for address in EXAMPLES if start <= address < stop), None)
+        if key not in spans or example:
             boxes[key] = tuple(active)
             # The first address of a network is seldom a host's.
-            first_of[key] = start + 1 if stop - start > 2 else start
+            first_of[key] = example or (start + 1 if stop - start > 2 else start)
         _extend(spans.setdefault(key, []), start, stop - 1)
     return [Place(first_of[key], tuple(found), boxes[key]) for key, found in spans.items()]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
@@ -43,6 +44,10 @@ FLOWS = {
     "udp to 10.1.2.3:443": {"protocol": "udp", "destination": at("10.1.2.3", 443)},
     "to 10.0.0.0/8:80-90": {"destination": at("10.0.0.0", 80, 90, last="10.255.255.255")},
     "to ::/0": {"destination": at("::", last="ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")},
+    "from local 10.0.0.1:9 to local 10.0.0.2": {
+        "source": replace(at("10.0.0.1", 9), local=True),
+        "destination": replace(at("10.0.0.2"), local=True),
+    },
     "any -> :53": {"destination": End(ports=Ports(53, 53))},
     "established untracked egress": {"direction": "egress", "established": True, "tracked": False},
     "runtime down mark 0x235": {"runtime": "down", "mark": 565},
