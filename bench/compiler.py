@@ -56,7 +56,7 @@ def _row(size: int, directory: Path) -> str:
 def _questions(directory: Path) -> str:
     """What one answer costs beside a check of the same document, which it must read as well."""
     source = directory / "asked.json"
-    source.write_text(json.dumps(_document(SIZES[-1])), encoding="utf-8")
+    source.write_text(json.dumps(document(SIZES[-1])), encoding="utf-8")
     check, _ = _median([str(TNG), "check", str(source)])
     explain, peak = _median([str(TNG), "explain", str(source), "to 10.1.2.3:443 cgroup /"], statuses=ANSWERS)
     size = f"{SIZES[-1]:,} items"

@@ -57,13 +57,14 @@ def tunnelled(
     *,
     workers: int | None = None,
     ingress_in: Sequence[str] = (),
+    ports: Sequence[int] = (),
 ) -> Iterator[Side]:
     """Both gateways up, nginx and iperf3 behind them; everything is gone afterwards.
 
     ``workers`` are those of each of our gateways; ``ingress_in`` is a command that runs the ingress, such as in a
-    cgroup.
+    cgroup. ``ports`` are captured too.
     """
-    capture = {"capture_dst": {"port": WEB_PORT, "port_end": HELD_PORT}}
+    capture = {"capture_dst": {"port": WEB_PORT, "port_end": max((HELD_PORT, *ports))}}
     ingress, egress = _TRUST[trust]
     with lab("client", "server") as hosts, contextlib.ExitStack() as stack:
         client, server = hosts["client"], hosts["server"]

@@ -300,3 +300,16 @@ def test_refusals_are_told_with_their_advice(ends: Tunnel) -> None:
         near.recv(1)
     until(lambda: "NET-DIAL" in status(ends)[1], "the refusal is counted")
     assert "NET-DIAL 1 in the last hour: Look at the route" in status(ends)[1]
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
+def test_status_watches_until_it_is_interrupted(ends: Tunnel, terminal: bool) -> None:
+    ends.start("client", "--workers", "1")
+    host = ends.lab["client"]
+    argv = [tunnel.TNG, "status", "--watch"]
+    watching = host.start(*(["script", "-qec", " ".join(argv), "/dev/null"] if terminal else argv))
+    first = watching.wait_for("tng: serving", PATIENCE)
+    watching.wait_for("tng: serving", PATIENCE, after=first.end())
+    if not terminal:
+        os.kill(watching.pid, signal.SIGINT)
+        assert watching.wait(PATIENCE) == 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tng_compiler.cli.status_text import connections_text, status_text
 from tng_schema import contract
 
 SECONDS = 10.0
+WATCH_SECONDS = 1.0
 MOST_BYTES = 64 << 20
 DEGRADED = Exit.FINDINGS
 
@@ -120,24 +122,32 @@ def _nothing(instance: str | None) -> tuple[str, str]:
 
 
 def _watch(where: Path, instance: str | None, *, connections: bool) -> Exit:
-    """Draw it anew every second; in a pipe one look after the other."""
-    from rich.console import Console
-    from rich.live import Live
-    from rich.text import Text
-
-    console = Console(file=sys.stdout, highlight=False)
+    """Draw it anew every second; in a pipe one look after the other. Ends as the last look would have."""
     what = "/connections" if connections else "/status/"
     code = Exit.HOST_NOT_READY
     try:
-        with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
+        with _screen() as show:
             while True:
                 found = look(where, instance, what)
                 code = _exit(found, connections) if found else Exit.HOST_NOT_READY
                 lines = _lines(found, connections=connections) if found else [_nothing(instance)[0]]
-                live.update(Text("\n".join([time.strftime("%H:%M:%S"), "", *lines])), refresh=True)
-                time.sleep(1.0)
+                show("\n".join([time.strftime("%H:%M:%S"), "", *lines]))
+                time.sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
         return code
+
+
+@contextlib.contextmanager
+def _screen() -> Iterator[Callable[[str], None]]:
+    """What shows a text in the place of the one before; on what is no terminal, after it."""
+    if not sys.stdout.isatty():
+        yield lambda text: print(text, "\n", flush=True)
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False, screen=True) as live:
+        yield lambda text: live.update(Text(text, overflow="crop", no_wrap=True), refresh=True)
 
 
 class _Unix(http.client.HTTPConnection):

@@ -85,7 +85,7 @@ class Dialler:
 
     def end(self, sock: socket.socket, pair: Pair) -> None:
         """See ``Dialled.close``."""
-        self._own.discard(pair)
+        self._own.discard(pair, sock)
         if sock.fileno() >= 0:
             self._poller.forget(sock.fileno())
             abort(sock)

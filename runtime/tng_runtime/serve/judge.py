@@ -146,7 +146,9 @@ class Judge:
         while True:
             for number, identity in enumerate(self._trusts.identities):
                 verifier = self._trusts.verifiers[number]
-                made = self._shown.get(number) if self._manifest.entries[number].attest is not None else None
+                attest = self._manifest.entries[number].attest
+                # What is made for one handshake is of no interest afterwards.
+                made = self._shown.get(number) if attest is not None and attest.refresh_interval else None
                 state = (made.not_after if made else None, identity.state.refusal)
                 asked = (self._trusts.agents[number], self._trusts.services[number])
                 now = judge_tally(number, state, verifier.holds if verifier else 0, *asked)

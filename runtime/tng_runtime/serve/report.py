@@ -62,7 +62,7 @@ def snapshot(manifest: Manifest, sums: Sums, standing: Standing, now: datetime |
         for number in range(len(manifest.entries))
     ]
     rules = _rules(standing.rules)
-    pending = list(standing.pending) or _pending(manifest, standing, entries)
+    pending = list(standing.pending) or _pending(standing, entries)
     return {
         "version": __version__,
         "instance": manifest.table,
@@ -134,7 +134,7 @@ def _trust(entry: Entry) -> dict[str, Any]:
 
 
 def _certificate(entry: Entry, judge: JudgeCounts, now: datetime) -> dict[str, Any] | None:
-    if entry.attest is None:
+    if entry.attest is None or not entry.attest.refresh_interval:
         return None
     end = judge.not_after
     return {
@@ -179,16 +179,15 @@ def _rates(sums: Sums) -> dict[str, float]:
     }
 
 
-def _pending(manifest: Manifest, standing: Standing, entries: list[dict[str, Any]]) -> list[str]:
+def _pending(standing: Standing, entries: list[dict[str, Any]]) -> list[str]:
     """What keeps an instance that serves from taking connections now."""
     if standing.stopping:
         return ["it is stopping"]
     found = [] if standing.workers else ["no worker is ready"]
-    for entry, said in zip(manifest.entries, entries, strict=True):
+    for said in entries:
         shown = said["certificate"]
-        lasting = entry.attest is not None and entry.attest.refresh_interval != 0
-        if lasting and shown is not None and not shown["seconds_left"] and standing.judge is not None:
-            found.append(f"{entry.pointer} has no valid certificate")
+        if shown is not None and not shown["seconds_left"] and standing.judge is not None:
+            found.append(f"{said['entry']} has no valid certificate")
     rules = standing.rules
     if rules is not None and not (rules.table and rules.guard):
         found.append("the rules are not in place")

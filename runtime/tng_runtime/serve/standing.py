@@ -107,7 +107,9 @@ class Stand:
         waiting = [
             f"{entry.pointer} waits for its first certificate"
             for number, entry in enumerate(self.manifest.entries)
-            if entry.attest is not None and self.team.sums.judge(number).not_after is None
+            if entry.attest is not None
+            and entry.attest.refresh_interval
+            and self.team.sums.judge(number).not_after is None
         ]
         return [self.pending, *waiting]
 

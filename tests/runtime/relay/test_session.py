@@ -139,18 +139,30 @@ async def test_a_connection_that_we_dialled_ourselves_is_not_dialled_again(
         assert not made.own._pairs, "nothing is remembered of what has ended"
 
 
-async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere() -> None:
-    """The kernel gives a port out again for another destination, and that one is no loop."""
-    own, there = OwnConnections(), Destination("ipv4", "10.0.0.2", 80)
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize("end", ["ours", "theirs", "it speaks"])
+async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere_or_later(end: str) -> None:
+    """The kernel gives a port out again; and who is answered is in no loop."""
+    own = OwnConnections()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
+        there = Destination("ipv4", *server.getsockname())
+        sock.connect(there.sockaddr)
         source = f"127.0.0.1:{sock.getsockname()[1]}"
         pair = own.add(sock, there)
-        assert own.has(source, there)
-        assert not own.has(source, Destination("ipv4", "10.0.0.2", 81))
-        assert not own.has(source, Destination("ipv4", "10.0.0.3", 80))
-        own.discard(pair)
-        assert not own.has(source, there)
+        try:
+            assert own.has(source, there)
+            assert not own.has(source, Destination("ipv4", "127.0.0.1", there.port - 1))
+            assert not own.has(source, Destination("ipv4", "10.0.0.3", there.port))
+            with server.accept()[0] as far:
+                if end == "ours":
+                    sock.close()
+                elif end == "theirs":
+                    reset(far)
+                else:
+                    far.sendall(b"x")
+                await wait_until(lambda: not own.has(source, there))
+        finally:
+            own.discard(pair, sock)
+        assert not own._pairs
 
 
 @pytest.mark.parametrize("family", FAMILIES)
