@@ -34,5 +34,5 @@ def run_rollback(table: str, options: Sequence[str], *, only_print: bool, only_l
         sys.stdout.write(target.document().decode("utf-8", "surrogateescape"))
         return Exit.CLEAN
     confirm.dismiss(table)
-    wish = Wish([*target.command, *options], strict=False, before=target.before, chosen=True)
+    wish = Wish([*target.command, *options], strict=False, before=target.before, chosen=True, table=table)
     return execute(target.source, target.document(), wish)
