@@ -69,13 +69,13 @@ HOST: dict[Code, Explanation] = {
     ),
     Code.INSTANCES_MEET: Explanation(
         "Two instances with the same ports and labels",
-        "Listen ports and bits of conntrack's labels come from the name of an instance, out of 58 slots. Two names that "
-        "have one slot would take each other's judged connections for their own.",
+        "Listen ports and bits of conntrack's labels come from the name of an instance, out of 58 slots. Two names "
+        "that have one slot would take each other's judged connections for their own.",
     ),
     Code.MARKS_APART: Explanation(
         "Two instances that capture each other",
-        "An instance spares what carries its mark. All have the same one unless a document says otherwise; with another "
-        "mark the tunnels of one are captured by the other, if it captures where they go.",
+        "An instance spares what carries its mark. All have the same one unless a document says otherwise; with "
+        "another mark the tunnels of one are captured by the other, if it captures where they go.",
         '{"so_mark": 700}',
         '{"so_mark": 565}',
     ),

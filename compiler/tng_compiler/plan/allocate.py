@@ -4,8 +4,8 @@
 ip_local_port_range), so that no outgoing connection of the host takes one before the runtime binds it.
 
 An instance with a name has ports and labels of its own, from a slot that its name gives (CRC-32), so that documents
-which know nothing of each other seldom meet; where they do, `tng doctor` says so. The mark and the zone are the same for all:
-what carries the mark is exempt from every instance, and what is exempt must be tracked in one place by all of them.
+which know nothing of each other seldom meet; where they do, `tng doctor` says so. The mark and the zone are the same
+for all: what carries the mark is exempt from every instance, and must be tracked in one place by all of them.
 """
 
 from __future__ import annotations
