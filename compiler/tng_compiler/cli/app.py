@@ -150,6 +150,8 @@ def apply(
     max_connections: options.MaxConnections = None,
     max_handshakes: options.MaxHandshakes = None,
     user: options.User = None,
+    log_connections: options.LogConnections = None,
+    log_sample: options.LogSample = None,
     log_format: options.LogFormat = None,
     log_level: options.LogLevel = None,
 ) -> None:
@@ -165,6 +167,8 @@ def apply(
         max_connections=max_connections,
         max_handshakes=max_handshakes,
         user=user,
+        log_connections=log_connections,
+        log_sample=log_sample,
     )
     wish = Wish([*command, *context.args], strict, state_dir, confirm, table=table(instance))
     raise typer.Exit(run_apply(document, wish))

@@ -16,19 +16,25 @@ RUNTIME = "tng-runtime"
 
 
 def find_runtime() -> Path:
-    """Return the runtime that was installed together with this program, else the one on PATH."""
-    for neighbour in (sys.argv[0], sys.executable):
-        beside = Path(neighbour).parent / RUNTIME
-        if os.sep in neighbour and os.access(beside, os.X_OK):
-            return beside.absolute()
-    found = shutil.which(RUNTIME)
+    """Return the runtime that was installed together with this program, else the one on PATH; ends the run with 3."""
+    found = look_for_runtime()
     if found is None:
         fail(
             Exit.HOST_NOT_READY,
             f"{RUNTIME} was not found beside this program, nor on PATH",
             "the base package `tng` brings it; the extra `compiler` alone does not",
         )
-    return Path(found)
+    return found
+
+
+def look_for_runtime() -> Path | None:
+    """As ``find_runtime``, or None."""
+    for neighbour in (sys.argv[0], sys.executable):
+        beside = Path(neighbour).parent / RUNTIME
+        if os.sep in neighbour and os.access(beside, os.X_OK):
+            return beside.absolute()
+    found = shutil.which(RUNTIME)
+    return Path(found) if found else None
 
 
 def become(program: Path, arguments: Sequence[str]) -> NoReturn:
