@@ -11,6 +11,7 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.diagnostics.located import Located
 from tng_compiler.model.build import build as build_model
 from tng_compiler.model.types import Config
+from tng_compiler.plan.allocate import INSTANCE
 from tng_compiler.plan.build import build_plan
 from tng_compiler.plan.types import Plan
 from tng_compiler.plan.verify import verify
@@ -38,11 +39,13 @@ MOST_FINDINGS = 1000
 Backend = Literal["nft", "iptables"]
 
 
-def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Backend = "nft") -> Outcome:
+def compile_bytes(
+    name: str, data: bytes, *, strict: bool = False, backend: Backend = "nft", instance: str = INSTANCE
+) -> Outcome:
     """Compile one document; any bytes have an outcome. ``strict`` turns warnings into errors.
 
     ``backend`` is what the plan will be written for: conditions that it cannot express are errors,
-    and what it can hold to in part only is a warning.
+    and what it can hold to in part only is a warning. ``instance`` is the table: ``tng``, or ``tng_NAME``.
 
     A stage that found faults still hands on what it could make, so that one run reports those of every stage. A plan
     is made of a document without any.
@@ -52,7 +55,7 @@ def compile_bytes(name: str, data: bytes, *, strict: bool = False, backend: Back
         return Outcome(name, None, locate(document, document.faults))
     shape = check(document.value)  # which fields, of which types
     model = build_model(shape)  # what the user said
-    plan, surprises = build_plan(model.config or model.partial, document.digest)  # what will be done
+    plan, surprises = build_plan(model.config or model.partial, document.digest, instance)  # what will be done
     limits = _limits(plan) if backend == "iptables" else ()  # what the backend cannot express
     found = _judged((*document.faults, *shape.faults, *model.faults, *surprises, *limits), strict=strict)
     located = locate(document, _first(found))

@@ -144,7 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain-code", help="say what a code in the log means, and what to do")
     explain.add_argument("code", nargs="?", metavar="CODE", help="such as NET-DIAL; all of them when left out")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")
-    down.add_argument("--table", default="tng", help="table of the instance (tng)")
+    which = down.add_mutually_exclusive_group()
+    which.add_argument("--table", default="tng", help="table of the instance (tng)")
+    which.add_argument("--instance", dest="table", type="tng_{}".format, metavar="NAME", help="its name")
     return parser
 
 

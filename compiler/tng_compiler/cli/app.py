@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tng_compiler.cli import runtime_options as options
+from tng_compiler.cli.instance import Instance, table
 from tng_compiler.cli.report import Format
 
 app = typer.Typer(
@@ -76,8 +77,6 @@ Documents = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Turn warnings into errors.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How diagnostics are written.")]
 
-Table = Annotated[str, typer.Option("--table", metavar="NAME", help="Table of the instance.")]
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -117,6 +116,7 @@ def compile_(
     check_only: Annotated[bool, typer.Option("--check-only", help="Compile, and write nothing.")] = False,
     format_: FormatOption = Format.TEXT,
     strict: Strict = False,
+    instance: Instance = None,
 ) -> None:
     """Compile documents; diagnostics go to standard error."""
     from tng_compiler.cli.commands import run_check, run_compile
@@ -125,7 +125,10 @@ def compile_(
         raise typer.Exit(run_check(documents, format_, strict=strict, emit=(emit or Emit.NFT).value))
     if emit and output:
         raise typer.BadParameter("--emit writes to standard output and -o to a directory: give one of them")
-    raise typer.Exit(run_compile(documents, (emit or Emit.NFT).value, output, format_, strict=strict))
+    if instance and emit is Emit.IPTABLES:
+        raise typer.BadParameter("chains of iptables have one set of names: --instance is for nft")
+    kind = (emit or Emit.NFT).value
+    raise typer.Exit(run_compile(documents, kind, output, format_, strict=strict, table=table(instance)))
 
 
 @app.command()
@@ -172,11 +175,12 @@ def doctor(
         str | None, typer.Argument(metavar="[CFG]", help="A file, or - for standard input; the host alone without.")
     ] = None,
     format_: FormatOption = Format.TEXT,
+    instance: Instance = None,
 ) -> None:
     """Look whether this host is ready for a document, and touch nothing; all findings at once."""
     from tng_compiler.cli.doctor import run_doctor
 
-    raise typer.Exit(run_doctor(document, format_))
+    raise typer.Exit(run_doctor(document, format_, table(instance)))
 
 
 @app.command()
@@ -232,6 +236,7 @@ def apply(
         typer.Option("--state-dir", metavar="DIR", help="Where to compile to. [default: /run/tng/INSTANCE.PID]"),
     ] = None,
     strict: Strict = False,
+    instance: Instance = None,
     confirm: Annotated[
         float | None,
         typer.Option(
@@ -244,6 +249,8 @@ def apply(
     max_connections: options.MaxConnections = None,
     max_handshakes: options.MaxHandshakes = None,
     user: options.User = None,
+    log_connections: options.LogConnections = None,
+    log_sample: options.LogSample = None,
     log_format: options.LogFormat = None,
     log_level: options.LogLevel = None,
 ) -> None:
@@ -259,29 +266,32 @@ def apply(
         max_connections=max_connections,
         max_handshakes=max_handshakes,
         user=user,
+        log_connections=log_connections,
+        log_sample=log_sample,
     )
-    raise typer.Exit(run_apply(document, Wish([*command, *context.args], strict, state_dir, confirm)))
+    wish = Wish([*command, *context.args], strict, state_dir, confirm, table=table(instance))
+    raise typer.Exit(run_apply(document, wish))
 
 
 @app.command()
-def confirm(table: Table = "tng") -> None:
+def confirm(instance: Instance = None) -> None:
     """Say that what was applied with --confirm is to stay."""
     from tng_compiler.cli.confirm import run_confirm
 
-    raise typer.Exit(run_confirm(table))
+    raise typer.Exit(run_confirm(table(instance)))
 
 
 @app.command(context_settings={"allow_extra_args": True})
 def rollback(
     context: typer.Context,
-    table: Table = "tng",
+    instance: Instance = None,
     print_: Annotated[bool, typer.Option("--print", help="Print that document, and change nothing.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List what is kept, the last one last.")] = False,
 ) -> None:
     """Apply the document again that was there before; what follows -- goes to `tng-runtime run`."""
     from tng_compiler.cli.rollback import run_rollback
 
-    raise typer.Exit(run_rollback(table, context.args, only_print=print_, only_list=list_))
+    raise typer.Exit(run_rollback(table(instance), context.args, only_print=print_, only_list=list_))
 
 
 @app.command()

@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tng_compiler.cli import confirm, history, private
@@ -23,6 +24,7 @@ from tng_compiler.cli.runtime import become, find_runtime
 from tng_compiler.emit import probes
 from tng_compiler.host import running
 from tng_compiler.pipeline import compile_bytes
+from tng_compiler.plan.allocate import INSTANCE
 from tng_compiler.plan.types import Plan
 from tng_schema import contract
 
@@ -44,6 +46,7 @@ class Wish:
     confirm: float | None = None
     before: str | None = None
     chosen: bool = False
+    table: str = INSTANCE
 
 
 def run_apply(argument: str, wish: Wish) -> Exit:
@@ -56,7 +59,7 @@ def run_apply(argument: str, wish: Wish) -> Exit:
 
 def execute(name: str, data: bytes, wish: Wish) -> Exit:
     """Compile into a private directory, and execute the runtime on it; return only when there are faults."""
-    outcome = compile_bytes(name, data, strict=wish.strict)
+    outcome = compile_bytes(name, data, strict=wish.strict, instance=wish.table)
     report(outcome.found, Format.TEXT, sys.stderr)
     if outcome.plan is None:
         return Exit.FINDINGS
@@ -71,7 +74,7 @@ def execute(name: str, data: bytes, wish: Wish) -> Exit:
     try:
         record = _record(outcome.plan, name, data, wish)
         if was is not None and wish.confirm is not None:
-            confirm.watch(table, record, was, wish.confirm, _again)
+            confirm.watch(table, record, was, wish.confirm, partial(_again, table))
     except SystemExit:
         if wish.state_dir is None:
             _remove(directory)
@@ -120,11 +123,11 @@ def _record(plan: Plan, name: str, data: bytes, wish: Wish) -> Path:
     return history.prepare(table, name, data, plan.config_sha256, wish.command, before)
 
 
-def _again(was: confirm.Before) -> list[str]:
+def _again(table: str, was: confirm.Before) -> list[str]:
     """The command that brings back what served, or refused, from its record."""
     record = was.record
     assert record is not None
-    outcome = compile_bytes(record.source, record.document())
+    outcome = compile_bytes(record.source, record.document(), instance=table)
     if outcome.plan is None:
         report(outcome.found, Format.TEXT, sys.stderr)
         fail(Exit.HOST_NOT_READY, f"{record.directory}: the document of before is refused by now", "mend and apply it")

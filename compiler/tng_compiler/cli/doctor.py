@@ -16,14 +16,14 @@ from tng_compiler.plan.types import Plan
 from tng_compiler.source.document import read
 
 
-def run_doctor(argument: str | None, format_: Format) -> Exit:
+def run_doctor(argument: str | None, format_: Format, table: str) -> Exit:
     """Report on standard output; 0: could be applied, 1: the document has faults, 3: the host is not ready."""
     if argument is None:
         return _say([], preflight(None), format_, "this host")
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "doctor takes one document")
     (name, data), *_ = documents([argument])
-    outcome = compile_bytes(name, data)
+    outcome = compile_bytes(name, data, instance=table)
     return _say(list(outcome.found), preflight(outcome.plan, name, data), format_, name)
 
 

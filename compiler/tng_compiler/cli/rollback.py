@@ -22,6 +22,12 @@ def run_rollback(table: str, options: Sequence[str], *, only_print: bool, only_l
             print(f"{record.time}  {record.sha256[:12]}  {record.source}")
         return Exit.CLEAN
     run = running.find(table)
+    if run is not None and run.record is None and not only_print:
+        fail(
+            Exit.HOST_NOT_READY,
+            f"process {run.pid} runs inet {table}, and was not started by `tng apply`: what was before it is not known",
+            "change the document it was compiled from, and let it take over (`systemctl reload` for a unit)",
+        )
     current = (history.find(table, run.record) if run else None) or (kept[-1] if kept else None)
     target = history.find(table, current.before) if current else None
     if target is None:
@@ -34,5 +40,5 @@ def run_rollback(table: str, options: Sequence[str], *, only_print: bool, only_l
         sys.stdout.write(target.document().decode("utf-8", "surrogateescape"))
         return Exit.CLEAN
     confirm.dismiss(table)
-    wish = Wish([*target.command, *options], strict=False, before=target.before, chosen=True)
+    wish = Wish([*target.command, *options], strict=False, before=target.before, chosen=True, table=table)
     return execute(target.source, target.document(), wish)

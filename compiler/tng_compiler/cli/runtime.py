@@ -16,8 +16,9 @@ RUNTIME = "tng-runtime"
 
 
 def find_runtime() -> Path:
-    """Return the runtime that was installed together with this program, else the one on PATH."""
-    if (found := look_for_runtime()) is None:
+    """Return the runtime that was installed together with this program, else the one on PATH; ends the run with 3."""
+    found = look_for_runtime()
+    if found is None:
         fail(
             Exit.HOST_NOT_READY,
             f"{RUNTIME} was not found beside this program, nor on PATH",

@@ -27,6 +27,10 @@ OnExit = Annotated[
 Workers = Annotated[str | None, _option("--workers", "N", "Processes that serve.")]
 MaxConnections = Annotated[str | None, _option("--max-connections", "N", "Of all workers.")]
 MaxHandshakes = Annotated[str | None, _option("--max-handshakes", "N", "Without a verdict yet.")]
+LogConnections = Annotated[
+    str | None, _option("--log-connections", "all|refused|none", "Which connections have a line at their end.")
+]
+LogSample = Annotated[str | None, _option("--log-sample", "N", "Of those that end in order, one of N has a line.")]
 User = Annotated[str | None, _option("--user", "NAME", "Whom workers and judge become.")]
 
 

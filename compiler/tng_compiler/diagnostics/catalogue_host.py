@@ -67,6 +67,18 @@ HOST: dict[Code, Explanation] = {
         "The kernel keeps a row for each tracked connection, two for a captured one. When the table is full "
         "it drops the first packet of each new connection, of everybody on this host.",
     ),
+    Code.INSTANCES_MEET: Explanation(
+        "Two instances with the same ports and labels",
+        "Listen ports and bits of conntrack's labels come from the name of an instance, out of 58 slots. Two names "
+        "that have one slot would take each other's judged connections for their own.",
+    ),
+    Code.MARKS_APART: Explanation(
+        "Two instances that capture each other",
+        "An instance spares what carries its mark. All have the same one unless a document says otherwise; with "
+        "another mark the tunnels of one are captured by the other, if it captures where they go.",
+        '{"so_mark": 700}',
+        '{"so_mark": 565}',
+    ),
     Code.AGENT_SILENT: Explanation(
         "No attestation agent behind its socket",
         "This side cannot prove itself without the agent. A start waits for the first certificate and fails "

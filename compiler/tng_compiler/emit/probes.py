@@ -48,8 +48,9 @@ def _candidates(entry: Interception, family: Family) -> Iterator[tuple[int, int]
     """A few destinations: the first of what is captured, not the address of a network itself."""
     for region in (region for region in entry.captured if region.family == family):
         anywhere = _LOOPBACK[family] if entry.role == "egress" else _ANY[family]
-        yield from ((anywhere, _port(ports)) for ports in region.ports[:4])
+        # A host without a default route reaches what was named sooner than what stands for any address.
         yield from ((min(box.first + 1, box.last), _port(box.ports)) for box in region.boxes[:4])
+        yield from ((anywhere, _port(ports)) for ports in region.ports[:4])
 
 
 def _port(ports: Ports) -> int:

@@ -28,6 +28,7 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     absent = list(named.cgroups(plan))
     yield from absent
     if able:
+        yield from tables.other_instances(plan)
         yield from named.ipsets(plan)
     if able and not absent:
         yield from nft.rules(plan)

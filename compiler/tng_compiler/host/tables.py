@@ -9,11 +9,15 @@ from pathlib import Path
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import nft
-from tng_compiler.host.finding import WARNING, Finding, on_host
+from tng_compiler.host.finding import ERROR, WARNING, Finding, on_host
+from tng_compiler.plan.allocate import slot
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules.lower import NAT_PRIORITY
 from tng_schema import contract
 
 _UNIT = "nftables.service"
+OWN_ZONE = "own_zone"
+"""The chain that knows the marks of an instance."""
 
 
 def before_ours() -> Iterator[Finding]:
@@ -34,6 +38,43 @@ def before_ours() -> Iterator[Finding]:
             f"expected nat chains of others after priority {NAT_PRIORITY}, found table {name} at {priority}",
             "what it redirects is never captured: give it a higher priority, or let it spare what is captured",
         )
+
+
+def other_instances(plan: Plan) -> Iterator[Finding]:
+    """Instances whose tables are here and that would be in the way of this one, or this one in theirs."""
+    for name in sorted(_instances() - {plan.instance}):
+        if slot(name) == slot(plan.instance):
+            yield on_host(
+                Code.INSTANCES_MEET,
+                ERROR,
+                "nft list tables",
+                f"table inet {name}",
+                f"expected ports and labels for {plan.instance} alone, found them in use by {name}",
+                "give one of the two another name",
+            )
+        apart = _marks(name) ^ set(plan.marks)
+        if apart:
+            shown = ", ".join(map(str, sorted(apart)))
+            yield on_host(
+                Code.MARKS_APART,
+                WARNING,
+                f"nft list chain inet {name} {OWN_ZONE}",
+                f"table inet {name}",
+                f"expected instances that spare each other's connections, found marks that only one knows: {shown}",
+                "leave `so_mark` out in both documents: what an instance dials may be captured by the other",
+            )
+
+
+def _instances() -> set[str]:
+    done = nft.run("list", "tables", "inet")
+    found = re.findall(rf"^table inet ({contract.TABLE})$", done.stdout if done else "", re.MULTILINE)
+    return {name for name, _ in found if not name.endswith(contract.GUARD_SUFFIX)}
+
+
+def _marks(table: str) -> set[int]:
+    done = nft.run("list", "chain", "inet", table, OWN_ZONE)
+    found = re.search(r"socket mark (?:\{([^}]*)\}|(\S+))", done.stdout if done else "")
+    return {int(word.strip(), 16) for word in (found[1] or found[2]).split(",")} if found else set()
 
 
 def removed_at_boot(root: Path = Path("/")) -> Iterator[Finding]:

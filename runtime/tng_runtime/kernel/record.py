@@ -35,8 +35,9 @@ def discard(record: Path | None) -> None:
     """At the end of a run that never served nothing is left of it."""
     if record is not None:
         shutil.rmtree(_hidden(record), ignore_errors=True)
-        with contextlib.suppress(OSError):
-            record.parent.rmdir()
+        for directory in (record.parent, record.parent.parent):
+            with contextlib.suppress(OSError):  # others have something there
+                directory.rmdir()
 
 
 def _hidden(record: Path) -> Path:

@@ -98,6 +98,9 @@ def test_what_could_not_be_brought_back_is_not_tried(host: Host) -> None:
     done = host.run(TNG, "apply", str(document(host, 8002)), "--confirm", "600", check=False)
     assert done.returncode == 3
     assert "its document is not kept" in done.stderr
+    done = host.run(TNG, "rollback", check=False)
+    assert done.returncode == 3
+    assert "was not started by `tng apply`" in done.stderr
     assert serves(host) == {"8001"}
 
 

@@ -49,3 +49,10 @@ def test_an_egress_is_tried_where_it_captures_local_traffic() -> None:
     assert probes(egress=({"capture_dst": {"port": 80}},)) == ()
     local = {"capture_dst": {"port": 80}, "capture_local_traffic": True}
     assert probes(egress=(local,)) == ("127.0.0.1:80=16001", "[::1]:80=16001")
+
+
+def test_what_is_named_is_tried_rather_than_any_address() -> None:
+    assert probes({"capture_dst": [{"port": 80}, {"host": "10.9.0.1", "port": 81}]}) == (
+        "10.9.0.1:81=15001",
+        "[2001:db8::1]:80=15001",
+    )

@@ -18,6 +18,7 @@ import pytest
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import network, tables
 from tng_compiler.host.examine import HOST_CODES
+from tng_compiler.plan.allocate import slot
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 
@@ -116,6 +117,21 @@ def test_a_nat_chain_before_ours_is_found(host: Host, priority: int, there: bool
     chain = f"add chain ip other out {{ type nat hook output priority {priority}; }}"
     host.run("nft", f"add table ip other; {chain}")
     assert (set(doctor(host)[1]) == {"TNG621"}) is there
+
+
+@shows(Code.INSTANCES_MEET, Code.MARKS_APART)
+def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
+    twin = next(name for name in map("i{}".format, range(1000)) if slot(f"tng_{name}") == slot("tng_web"))
+    config = tunnel.write_config(host.state / "config.json", ingress({**PORT, "so_mark": 700}))
+    run = host.start(TNG, "apply", str(config), "--instance", "web")
+    run.wait_for(r"\bevent=serving\b", 60)
+    _, found = doctor(host, ingress())
+    assert set(found) == {"TNG625"}
+    assert "565, 700" in str(found["TNG625"]["message"])
+    done = host.run(TNG, "doctor", str(config), "--instance", twin, check=False)
+    assert done.returncode == 3
+    assert "error[TNG624]" in done.stdout
+    assert host.run(TNG, "doctor", str(config), "--instance", "web").returncode == 0
 
 
 @shows(Code.FLUSHED_AT_BOOT)
