@@ -36,6 +36,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as again:
         check.same(made, build(Path(again)))
     debs = [path for path in made if path.suffix == ".deb"]
+    check.others(ROOT)
     check.lintian(debs)
     check.installs(debs)
     return 0

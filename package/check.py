@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from package import completions, programs
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tng-package"
 SCRIPT = Path(__file__).with_name("fresh.sh")
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -47,6 +49,25 @@ def installs(packages: Sequence[Path]) -> None:
             command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", str(SCRIPT), str(base), scratch]
             subprocess.run([*command, str(EXAMPLES / "ingress_netfilter.json"), *map(str, packages)], check=True)
         print(f"ok: installed, upgraded, removed and purged in {suite}")
+
+
+def others(root: Path) -> None:
+    """What is looked at where the program for it is here: zsh, fish, kubernetes-validate (of PyPI)."""
+    shown = (programs.compiler(), programs.runtime())
+    texts = [("zsh", completions.zsh), ("fish", completions.fish)]
+    for shell, render in texts:
+        for program in shown:
+            _if_here([shell, "-n", "/dev/stdin"], render(program))
+    for manifest in sorted((root / "examples/kubernetes").glob("*.yaml")):
+        _if_here(["kubernetes-validate", "--strict", str(manifest)])
+
+
+def _if_here(command: Sequence[str], text: str = "") -> None:
+    if shutil.which(command[0]) is None:
+        print(f"NOT RUN: {command[0]} is not installed")
+        return
+    subprocess.run(command, input=text, text=True, check=True, stdout=subprocess.DEVNULL)
+    print(f"ok: {command[0]}")
 
 
 def _require(program: str) -> None:

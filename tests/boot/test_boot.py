@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from boot.machine import Machine, booted, install
+from boot.machine import ROOT, Machine, booted, install
 from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, Tunnel, ends, tables
 from runtime.test_processes import until
 from runtime.test_takeover import Clients
@@ -18,6 +18,7 @@ from tng_demo.lab import Host
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
 UNIT, GUARD = "tng@web.service", "tng-guard@web.service"
+SCRIPTS = ROOT / "package/debian"
 DOCUMENT = {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]}
 
 # What brings a network up, and is the first to use it: nothing that is captured may get out.
@@ -86,6 +87,14 @@ def test_a_host_is_closed_before_its_network_and_whenever_it_is_not_served(ends:
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
 
+    # What the package's scripts do when it is removed, and purged.
+    machine.inside("sh", f"{SCRIPTS}/prerm", "remove")
+    assert not serves(machine)
+    assert machine.inside("sh", "-c", "ls /etc/systemd/system/*.wants").stdout.count("tng") == 0
+    assert_refused(client, server.ipv4)
+    machine.inside("sh", f"{SCRIPTS}/postrm", "purge")
+    assert tables(client) == set()
+
 
 def assert_refused(client: Host, address: str) -> None:
     with client.inside(), pytest.raises(ConnectionRefusedError):
@@ -96,9 +105,11 @@ def test_reloads_under_load_lose_nothing_and_what_dies_comes_back(ends: Tunnel, 
     ends.start("server")
     with Clients(ends) as clients:
         clients.some_more()
-        for _ in range(3):
+        # The last is what the package's script does when it is upgraded.
+        reload = ("systemctl", "reload", UNIT)
+        for command in (reload, reload, ("sh", f"{SCRIPTS}/postinst", "configure")):
             before = main_pid(machine)
-            machine.systemctl("reload", UNIT)
+            machine.inside(*command)
             assert main_pid(machine) != before
             assert serves(machine)
             clients.some_more()
