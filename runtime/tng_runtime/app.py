@@ -41,6 +41,7 @@ from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.takeover import Predecessor, Successors
 from tng_runtime.serve.team import Team, Total
 from tng_runtime.tunnel import openssl
+from tng_runtime.tunnel.rehearsal import rehearse
 
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
@@ -110,6 +111,7 @@ def run(directory: Path, options: Options) -> None:
     with Lock(bundle.manifest.table) as lock:
         old = _lock_or_holder(lock)
         lock.keep(directory)
+        rehearse()
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from tng_runtime.kernel import captured, nftables
+from tng_runtime.kernel import captured, memory, nftables
 from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.kernel.watch import Watch
 from tng_runtime.manifest import Bundle
@@ -33,10 +33,12 @@ class Rules:
         guard = self._bundle.manifest.guard_table
         self._guard.replace(self._bundle.guard, lambda: self._fill(guard))
         self._watch.loaded()
+        self._forget()
 
     def restore(self) -> None:
         """Load the table of the ruleset, in place of what is there; raises ``HostError``."""
         nftables.load(self._bundle.ruleset, self._table, lambda: self._fill(self._table), self._guard.context)
+        self._forget()
 
     def change(self, commands: str) -> bool:
         """Execute nft commands on both tables, like ``nftables.change``."""
@@ -55,6 +57,11 @@ class Rules:
         """Give up the ownership of the guard, and leave the rules."""
         self._watch.close()
         self._guard.close()
+
+    def _forget(self) -> None:
+        """What was read to be loaded is needed no more."""
+        self._guard.free_context()
+        memory.give_back()
 
     def _free_sets(self) -> Iterable[str]:
         return ()
