@@ -107,7 +107,7 @@ class Log:
 
     def refusal(self, client: str, since: int) -> dict[str, Any]:
         """The refusal of the connection that came from ``client`` (address:port), which may have been used before."""
-        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), since=since)
+        return self.wait(lambda line: line.get("src") == client and line["event"] in ("refused", "bug"), since=since)
 
 
 @dataclass

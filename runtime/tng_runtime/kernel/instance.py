@@ -20,12 +20,13 @@ import fcntl
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import captured, cgroups, ipsets, nftables
+from tng_runtime.kernel import captured, cgroups, ipsets, nftables, way_back
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
@@ -47,7 +48,7 @@ class Lock:
         # thread-self: a thread can be in another network namespace than its process (setns(2)).
         namespace = Path("/proc/thread-self/ns/net").stat().st_ino
         self._table, self._locks = table, locks
-        self._path = locks / f"{table}.{namespace}.lock"
+        self._path = locks / contract.lock_name(table, namespace)
         self.socket_path = locks / f"{table}.{namespace}.sock"
         """Where the holder is asked to hand over."""
         self.descriptor: int | None = None
@@ -82,6 +83,11 @@ class Lock:
             own.unlink(missing_ok=True)
             own.symlink_to(directory.name)
 
+    def sign(self) -> None:
+        """Say once more that this process is the holder, after another has said so and ended."""
+        assert self.descriptor is not None
+        _sign(self.descriptor)
+
     def hand_over(self) -> None:
         """Another process has the open file by now: it is the holder."""
         assert self.descriptor is not None
@@ -109,7 +115,8 @@ def down(table: str, locks: Path = LOCKS) -> bool:
     nftables.require_privileges()
     with hold(table, locks):
         captured.end(table)
-        return nftables.remove(table, f"{table}_guard")
+        removed = nftables.remove(table, f"{table}_guard")
+        return way_back.keep(table, None) or removed
 
 
 def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
@@ -139,12 +146,14 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
 
 
 def down_command(table: str) -> str:
-    """Return the command that removes the rules of a table."""
-    return "tng down" if table == "tng" else f"tng down --table {table}"
+    """Return the command that removes the rules of a table, by the program that this host has."""
+    program = "tng" if shutil.which("tng") or Path(sys.executable).with_name("tng").exists() else "tng-runtime"
+    return f"{program} down" if table == "tng" else f"{program} down --table {table}"
 
 
 def _discard_documents(table: str, locks: Path) -> None:
-    """Remove what was compiled for this process, and for processes that are gone, unless another one needs it."""
+    """Remove what was compiled for this process, and for processes that are gone, unless another one needs it;
+    and the status sockets of those that are gone."""
     named = [path for path in locks.glob(f"{table}.*") if _owner(path, table)]
     ended = [path for path in named if (owner := _owner(path, table)) == str(os.getpid()) or not _lives(owner)]
     needed = {os.readlink(path) for path in named if path.is_symlink() and path not in ended}
@@ -153,6 +162,10 @@ def _discard_documents(table: str, locks: Path) -> None:
             path.unlink(missing_ok=True)
         elif path.name not in needed:
             shutil.rmtree(path, ignore_errors=True)
+    for path in locks.glob(f"{table}.*{contract.STATUS_SUFFIX}"):
+        owner = path.name.removesuffix(contract.STATUS_SUFFIX).rpartition(".")[2]
+        if owner.isdecimal() and (owner == str(os.getpid()) or not _lives(owner)):
+            path.unlink(missing_ok=True)
 
 
 def _owner(directory: Path, table: str) -> str:

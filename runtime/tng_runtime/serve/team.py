@@ -8,8 +8,7 @@ import select
 import signal
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,10 +23,15 @@ from tng_runtime.messages import (
     AgentGiven,
     AgentWanted,
     Attach,
+    Connections,
+    ConnectionsWanted,
     Drain,
     Ended,
     Failed,
+    Hide,
+    JudgeTally,
     Listen,
+    Lost,
     Message,
     NotSpawned,
     Pause,
@@ -35,15 +39,19 @@ from tng_runtime.messages import (
     Ping,
     Pong,
     Ready,
+    Serve,
+    SnapshotWanted,
     Spawn,
     Spawned,
     Tally,
     UseJudge,
 )
 from tng_runtime.serve import channel
+from tng_runtime.serve.answers import Answers
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.judge import connect_agent
 from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.tally import SenselessError, Sums
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS
 
 # Before another takes the place of one that lived for less than a second, and of one that could not be forked.
@@ -75,7 +83,6 @@ class Child:
     ended: anyio.Event = field(default_factory=anyio.Event)
     answered: anyio.Event | None = None
     """Of the last ``Ping``."""
-    tally: Tally = field(default_factory=lambda: Tally(0, 0, (), ()))
 
     def send(self, message: Message, *descriptors: int) -> None:
         """Send it if it lives."""
@@ -89,15 +96,6 @@ class Child:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """What all workers did, the dead ones too."""
-
-    relayed: int
-    left: int
-    refused: Counter[str]
-
-
 class Team:
     """One judge and ``size`` workers for ``manifest``; ``tasks`` keeps them."""
 
@@ -108,9 +106,12 @@ class Team:
         self._nursery_pid = nursery.pid
         self._nursery = Channel(nursery.sock, self._from_nursery, self._nursery_is_gone)
         self._children: dict[int, Child] = {}
-        self._gone: list[Tally] = []
+        self.sums = Sums(len(manifest.entries))
         self._last = 0
         self._judge: Child | None = None
+        self._control: Child | None = None
+        self._shown: list[tuple[bool, socket.socket]] = []
+        self.answers = Answers(lambda: self.serving)
         self._listeners: list[tuple[int, socket.socket]] = []
         self._stopping = self._paused = False
         self._judge_needed = True
@@ -121,13 +122,15 @@ class Team:
         """Those that live, or are about to."""
         return [child for child in self._children.values() if child.role == "worker"]
 
-    def total(self) -> Total:
-        """What happened so far, as far as it was told."""
-        relayed, left, refused = 0, 0, Counter[str]()
-        for tally in [*self._gone, *(child.tally for child in self.workers)]:
-            relayed, left = relayed + tally.relayed, left + tally.left
-            refused.update(dict(zip(tally.codes, tally.refused, strict=False)))
-        return Total(relayed, left, refused)
+    @property
+    def serving(self) -> list[Child]:
+        """The workers that have certificates and accept."""
+        return [worker for worker in self.workers if worker.ready.is_set()]
+
+    @property
+    def judge(self) -> Child | None:
+        """The judge, once it is ready."""
+        return self._judge
 
     async def start(self) -> None:
         """Return when the judge has certificates and all workers have them; raises ``HostError``."""
@@ -136,6 +139,21 @@ class Team:
             self._tasks.start_soon(self._keep, await self._started("worker"))
         assert self._judge is not None
         self._tasks.start_soon(self._keep, self._judge)
+
+    async def show(self, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
+        """Answer on these listening sockets how the instance stands, in a process of its own; private ones are True.
+
+        That it does not start is no reason not to serve: there is a line in the log.
+        """
+        self._shown.extend(sockets)
+        if (child := await self._replaced("control")) is not None:
+            self._tasks.start_soon(self._keep, child)
+
+    def hide(self) -> None:
+        """Let another instance answer on what is not private."""
+        self._shown = [(private, sock) for private, sock in self._shown if private]
+        if self._control is not None:
+            self._control.send(Hide())
 
     def listen(self, entry: int, sock: socket.socket) -> None:
         """Let all workers accept on ``sock``, those of later too."""
@@ -227,6 +245,10 @@ class Team:
             self._judge = child
             for worker in self.workers:
                 self._introduce(worker)
+        elif child.role == "control":
+            self._control = child
+            for private, sock in self._shown:
+                child.send(Serve(int(private)), sock.fileno())
         else:
             for entry, sock in self._listeners if not self._paused else []:
                 child.send(Listen(entry), sock.fileno())
@@ -308,13 +330,33 @@ class Team:
                 child.paused.set()
             case Pong() if child.answered is not None:
                 child.answered.set()
-            case Tally() if child.role == "worker":
-                child.tally = message
+            case Tally() | JudgeTally() | Lost():
+                self._count(child, message)
+            case SnapshotWanted(ticket) if child.role == "control":
+                self.answers.give_snapshot(child, ticket)
+            case ConnectionsWanted(ticket) if child.role == "control":
+                self.answers.list(child, ticket)
+            case Connections() if child.role == "worker":
+                self.answers.listed(child.number, message)
             case AgentWanted(ticket, entry) if child.role == "judge":
                 self._give_agent(child, ticket, entry)
             case _:
                 close_all(descriptors)
                 self._channel_ended(child, f"a senseless {type(message).__name__}")
+
+    def _count(self, child: Child, told: Tally | JudgeTally | Lost) -> None:
+        try:
+            match told:
+                case Tally() if child.role == "worker":
+                    self.sums.told(child.number, told)
+                case JudgeTally() if child.role == "judge":
+                    self.sums.judged(child.number, told)
+                case Lost():
+                    self.sums.lost(child.number, told.lines)
+                case _:
+                    raise SenselessError
+        except SenselessError:
+            self._channel_ended(child, f"a senseless {type(told).__name__}")
 
     def _give_agent(self, judge: Child, ticket: int, entry: int) -> None:
         # By the number of an entry: a judge that was taken over has no say about paths.
@@ -354,10 +396,11 @@ class Team:
         if child.pidfd >= 0:
             os.close(child.pidfd)
             child.pidfd = -1
-        if child.role == "worker":
-            self._gone.append(child.tally)
+        self.sums.bury(child.number)
         if child is self._judge:
             self._judge = None
+        if child is self._control:
+            self._control = None
         child.settled.set()
         child.paused.set()
         child.ended.set()
