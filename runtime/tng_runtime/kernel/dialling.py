@@ -28,6 +28,10 @@ class Dialled:
     _pair: Pair
     _dialler: Dialler
 
+    def reached(self) -> None:
+        """Its other end has shaken hands, so it did not come back to us: see ``kernel.own``."""
+        self._dialler.reached(self._pair)
+
     def close(self) -> None:
         """Forget it; if it is still open it ends with a reset."""
         self._dialler.end(self.sock, self._pair)
@@ -63,6 +67,10 @@ class Dialler:
             dialled.close()
             raise
         return dialled
+
+    def reached(self, pair: Pair) -> None:
+        """See ``Dialled.reached``."""
+        self._own.discard(pair)
 
     def end(self, sock: socket.socket, pair: Pair) -> None:
         """See ``Dialled.close``."""

@@ -4,6 +4,11 @@ The rules let our own packets pass. Another table may rewrite what they are told
 then redirected to ourselves, dialled once more, and so on until the descriptors are used up, whether the application
 stays or not. The kernel has one socket for a source and a destination, so who has both in common with one that we
 dialled is that one.
+
+With one exception. Two connections of applications from one port to two places are one after the redirect, so
+connection tracking gives the second another port (kernel: nf_nat_core.c, get_unique_tuple), and that may be the port of
+a connection that we dialled long ago. So a connection counts as dialled until its other end has shaken hands: whoever
+accepts a connection of ours looks here before that.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ class OwnConnections:
         return pair
 
     def discard(self, pair: Pair) -> None:
-        """What ``add`` returned has ended."""
+        """What ``add`` returned has ended, or is known to have reached somebody else."""
         self._pairs.discard(pair)
 
     def has(self, peer: str, destination: Destination) -> bool:

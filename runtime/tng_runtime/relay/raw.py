@@ -97,6 +97,7 @@ class RawIngress:
         try:
             dialled = await self._dialler.dial(destination, LinkCode.TLS_BROKEN)
             attested = await self._way.attested(dialled.sock, source, end)
+            dialled.reached()
         except BaseException:
             if dialled is not None:
                 dialled.close()

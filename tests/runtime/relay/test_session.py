@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from runtime.relay.peers import floor, wait_until
+from runtime.relay.peers import floor, peer, peer_context, threaded, throwaway, wait_until
 from tng_demo.lab import Host, Lab
 from tng_runtime.accept.lifecycle import Event
 from tng_runtime.accept.limits import Handshakes
@@ -29,7 +29,7 @@ from tng_runtime.kernel.sockets import ClientLeftError, Destination
 from tng_runtime.manifest import Entry, Family, Role
 from tng_runtime.relay import raw
 from tng_runtime.relay.link import Relay
-from tng_runtime.relay.session import Sessions
+from tng_runtime.relay.session import Ingress, Sessions
 from tng_runtime.tunnel.handshake import Door
 from tng_runtime.tunnel.identity import throwaway_identity
 
@@ -150,6 +150,30 @@ async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_else
         assert not own.has(source, Destination("ipv4", "10.0.0.3", 80))
         own.discard(pair)
         assert not own.has(source, there)
+
+
+async def test_a_connection_that_reached_a_peer_is_no_loop() -> None:
+    """Connection tracking may give an application's connection the port of one that we dialled long ago."""
+    async with floor() as ground, entrance("ingress") as made:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            there = Destination("ipv4", "127.0.0.1", listener.getsockname()[1])
+            met: list[set[object]] = []
+
+            async def serve() -> None:
+                context = peer_context(await throwaway())
+                await anyio.wait_readable(listener)
+                sock, _ = listener.accept()
+                ground.stack.callback(sock.close)
+                sock.setblocking(True)
+                met.append(set(made.own._pairs))
+                await threaded(peer(context, sock, "ingress").do_handshake)
+
+            ground.group.start_soon(serve)
+            assert isinstance(made.sessions, Ingress)
+            stream = await made.sessions._carrier.open(there, "127.0.0.1")
+        assert [len(pairs) for pairs in met] == [1], "before the handshake it may be one of ours"
+        assert not made.own._pairs
+        stream.close()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
