@@ -80,7 +80,9 @@ class Line:
         """Send it, and wait as long as that takes; raises ``OSError`` if nobody reads any more."""
         data = messages.encode(message)
         sent = _send(self._sock, data, descriptors)
-        self._sock.sendall(data[sent:])
+        # An empty sendall is a call too, which fails when whoever has read all of it is gone by now.
+        if sent < len(data):
+            self._sock.sendall(data[sent:])
 
     def receive(self) -> Iterator[Received]:
         """Wait for more, and yield the messages that are complete then. Their descriptors are the caller's to close."""
