@@ -17,8 +17,8 @@ from tng_runtime.manifest import FILES, load_bundle
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
     options = _parser().parse_args(arguments)
-    log.configure(options.log_format, options.log_level)
     try:
+        log.configure(options.log_format, options.log_level)
         _execute(options)
     except KeyboardInterrupt:
         return 130
@@ -33,6 +33,7 @@ def _execute(options: argparse.Namespace) -> None:
     match options.command:
         case "run":
             from tng_runtime import app
+            from tng_runtime.events import Access
 
             given = app.Options(
                 options.drain,
@@ -41,6 +42,9 @@ def _execute(options: argparse.Namespace) -> None:
                 options.user,
                 max_connections=options.max_connections,
                 max_handshakes=options.max_handshakes,
+                record=options.record,
+                access=Access(options.log_connections, options.log_sample),
+                probes=options.probe,
             )
             app.run(options.directory, given)
         case "guard":
@@ -48,6 +52,10 @@ def _execute(options: argparse.Namespace) -> None:
 
             trusted.require(options.directory, FILES)
             instance.guard(load_bundle(options.directory))
+        case "explain-code":
+            from tng_runtime import explain
+
+            sys.stdout.write(explain.text(options.code) + "\n")
         case _:
             from tng_runtime.kernel import instance
 
@@ -88,6 +96,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _probe(text: str) -> object:
+    from tng_runtime.kernel import probe
+
+    return probe.parse(text)
+
+
 def _positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise ValueError
@@ -112,11 +126,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
     run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
     run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
+    run.add_argument(
+        "--log-connections",
+        choices=("all", "refused", "none"),
+        default="all",
+        help="which connections have a line at their end; all are counted (all)",
+    )
+    run.add_argument("--log-sample", type=_positive, default=1, metavar="N", help="of those in order, one of N (1)")
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
+    run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
+    run.add_argument(
+        "--probe", type=_probe, action="append", default=[], metavar="ADDRESS:PORT=LISTEN_PORT",
+        help="a destination that is captured, tried once the rules are there; for `tng apply`",
+    )  # fmt: skip
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
+    explain = commands.add_parser("explain-code", help="say what a code in the log means, and what to do")
+    explain.add_argument("code", nargs="?", metavar="CODE", help="such as NET-DIAL; all of them when left out")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")
-    down.add_argument("--table", default="tng", help="table of the instance (tng)")
+    which = down.add_mutually_exclusive_group()
+    which.add_argument("--table", default="tng", help="table of the instance (tng)")
+    which.add_argument("--instance", dest="table", type="tng_{}".format, metavar="NAME", help="its name")
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -77,3 +78,21 @@ def test_a_process_that_may_not_execute_what_it_wrote_ends_with_3_and_the_name_o
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 3, done
     assert "MemoryDenyWriteExecute=no" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "word", "expected"),
+    [
+        ("TNG_LOG_LEVEL", "loud", "TNG_LOG_LEVEL: expected info, debug, warning or error, found 'loud'"),
+        ("TNG_LOG_FORMAT", "xml", "TNG_LOG_FORMAT: expected text or json, found 'xml'"),
+    ],
+)
+def test_a_wrong_word_in_the_environment_ends_with_2(variable: str, word: str, expected: str) -> None:
+    environment = {**os.environ, variable: word}
+    done = subprocess.run([RUNTIME, "down"], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"tng-runtime: {expected}")
+    assert "help: " in done.stderr
+
+
+def test_a_wrong_log_level_ends_with_2() -> None:
+    assert "--log-level: expected" in failing(2, "--log-level", "loud", "down")

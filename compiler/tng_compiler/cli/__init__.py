@@ -26,6 +26,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
+        if sys.argv[1:2] == ["down"]:
+            from tng_compiler.cli.runtime import run_down
+
+            run_down(sys.argv[2:])
         # The base package is the runtime's: hosts that only run what was compiled elsewhere do without these.
         print(f"tng: the compiler needs the package {error.name}\n  help: pip install 'tng[compiler]'", file=sys.stderr)
         sys.exit(3)

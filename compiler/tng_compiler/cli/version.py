@@ -21,7 +21,7 @@ def _short(openssl: str) -> str:
 
 
 def _runtime() -> str:
-    from tng_compiler.cli.apply import look_for_runtime
+    from tng_compiler.cli.runtime import look_for_runtime
 
     if (program := look_for_runtime()) is None:
         return "tng-runtime: not installed beside this program, nor on PATH"

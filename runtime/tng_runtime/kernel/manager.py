@@ -7,6 +7,8 @@ import os
 import socket
 import time
 
+_MAX_DIGITS = 18
+
 
 def notify(*words: str) -> None:
     """Send ``words`` (``NAME=value``) if there is a manager that listens; who cannot be told is not told."""
@@ -16,12 +18,16 @@ def notify(*words: str) -> None:
 
 
 def watchdog_seconds() -> float | None:
-    """Between two signs of life: half of what the manager allows (sd_watchdog_enabled(3)); None if it wants none.
+    """Within which the manager wants to hear of this process again and again; None if it does not (sd_notify(3))."""
+    text, meant = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID")
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text)):
+        return None
+    return int(text) / 1e6 if meant in (None, "", str(os.getpid())) else None
 
-    WATCHDOG_PID is left alone: it names the process that was started first, not those that took over from it.
-    """
-    microseconds = os.environ.get("WATCHDOG_USEC", "")
-    return int(microseconds) / 2_000_000 if microseconds.isdecimal() and int(microseconds) else None
+
+def environment_of_heir() -> dict[str, str]:
+    """Ours, for the process that takes our place: the manager's watchdog is meant for that one then."""
+    return {name: value for name, value in os.environ.items() if name != "WATCHDOG_PID"}
 
 
 def reloading() -> None:

@@ -93,7 +93,7 @@ def test_formats_for_programs_are_alone_on_their_stream(run: Run, files: Path, f
         assert json.loads(result.out)
 
 
-@pytest.mark.parametrize("emit", ["nft", "guard", "manifest", "plan", "iptables", "diagram"])
+@pytest.mark.parametrize("emit", ["nft", "guard", "manifest", "plan", "iptables", "diagram", "svg"])
 def test_compile_writes_one_output(run: Run, files: Path, emit: str) -> None:
     result = run("compile", str(files / "good.json"), "--emit", emit)
     assert result.code == Exit.CLEAN
