@@ -79,6 +79,8 @@ def test_a_host_is_closed_before_its_network_and_whenever_it_is_not_served(ends:
     ends.start("server")
     assert works(ends)
 
+    assert "web" in machine.inside("tng", "status", "--instance", "web").stdout
+
     machine.systemctl("stop", UNIT)
     assert "table inet tng_web" in tables(client)
     assert_refused(client, server.ipv4)
