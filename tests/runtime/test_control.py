@@ -313,3 +313,18 @@ def test_status_watches_until_it_is_interrupted(ends: Tunnel, terminal: bool) ->
     if not terminal:
         os.kill(watching.pid, signal.SIGINT)
         assert watching.wait(PATIENCE) == 0
+
+
+def test_an_instance_that_stands_still_is_not_alive(ends: Tunnel) -> None:
+    run = ends.start("client", "--workers", "1")
+    path = status_socket(run.pid)
+    until(lambda: get(path, "/livez") == (200, "ok"), "it answers")
+    os.kill(run.pid, signal.SIGSTOP)
+    try:
+        # A snapshot that was made just now is still given.
+        until(lambda: get(path, "/livez") == (503, "the supervisor does not answer\n"), "it is noticed")
+        code, text = status(ends)
+        assert (code, "the supervisor does not answer" in text) == (1, True)
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+    assert get(path, "/livez") == (200, "ok")
