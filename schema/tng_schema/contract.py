@@ -7,6 +7,8 @@ editors read those: a test holds them together.
 from __future__ import annotations
 
 import re
+import zlib
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 RUN_DIRECTORY = "/run/tng"
@@ -19,6 +21,8 @@ RECORD = r"[0-9]{4,9}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}"
 """The name of one of them."""
 
 KEPT_RECORDS = 5
+STATUS_SUFFIX = ".status"
+"""After ``TABLE.NAMESPACE`` in that directory: the unix socket on which a run says over HTTP how it stands."""
 
 NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
 """Of Debian's python3-nftables."""
@@ -29,6 +33,29 @@ MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 TABLE = r"tng(_[a-z0-9_]{1,32})?"
 GUARD_SUFFIX = "_guard"
 """After a table's name: that of the table which the runtime owns."""
+
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """How answers to a client's address come back to this host: packets with ``mark`` are routed by ``routing_table``.
+
+    ``priority`` is that of the routing rule which says so (ip-rule(8)).
+    """
+
+    mark: int
+    routing_table: int
+    priority: int
+
+
+def way_back(table: str) -> WayBack:
+    """The numbers of the instance that has ``table``.
+
+    The marks have none of the bits that others look at: kube-proxy's 0x4000 and 0x8000, Cilium's 0x0f00, Calico's and
+    Tailscale's upper half, 0x80 of the AWS network plugin. The rule comes before those of others, which lead away.
+    """
+    number = 0 if table == "tng" else 1 + zlib.crc32(table.encode()) % 127
+    return WayBack(0x3000 + number, 0x7467 + number, 116)
+
 
 CGROUP_COMPONENT = r"[A-Za-z0-9_.@:+,=~\\-]{1,255}"
 """One name in a cgroup's path, of what systemd and container runtimes use and nft can quote; not ``.`` or ``..``."""
@@ -65,6 +92,15 @@ def is_header_value(value: str) -> bool:
 def is_framing(name: str) -> bool:
     """Whether a header is for the HTTP client alone to set."""
     return name.lower() in _FRAMING
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address of IPv4 or IPv6, with or without brackets, and no name."""
+    try:
+        ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -22,6 +22,36 @@ app = typer.Typer(
 )
 
 
+class DiffFormat(StrEnum):
+    """How ``diff`` writes a difference."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+    MARKDOWN = "markdown"
+
+
+class FailOn(StrEnum):
+    """Which changes end ``diff`` in exit status 1."""
+
+    UNPROTECTED = "unprotected"
+    ANY = "any"
+
+
+class FindFormat(StrEnum):
+    """How ``find`` answers."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class Expect(StrEnum):
+    """What ``find`` is expected to find."""
+
+    NONE = "none"
+    SOME = "some"
+
+
 class Emit(StrEnum):
     """What ``compile`` writes to standard output."""
 
@@ -31,6 +61,14 @@ class Emit(StrEnum):
     PLAN = "plan"
     IPTABLES = "iptables"
     DIAGRAM = "diagram"
+    SVG = "svg"
+
+
+class StatusFormat(StrEnum):
+    """How ``status`` writes."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 Documents = Annotated[
@@ -42,9 +80,9 @@ FormatOption = Annotated[Format, typer.Option("--format", help="How diagnostics 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from tng_compiler import __version__
+        from tng_compiler.cli.version import texts
 
-        print(f"tng {__version__}")
+        print(*texts(), sep="\n")
         raise typer.Exit
 
 
@@ -94,6 +132,44 @@ def compile_(
 
 
 @app.command()
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="A file, a directory, or - for standard input.")],
+    new: Annotated[str | None, typer.Argument(metavar="[NEW]", help="The same after the change.")] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare one document with what runs on this host: it is the new one.")
+    ] = False,
+    format_: Annotated[DiffFormat, typer.Option("--format", help="How the difference is written.")] = DiffFormat.TEXT,
+    expect: Annotated[
+        str | None,
+        typer.Option("--expect", metavar="FILE", help="A JSON report: exit 1 on any change that is not in it."),
+    ] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Exit 1 on a change that loses protection, or on any.")
+    ] = None,
+) -> None:
+    """Say which traffic a change treats otherwise, most dangerous first; exit 0 unless told what not to allow."""
+    if live == (new is not None):
+        raise typer.BadParameter("give OLD and NEW, or one document and --live")
+    from tng_compiler.cli.diff import run_diff
+
+    raise typer.Exit(run_diff(old, new, format_, expect, fail_on))
+
+
+@app.command()
+def find(
+    document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help='Such as "passed and to 10.0.0.0/8 and udp".')],
+    expect: Annotated[Expect | None, typer.Option("--expect", help="Exit 1 if the answer is another.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="List all regions, not one witness.")] = False,
+    format_: Annotated[FindFormat, typer.Option("--format", help="How the answer is written.")] = FindFormat.TEXT,
+) -> None:
+    """Find traffic: a flow that the pattern holds for, or the proof that there is none."""
+    from tng_compiler.cli.find import run_find
+
+    raise typer.Exit(run_find(document, pattern, expect, format_, every=every))
+
+
+@app.command()
 def doctor(
     document: Annotated[
         str | None, typer.Argument(metavar="[CFG]", help="A file, or - for standard input; the host alone without.")
@@ -126,6 +202,29 @@ def explain_code(
     from tng_compiler.cli.explain_code import run_explain_code
 
     raise typer.Exit(run_explain_code(code, markdown=markdown))
+
+
+class AnswerFormat(StrEnum):
+    """How an answer is written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+@app.command()
+def explain(
+    document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
+    flow: Annotated[str, typer.Argument(metavar="FLOW", help='Such as "ingress 10.0.0.5 -> 10.1.2.3:8080".')],
+    format_: Annotated[AnswerFormat, typer.Option("--format", help="How the answer is written.")] = AnswerFormat.TEXT,
+) -> None:
+    """Say what becomes of a connection, and why; what FLOW leaves out is unknown (docs/explain.md).
+
+    Exit status: 0 captured, 4 passed in plaintext, 5 refused, 6 depends on what was left out; 1 if the document has
+    errors, 2 if FLOW is none.
+    """
+    from tng_compiler.cli.explain import run_explain
+
+    raise typer.Exit(run_explain(document, flow, json=format_ is AnswerFormat.JSON))
 
 
 @app.command(context_settings={"allow_extra_args": True})
@@ -219,3 +318,36 @@ def down(context: typer.Context) -> None:
     from tng_compiler.cli.runtime import run_down
 
     run_down(context.args)
+
+
+@app.command()
+def status(
+    instance: Annotated[
+        str | None, typer.Option("--instance", metavar="NAME", help="Only this one. [default: all of this host]")
+    ] = None,
+    connections: Annotated[
+        bool, typer.Option("--connections", help="List what is open: who, where, since when, bytes, verdict.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second.")] = False,
+    format_: Annotated[StatusFormat, typer.Option("--format", help="How it is written.")] = StatusFormat.TEXT,
+) -> None:
+    """Say how the instances of this host stand; ends with 0 healthy, 1 degraded, 3 not running."""
+    from tng_compiler.cli.status import run_status
+
+    raise typer.Exit(run_status(instance, as_json=format_ is StatusFormat.JSON, watch=watch, connections=connections))
+
+
+@app.command()
+def systemd(
+    document: Annotated[
+        str | None,
+        typer.Argument(metavar="[CFG]", help="Also print drop-ins for the units whose cgroups this one captures."),
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="DIR", help="Write the files into DIR instead.")
+    ] = None,
+) -> None:
+    """Print the units that close the host at boot and run /etc/tng/NAME.json as tng@NAME.service."""
+    from tng_compiler.cli.systemd import run_systemd
+
+    raise typer.Exit(run_systemd(document, output))

@@ -70,7 +70,7 @@ def execute(name: str, data: bytes, wish: Wish) -> Exit:
     if any(item.is_error for item in host):
         fail(Exit.HOST_NOT_READY, "the host is not ready; nothing was changed", "`tng doctor` looks again")
     was = confirm.before(table) if wish.confirm is not None else None
-    directory = compile_into(outcome.plan, wish.state_dir)
+    directory = compile_into(outcome.plan, data, wish.state_dir)
     try:
         record = _record(outcome.plan, name, data, wish)
         if was is not None and wish.confirm is not None:
@@ -87,13 +87,13 @@ def arguments(plan: Plan, record: Path) -> list[str]:
     return [f"--record={record}", *(f"--probe={probe}" for probe in probes.render(plan) or ("none",))]
 
 
-def compile_into(plan: Plan, state_dir: str | None) -> Path:
+def compile_into(plan: Plan, data: bytes, state_dir: str | None) -> Path:
     """Write what the runtime executes into a private directory; ends the run with 3 and leaves nothing otherwise."""
     directory = Path(state_dir) if state_dir else STATE_ROOT / f"{plan.instance}.{os.getpid()}"
     was_there = directory.exists()
     private.make(directory, "apply needs root; --state-dir names another directory")
     try:
-        write_directory(plan, directory, Exit.HOST_NOT_READY)
+        write_directory(plan, directory, Exit.HOST_NOT_READY, config=data)
     except SystemExit:
         if not was_there:
             _remove(directory)
@@ -131,7 +131,7 @@ def _again(table: str, was: confirm.Before) -> list[str]:
     if outcome.plan is None:
         report(outcome.found, Format.TEXT, sys.stderr)
         fail(Exit.HOST_NOT_READY, f"{record.directory}: the document of before is refused by now", "mend and apply it")
-    directory = compile_into(outcome.plan, None)
+    directory = compile_into(outcome.plan, record.document(), None)
     if was.state == "closed":
         return ["guard", str(directory)]
     return [*record.command, *arguments(outcome.plan, record.directory), str(directory)]

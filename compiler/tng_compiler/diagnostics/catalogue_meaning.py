@@ -168,4 +168,26 @@ MEANING: dict[Code, Explanation] = {
         '{"trusted_certs_paths": ["as-ca.pem"]}',
         '{"trusted_certs_paths": ["/etc/tng/as-ca.pem"]}',
     ),
+    Code.PROXY_HEADER_TOO_LONG: Explanation(
+        "Policies that no PROXY header has room for",
+        "With `proxy_protocol` every connection to the service begins with a header that names the policies which the "
+        "client was judged by. Servers read a bounded header: nginx 4,096 bytes since 1.23.2; before that, and for "
+        "TLS and streams, 107.",
+        '{"verify": {"policy_ids": ["a name of four thousand characters ..."]}, "proxy_protocol": "v2"}',
+    ),
+    Code.BAD_CONTROL_HOST: Explanation(
+        "A control interface at no address",
+        "It listens on an address of this host. A name would have to be looked up when the instance starts, and "
+        "could mean another address each time.",
+        '{"control_interface": {"restful": {"host": "gateway.example", "port": 50000}}}',
+        '{"control_interface": {"restful": {"port": 50000}}}',
+    ),
+    Code.CONTROL_OPEN: Explanation(
+        "A control interface that others can ask",
+        "It has no password and no TLS. Nobody can change anything there, but whoever reaches it sees what is "
+        "captured, whom this host believes, and how much it carries. The Rust TNG listens on all addresses when "
+        "`host` is left out; here that is 127.0.0.1.",
+        '{"control_interface": {"restful": {"host": "0.0.0.0", "port": 50000}}}',
+        '{"control_interface": {"restful": {"port": 50000}}}',
+    ),
 }

@@ -52,6 +52,7 @@ def listen_ports(config: Config, instance: str = INSTANCE) -> tuple[int, ...]:
     Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
     used = {entry.netfilter.listen_port for entry in config.entries}
+    used |= {config.control.port} if config.control else set()
     named = _named_ports(config)
     offers = {role: _offer(first, named) for role, first in first_listen_ports(instance).items()}
     ports: list[int] = []

@@ -51,7 +51,7 @@ def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> 
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
-    plan = Plan(instance, __version__, source_digest, ZONE, *labels(instance), tuple(entries))
+    plan = Plan(instance, __version__, source_digest, ZONE, *labels(instance), tuple(entries), config.control)
     return plan, (*fragmented, *analyse(config, plan, touching))
 
 
@@ -86,6 +86,8 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         rejected_sets=tuple(group for family in refused for group in sets[family]),
         attest=entry.attest,
         verify=entry.verify,
+        proxy_protocol=entry.proxy_protocol,
+        client_address=netfilter.client_address,
     )
 
 

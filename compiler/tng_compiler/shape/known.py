@@ -21,7 +21,6 @@ MODES = frozenset({*_MODES, "netfilter", "http_proxy", "socks5"})
 
 FIELDS: dict[str, dict[str, str]] = {
     "": {
-        "control_interface": "the control interface",
         "metric": "the export of metrics",
         "trace": "the export of traces",
         "admin_bind": "the admin interface of Envoy",
@@ -56,9 +55,7 @@ FIELDS: dict[str, dict[str, str]] = {
     },
 }
 
-NULLABLE = frozenset(
-    {"ohttp", "rats_tls", "quic", "direct_forward", "metric", "trace", "control_interface", "admin_bind"}
-)
+NULLABLE = frozenset({"ohttp", "rats_tls", "quic", "direct_forward", "metric", "trace", "admin_bind"})
 """Blocks for which ``null`` means absent."""
 
 CHOICES: dict[str, dict[str, str]] = {
@@ -74,8 +71,12 @@ CHOICES: dict[str, dict[str, str]] = {
 
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("ingress netfilter", "capture_local_traffic"): "it belongs to an egress; an ingress never captures local traffic",
+    ("ingress netfilter", "client_address"): "it belongs to an egress: a service sees the client, or this host",
+    ("egress", "client_address"): "it belongs into `netfilter`",
     ("egress netfilter", "forwarded"): "it belongs to an ingress; an egress takes what is for this host only",
     ("ingress", "direct_forward"): "it belongs to an egress",
+    ("ingress", "proxy_protocol"): "it belongs to an egress: an ingress has no service to tell",
+    ("egress netfilter", "proxy_protocol"): "it belongs one level up, beside `netfilter`",
     ("ingress", "decap_from_http"): "it belongs to an egress",
     ("egress", "encap_in_http"): "it belongs to an ingress",
     ("egress", "http_proxy"): "it belongs to an ingress",

@@ -10,6 +10,7 @@ rules from under it would let captured traffic pass in plaintext.
 
 The directory of the locks also holds the documents that ``tng apply`` compiled for its run, by table and process id.
 They go with their run; those of a killed one go with the next run or with ``down``, so that nothing stays on the host.
+A run that was started on the documents of an earlier one (SIGHUP) needs them too: a link by its own process id says so.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import captured, cgroups, ipsets, nftables
+from tng_runtime.kernel import captured, cgroups, ipsets, nftables, way_back
 from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
@@ -52,6 +53,7 @@ class Lock:
         self.socket_path = locks / f"{table}.{namespace}.sock"
         """Where the holder is asked to hand over."""
         self.descriptor: int | None = None
+        self._handed_over = False
 
     def __enter__(self) -> Lock:
         return self
@@ -62,6 +64,7 @@ class Lock:
             self.socket_path.unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
             os.close(self.descriptor)
+        if self.descriptor is not None or self._handed_over:
             with contextlib.suppress(OSError):
                 self._locks.rmdir()
 
@@ -74,6 +77,13 @@ class Lock:
         self.descriptor = descriptor
         _sign(descriptor)
 
+    def keep(self, directory: Path) -> None:
+        """This process needs ``directory``, also when it was compiled for another run and that one ends."""
+        own = self._locks / f"{self._table}.{os.getpid()}"
+        if directory.absolute().parent == self._locks and _owner(directory, self._table) and directory.name != own.name:
+            own.unlink(missing_ok=True)
+            own.symlink_to(directory.name)
+
     def sign(self) -> None:
         """Say once more that this process is the holder, after another has said so and ended."""
         assert self.descriptor is not None
@@ -84,6 +94,7 @@ class Lock:
         assert self.descriptor is not None
         os.close(self.descriptor)
         self.descriptor = None
+        self._handed_over = True
 
 
 @contextlib.contextmanager
@@ -105,7 +116,8 @@ def down(table: str, locks: Path = LOCKS) -> bool:
     nftables.require_privileges()
     with hold(table, locks):
         captured.end(table)
-        return nftables.remove(table, f"{table}_guard")
+        removed = nftables.remove(table, f"{table}_guard")
+        return way_back.keep(table, None) or removed
 
 
 def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
@@ -156,11 +168,30 @@ def down_command(table: str) -> str:
 
 
 def _discard_documents(table: str, locks: Path) -> None:
-    """Remove what was compiled for this process, and for processes that are gone."""
-    for directory in locks.glob(f"{table}.*"):
-        owner = directory.name.removeprefix(f"{table}.")
-        if owner.isdecimal() and (owner == str(os.getpid()) or not Path("/proc", owner).exists()):
-            shutil.rmtree(directory, ignore_errors=True)
+    """Remove what was compiled for this process, and for processes that are gone, unless another one needs it;
+    and the status sockets of those that are gone."""
+    named = [path for path in locks.glob(f"{table}.*") if _owner(path, table)]
+    ended = [path for path in named if (owner := _owner(path, table)) == str(os.getpid()) or not _lives(owner)]
+    needed = {os.readlink(path) for path in named if path.is_symlink() and path not in ended}
+    for path in ended:
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
+        elif path.name not in needed:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in locks.glob(f"{table}.*{contract.STATUS_SUFFIX}"):
+        owner = path.name.removesuffix(contract.STATUS_SUFFIX).rpartition(".")[2]
+        if owner.isdecimal() and (owner == str(os.getpid()) or not _lives(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _owner(directory: Path, table: str) -> str:
+    """The process id in the name of a directory of documents; nothing if it is none."""
+    owner = directory.name.removeprefix(f"{table}.")
+    return owner if owner.isdecimal() and directory.name != owner else ""
+
+
+def _lives(process: str) -> bool:
+    return Path("/proc", process).exists()
 
 
 def _acquire(path: Path, table: str) -> int:
@@ -175,7 +206,7 @@ def _acquire(path: Path, table: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").partition("\n")[0]
             os.close(descriptor)
             raise _taken(table, holder) from None
         # The file that was opened may have been unlinked by its last holder in between; then it locks nothing.
@@ -187,8 +218,10 @@ def _acquire(path: Path, table: str) -> int:
 
 
 def _sign(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    # The first line is somebody's number at any time.
+    line = f"{os.getpid()}\n".encode()
+    os.pwrite(descriptor, line, 0)
+    os.ftruncate(descriptor, len(line))
 
 
 def _private(directory: Path) -> None:

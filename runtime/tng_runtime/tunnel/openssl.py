@@ -46,6 +46,7 @@ _SYMBOLS = {
     "SSL_CTX_ctrl": "long(*)(SSL_CTX *, int, long, void *)",
     "SSL_CTX_set_num_tickets": "int(*)(SSL_CTX *, size_t)",
     "SSL_CTX_set_default_read_buffer_len": "void(*)(SSL_CTX *, size_t)",
+    "i2d_X509": "int(*)(X509 *, unsigned char **)",
 }
 
 SSL_read: Callable[[Any, Any, int], int] = lib.SSL_read
@@ -53,6 +54,14 @@ SSL_write: Callable[[Any, Any, int], int] = lib.SSL_write
 SSL_get_error: Callable[[Any, int], int] = lib.SSL_get_error
 SSL_shutdown: Callable[[Any], int] = lib.SSL_shutdown
 clear_errors: Callable[[], None] = lib.ERR_clear_error
+
+
+def take_reason() -> str | None:
+    """The first error in this thread's queue, in OpenSSL's words (openssl/sslerr.h); the queue is empty then."""
+    code = lib.ERR_peek_error()
+    reason = lib.ERR_reason_error_string(code) if code else ffi.NULL
+    lib.ERR_clear_error()
+    return None if reason == ffi.NULL else ffi.string(reason).decode("ascii", "replace")
 
 
 class Memory:
@@ -79,6 +88,41 @@ def copy(memory: Any, start: int, end: int) -> bytes:
 def handle(connection: SSL.Connection) -> Any:
     """The ``SSL *`` of a pyOpenSSL connection, which owns it."""
     return connection._ssl  # noqa: SLF001 - see the module's docstring
+
+
+def shake(connection: SSL.Connection) -> bool:
+    """Go on with the handshake; True: it is over, False: it waits for the socket. Raises what ``do_handshake`` raises.
+
+    Waiting is the rule here, and pyOpenSSL makes an exception of it.
+    """
+    ssl = handle(connection)
+    result = lib.SSL_do_handshake(ssl)
+    if result == 1:
+        return True
+    if SSL_get_error(ssl, result) in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
+        return False
+    connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
+    return False
+
+
+def peer_chain(connection: SSL.Connection, *, server: bool) -> tuple[bytes, ...]:
+    """The certificates (DER) that the peer showed to us, the ``server`` or the client; its own is the first."""
+    ssl = handle(connection)
+    chain = lib.SSL_get_peer_cert_chain(ssl)
+    shown = [] if chain == ffi.NULL else [_der(lib.sk_X509_value(chain, at)) for at in range(lib.sk_X509_num(chain))]
+    # SSL_get_peer_cert_chain(3): on a server the chain lacks the peer's own certificate.
+    if server and (leaf := lib.SSL_get_peer_certificate(ssl)) != ffi.NULL:
+        shown.insert(0, _der(leaf))
+        lib.X509_free(leaf)
+    return tuple(shown)
+
+
+def _der(certificate: Any) -> bytes:
+    encode = require()["i2d_X509"]
+    # i2d_X509(3): the length without a buffer; with one, it is moved past what was written.
+    buffer = ffi.new("unsigned char[]", encode(certificate, ffi.NULL))
+    size = encode(certificate, ffi.new("unsigned char **", buffer))
+    return bytes(ffi.buffer(buffer, size))
 
 
 def pause_for_certificate(connection: SSL.Connection) -> None:
@@ -114,8 +158,22 @@ def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) ->
     )
 
 
-# Kept for the life of the process: OpenSSL calls it through a pointer that is this object's. -1: ask again later.
-_on_certificate = ffi.callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
+def callback(signature: str, function: Callable[..., Any]) -> Any:
+    """``function`` as one that C can call, by a pointer that is the result's: keep it.
+
+    libffi writes a few instructions for it. Raises ``HostError`` where no memory may be written and executed.
+    """
+    try:
+        return ffi.callback(signature, function)
+    except MemoryError:
+        raise HostError(
+            "OpenSSL cannot call back: this process may not execute memory that it wrote (MemoryDenyWriteExecute)",
+            hint="MemoryDenyWriteExecute=no in its unit (`tng systemd` prints one), or no PR_SET_MDWE before it",
+        ) from None
+
+
+# -1: ask again later.
+_on_certificate = callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
 
 
 @cache

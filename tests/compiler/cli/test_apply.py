@@ -45,7 +45,7 @@ def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: 
     state = tmp_path / "run" / "tng"
     result = tng(bin_, "apply", "-", "--state-dir", str(state))
     assert called(result) == f"called: run {state}"
-    assert result.stdout.decode().splitlines()[1] == "guard.nft manifest.json ruleset.nft"
+    assert result.stdout.decode().splitlines()[1] == "config.json guard.nft manifest.json ruleset.nft"
     assert result.returncode == 7
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
