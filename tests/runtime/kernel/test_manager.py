@@ -8,7 +8,6 @@ import pytest
 
 from tng_runtime.kernel import manager
 
-
 OURS = "our process id"
 
 
