@@ -64,7 +64,7 @@ def soak(seconds: float, connections: int, tell: Callable[[str], object]) -> lis
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
     with (
         tempfile.TemporaryDirectory() as directory,
-        tunnelled("ours", "attested", Path(), Path(directory), PORTS) as side,
+        tunnelled("ours", "attested", Path(), Path(directory), ports=PORTS) as side,
         _servers(side.server),
     ):
         return _run(side, seconds, connections, tell)

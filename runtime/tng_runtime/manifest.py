@@ -22,6 +22,8 @@ T = TypeVar("T")
 Model = Literal["background_check", "passport"]
 Role = Literal["ingress", "egress"]
 Family = Literal["ipv4", "ipv6"]
+ProxyProtocol = Literal["v2"]
+ClientAddress = Literal["tunnel", "original"]
 
 MANIFEST_VERSION = 2
 # What a directory holds that is executed.
@@ -65,7 +67,11 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``)."""
+    """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``).
+
+    ``proxy_protocol``: an egress tells the service who its client is, with a header before the payload.
+    ``client_address`` original: it dials the service from the client's address.
+    """
 
     pointer: str
     role: Role
@@ -74,6 +80,8 @@ class Entry:
     families: tuple[Family, ...]
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
+    client_address: ClientAddress = "tunnel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,10 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The whole document; the digests name the one ruleset and guard that it belongs to."""
+    """The whole document; the digests name the one ruleset and guard that it belongs to.
+
+    ``way_back`` is there if some egress dials from its clients' addresses.
+    """
 
     compiler_version: str
     config_sha256: str
@@ -144,6 +155,7 @@ class Manifest:
     cgroups: Cgroups
     entries: tuple[Entry, ...]
     control: Control | None = None
+    way_back: contract.WayBack | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +211,17 @@ def parse_manifest(data: bytes) -> Manifest:
         cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
         control=root.get("control", _control) if root.has("control") else None,
+        way_back=root.get("way_back", _nullable(_way_back)),
     )
     root.close()
     if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
         raise _bad("/ipsets", "expected each set once")
     if manifest.guard_table != manifest.table + contract.GUARD_SUFFIX:
         raise _bad("/guard_table", f"expected {manifest.table}_guard, got {manifest.guard_table}")
+    if any(entry.client_address == "original" for entry in manifest.entries) != (manifest.way_back is not None):
+        raise _bad("/way_back", "expected one if some entry has the client_address original, else null")
+    if manifest.way_back not in (None, contract.way_back(manifest.table)):
+        raise _bad("/way_back", f"expected {contract.way_back(manifest.table)} for table {manifest.table}")
     if not manifest.entries:
         raise _bad("/entries", "expected at least one entry")
     ports = [entry.listen_port for entry in manifest.entries]
@@ -225,6 +242,14 @@ def _address(value: object, path: str) -> str:
     if not contract.is_address(text):
         raise _bad(path, f"expected an address of IPv4 or IPv6, got {text!r}")
     return text
+
+
+def _way_back(value: object, path: str) -> contract.WayBack:
+    obj = _Object(value, path)
+    number = _between(1, 0xFFFFFFFF)
+    found = contract.WayBack(obj.get("mark", number), obj.get("routing_table", number), obj.get("priority", number))
+    obj.close()
+    return found
 
 
 def _cgroups(value: object, path: str) -> Cgroups:
@@ -294,8 +319,14 @@ def _entry(value: object, path: str) -> Entry:
         families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
         attest=obj.get("attest", _nullable(_attest)),
         verify=obj.get("verify", _nullable(_verify)),
+        client_address=cast("ClientAddress", obj.get("client_address", _one_of("tunnel", "original"))),
+        proxy_protocol=cast("ProxyProtocol | None", obj.get("proxy_protocol", _nullable(_one_of("v2")))),
     )
     obj.close()
+    if entry.proxy_protocol and entry.role == "ingress":
+        raise _bad(f"{path}/proxy_protocol", "expected null on an ingress")
+    if entry.client_address != "tunnel" and entry.role == "ingress":
+        raise _bad(f"{path}/client_address", "expected tunnel on an ingress")
     if not entry.families or len(set(entry.families)) != len(entry.families):
         raise _bad(f"{path}/families", "expected one or two different families")
     return entry

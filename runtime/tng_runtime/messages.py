@@ -8,11 +8,11 @@ Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)): ``descriptors`` says 
 arrive in the order of the messages that own them.
 
     supervisor -> nursery: Spawn                      nursery -> supervisor: Spawned, NotSpawned, Ended
-    supervisor -> worker:  Listen, UseJudge, Pause, Drain
-                                                      worker -> supervisor:  Ready, Failed, Paused, Tally, Lost
-    supervisor -> judge:   Attach, AgentGiven, AgentAway
+    supervisor -> worker:  Listen, UseJudge, Pause, Drain, Ping
+                                                      worker -> supervisor:  Ready, Failed, Paused, Tally, Lost, Pong
+    supervisor -> judge:   Attach, AgentGiven, AgentAway, Ping
                                                       judge -> supervisor:   Ready, Failed, AgentWanted,
-                                                                             JudgeTally, Lost
+                                                                             JudgeTally, Lost, Pong
     worker -> judge:       CertificateWanted, VerdictWanted
     judge -> worker:       Certificate, VerdictGiven, Declined
     supervisor -> control: Serve, Hide, Snapshot, Connections
@@ -101,6 +101,16 @@ class Failed(Message):
     message: str
     hint: str
     exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """Say ``Pong``, from the event loop that does the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Message):
+    """The answer to ``Ping``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +402,8 @@ KINDS: tuple[type[Message], ...] = (
     Loaded,
     Released,
     Done,
+    Ping,
+    Pong,
     JudgeTally,
     Lost,
     Serve,

@@ -7,13 +7,25 @@ editors read those: a test holds them together.
 from __future__ import annotations
 
 import re
+import zlib
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
 
+STATE_DIRECTORY = "/var/lib/tng"
+"""The documents that were applied, by table: ``TABLE/NNNN-TIME-DIGEST``, hidden until they serve."""
+
+RECORD = r"[0-9]{4,9}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}"
+"""The name of one of them."""
+
+KEPT_RECORDS = 5
 STATUS_SUFFIX = ".status"
 """After ``TABLE.NAMESPACE`` in that directory: the unix socket on which a run says over HTTP how it stands."""
+
+NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
+"""Of Debian's python3-nftables."""
 
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
@@ -22,11 +34,40 @@ TABLE = r"tng(_[a-z0-9_]{1,32})?"
 GUARD_SUFFIX = "_guard"
 """After a table's name: that of the table which the runtime owns."""
 
+
+@dataclass(frozen=True, slots=True)
+class WayBack:
+    """How answers to a client's address come back to this host: packets with ``mark`` are routed by ``routing_table``.
+
+    ``priority`` is that of the routing rule which says so (ip-rule(8)).
+    """
+
+    mark: int
+    routing_table: int
+    priority: int
+
+
+def way_back(table: str) -> WayBack:
+    """The numbers of the instance that has ``table``.
+
+    The marks have none of the bits that others look at: kube-proxy's 0x4000 and 0x8000, Cilium's 0x0f00, Calico's and
+    Tailscale's upper half, 0x80 of the AWS network plugin. The rule comes before those of others, which lead away.
+    """
+    number = 0 if table == "tng" else 1 + zlib.crc32(table.encode()) % 127
+    return WayBack(0x3000 + number, 0x7467 + number, 116)
+
+
 CGROUP_COMPONENT = r"[A-Za-z0-9_.@:+,=~\\-]{1,255}"
 """One name in a cgroup's path, of what systemd and container runtimes use and nft can quote; not ``.`` or ``..``."""
 
 SET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"
 """A set of our tables, and an ipset of the kernel (IPSET_MAXNAMELEN)."""
+
+
+def lock_name(table: str, namespace: int) -> str:
+    """The file in ``RUN_DIRECTORY`` that the run of ``table`` locks, its process id in it; the inode of the network."""
+    return f"{table}.{namespace}.lock"
+
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.1."""

@@ -48,6 +48,7 @@ CONFIGS: dict[str, Config] = {
     ),
     "ingress_bypass6": config(entry("ingress", 0, [{"port": 8080}], ipv6="bypass")),
     "egress_port": config(entry("egress", 0, [{"port": 8080}])),
+    "egress_original": config(entry("egress", 0, [{"port": 8080}], client_address="original")),
     "egress_local": config(entry("egress", 0, [{"port": 8080}], local=True)),
     "egress_local_all": config(entry("egress", 0, [], local=True)),
     "egress_host": config(entry("egress", 0, [{"host": "10.77.0.1", "port": 9000, "port_end": 9005}])),
@@ -58,8 +59,8 @@ CONFIGS: dict[str, Config] = {
         entry("ingress", 0, [{"port": 8080}]), entry("egress", 0, [{"port": 8080}], local=True, so_mark=566)
     ),
 }
-NOT_THERE = {("egress_cgroup", "iptables")}
-"""Refused by name, as the tests of that emitter show: iptables cannot look up the listening socket."""
+NOT_THERE = {("egress_cgroup", "iptables"), ("egress_original", "iptables")}
+"""Refused by name, as the tests of that emitter show: iptables looks up no listening socket, and asks for no zone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,13 @@ FLOWS = [
     Flow("egress_port", "local", "127.0.0.1", 16001, "reset"),
     Flow("egress_port", "out", "10.77.0.2", 8080, "passed"),
     Flow("egress_port", "out", "fd77::2", 8080, "passed"),
+    Flow("egress_original", "in", "10.77.0.1", 8080, "egress_0"),
+    Flow("egress_original", "in", "fd77::1", 8080, "egress_0"),
+    Flow("egress_original", "in", "10.77.0.1", 8443, "passed"),
+    Flow("egress_original", "in", "fd77::1", 16001, "reset"),
+    Flow("egress_original", "local", "10.77.0.1", 8080, "passed", mark=565),
+    Flow("egress_original", "local", "::1", 8080, "passed", mark=565),
+    Flow("egress_original", "out", "10.77.0.2", 8080, "passed"),
     Flow("egress_local", "in", "10.77.0.1", 8080, "egress_0"),
     Flow("egress_local", "local", "10.77.0.1", 8080, "egress_0"),
     Flow("egress_local", "local", "127.0.0.1", 8080, "egress_0"),
@@ -271,6 +279,10 @@ OLDER = [
     Older("egress_port", "in", "10.77.0.1", 22, "service", "passed"),
     Older("egress_port", "out", "10.77.0.2", 8080, "service", "passed"),
     Older("egress_port", "local", "10.77.0.1", 8080, "client", "passed"),
+    Older("egress_original", "in", "10.77.0.1", 8080, "client", "reset"),
+    Older("egress_original", "in", "10.77.0.1", 8080, "service", "reset"),
+    Older("egress_original", "in", "fd77::1", 8080, "service", "reset"),
+    Older("egress_original", "local", "10.77.0.1", 8080, "client", "passed"),
     Older("egress_host", "in", "10.77.0.1", 9005, "service", "reset"),
     Older("egress_local", "local", "10.77.0.1", 8080, "client", "reset"),
     Older("egress_local", "local", "10.77.0.1", 8080, "client", "passed", mark=565, tracked=False),

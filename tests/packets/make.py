@@ -9,6 +9,7 @@ from typing import Any
 from tng_compiler.model.types import (
     CaptureDst,
     CgroupPath,
+    ClientAddress,
     Config,
     Entry,
     Forwarded,
@@ -46,6 +47,7 @@ def entry(
     ipv6: Ipv6Mode = "capture",
     forwarded: Forwarded = "reject",
     udp: Udp = "reject",
+    client_address: ClientAddress = "tunnel",
     verify: Verify | None = VERIFY,
 ) -> Entry:
     """One entry; ``dst`` items have the members of ``capture_dst``: host, ipset, port, port_end."""
@@ -61,6 +63,7 @@ def entry(
         ipv6=ipv6,
         forwarded=forwarded,
         udp=udp,
+        client_address=client_address,
     )
     return Entry(role, index, pointer, netfilter, attest=None, verify=verify)
 

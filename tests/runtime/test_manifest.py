@@ -45,6 +45,8 @@ ENTRY = {
     "listen_port": 15001,
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
+    "client_address": "tunnel",
+    "proxy_protocol": None,
     "attest": ATTEST,
     "verify": VERIFY,
 }
@@ -57,6 +59,7 @@ WHOLE = {
     "table": "tng",
     "ipsets": [{"set": "blocked6", "ipset": "blocked", "family": "ipv6"}],
     "guard_table": "tng_guard",
+    "way_back": None,
     "cgroups": {
         "known": [{"set": "known_cgroups_2", "level": 2}],
         "sets": [{"set": "ingress_0_inside_2", "paths": ["system.slice/web\\x2d1@a:b.service"]}],
@@ -115,6 +118,11 @@ WRONG: list[tuple[str, object]] = [
     ("/ruleset_sha256", SHA[1:]),
     ("/guard_sha256", "A" * 64),
     ("/guard_table", "tng_other_guard"),
+    ("/entries/0/proxy_protocol", "v2"),  # on an ingress
+    ("/entries/0/proxy_protocol", "v1"),
+    ("/entries/0/client_address", "original"),  # on an ingress
+    ("/entries/0/client_address", None),
+    ("/way_back", {"mark": 12288, "routing_table": 29799, "priority": 116}),  # for nobody
     ("/guard_table", "tng"),
     ("/guard_table", "tng_guard; drop"),
     ("/table", "other"),
@@ -313,3 +321,13 @@ def test_any_bytes_give_one_kind_of_error(data: bytes) -> None:
 def only_host_errors(parse: Callable[[], Manifest]) -> None:
     with contextlib.suppress(HostError):
         assert isinstance(parse(), Manifest)
+
+
+def test_the_way_back_is_that_of_the_table_and_there_where_it_is_needed() -> None:
+    document = json.loads(encoded(WHOLE))
+    document["entries"][0] |= {"pointer": "/add_egress/0", "role": "egress", "client_address": "original"}
+    assert "/way_back" in refused(encoded(document)).message
+    document["way_back"] = {"mark": 12288, "routing_table": 29799, "priority": 116}
+    assert parse_manifest(encoded(document)).way_back is not None
+    document["way_back"]["mark"] = 565
+    assert "/way_back" in refused(encoded(document)).message

@@ -192,4 +192,14 @@ CAPTURE: dict[Code, Explanation] = {
         '{"capture_dst": {"host": "10.20.0.0/24"}}',
         '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
     ),
+    Code.CLIENTS_HIDDEN: Explanation(
+        "An egress that hides its clients from the service",
+        "The service behind an egress sees every connection come from an address of its own host. Whatever trusts "
+        "addresses fails open: a database that lets `samehost` in without a password, an allow list with 127.0.0.1, "
+        "a mail server's `mynetworks`. Limits and bans per address hit everybody at once, and logs name nobody. "
+        "`client_address: original` lets the egress dial from the client's own address; with `proxy_protocol` the "
+        "connection begins with a header that names the client, for servers that read one.",
+        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}}}]}',
+        '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}, "client_address": "original"}}]}',
+    ),
 }

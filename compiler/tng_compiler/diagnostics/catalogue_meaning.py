@@ -168,6 +168,13 @@ MEANING: dict[Code, Explanation] = {
         '{"trusted_certs_paths": ["as-ca.pem"]}',
         '{"trusted_certs_paths": ["/etc/tng/as-ca.pem"]}',
     ),
+    Code.PROXY_HEADER_TOO_LONG: Explanation(
+        "Policies that no PROXY header has room for",
+        "With `proxy_protocol` every connection to the service begins with a header that names the policies which the "
+        "client was judged by. Servers read a bounded header: nginx 4,096 bytes since 1.23.2; before that, and for "
+        "TLS and streams, 107.",
+        '{"verify": {"policy_ids": ["a name of four thousand characters ..."]}, "proxy_protocol": "v2"}',
+    ),
     Code.BAD_CONTROL_HOST: Explanation(
         "A control interface at no address",
         "It listens on an address of this host. A name would have to be looked up when the instance starts, and "

@@ -10,7 +10,7 @@ leaves no gap. What iptables cannot tell is a case here by name: either it makes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from tng_compiler.emit.ipset import by_set, operator_lines, set_lines, set_names
@@ -20,6 +20,7 @@ from tng_compiler.plan import names
 from tng_compiler.plan.types import FAMILIES, Family, Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.lower import lower
+from tng_compiler.rules.way_back import STRAY_ANSWERS
 
 _COMMAND: dict[Family, str] = {"ipv4": "iptables", "ipv6": "ip6tables"}
 CONNTRACK_PRIORITY = -200
@@ -57,7 +58,7 @@ def documents(plan: Plan) -> Documents:
     """Return the documents; raises ``CannotExpressError`` for what ``unsupported`` names."""
     if found := unsupported(plan):
         raise CannotExpressError(found)
-    table = lower(plan)
+    table = _expressible(lower(plan))
     chains = {family: _chains(plan, table, family) for family in FAMILIES}
     return Documents(
         ipset="".join(f"{line}\n" for line in (*operator_lines(plan), *set_lines(plan))),
@@ -97,6 +98,14 @@ def render(plan: Plan) -> str:
             "",
         ]
     )
+
+
+def _expressible(table: tree.Table) -> tree.Table:
+    """Without the last resort of the way back: iptables cannot ask for the zone of a connection.
+
+    It would drop every answer. A plan that needs a way back is ``unsupported``.
+    """
+    return replace(table, chains=tuple(chain for chain in table.chains if chain.name != STRAY_ANSWERS))
 
 
 def _here(command: str, text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
-from tng_compiler.plan.types import Plan
+from tng_compiler.plan.types import Interception, Plan
 
 
 class CannotExpressError(Exception):
@@ -29,8 +29,12 @@ class Limit:
 
 def unsupported(plan: Plan) -> tuple[Diagnostic, ...]:
     """Return an error for each condition that iptables cannot express."""
-    return tuple(
-        Diagnostic(
+    return tuple(found for entry in plan.of("egress") for found in _unsupported(entry))
+
+
+def _unsupported(entry: Interception) -> Iterator[Diagnostic]:
+    if entry.inside or entry.outside:
+        yield Diagnostic(
             Code.NOT_IN_IPTABLES,
             Severity.ERROR,
             "expected conditions that iptables has, found cgroups on an egress: iptables cannot look up the service",
@@ -38,9 +42,15 @@ def unsupported(plan: Plan) -> tuple[Diagnostic, ...]:
             (),
             "use the nft output, or capture by port",
         )
-        for entry in plan.of("egress")
-        if entry.inside or entry.outside
-    )
+    if entry.client_address == "original":
+        yield Diagnostic(
+            Code.NOT_IN_IPTABLES,
+            Severity.ERROR,
+            "expected conditions that iptables has, found `original`: iptables cannot tell whose answers come back",
+            Place(f"{entry.pointer}/netfilter/client_address"),
+            (),
+            "use the nft output, or tell the service by `proxy_protocol`",
+        )
 
 
 def doubtful(plan: Plan) -> tuple[Diagnostic, ...]:

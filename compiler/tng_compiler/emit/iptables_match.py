@@ -84,6 +84,8 @@ def target(verdict: tree.Verdict, prefix: str) -> str:
         case tree.SetLabel(label):
             # The match itself sets, and a rule without a target only counts (iptables-extensions(8), connlabel).
             return f"-m connlabel --label {label} --set"
+        case tree.SetMark(mark):
+            return f"-j MARK --set-mark {mark:#x}"
         case tree.Redirect(port):
             return f"-j REDIRECT --to-ports {port}"
         case tree.Jump(chain):

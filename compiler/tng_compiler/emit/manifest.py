@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 
 from tng_compiler.model.types import Attest, Service, Verify
 from tng_compiler.plan import names
@@ -32,6 +33,7 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
             for group in plan.operator_sets
         ],
         "guard_table": plan.guard_table,
+        "way_back": asdict(plan.way_back) if plan.way_back else None,
         "cgroups": {
             "known": [{"set": names.known(level), "level": level} for level in plan.known_levels],
             "sets": [
@@ -72,6 +74,8 @@ def _entry(entry: Interception) -> dict[str, object]:
         "listen_port": entry.listen_port,
         "so_mark": entry.so_mark,
         "families": list(entry.families),
+        "client_address": entry.client_address,
+        "proxy_protocol": entry.proxy_protocol,
         "attest": _attest(entry.attest) if entry.attest else None,
         "verify": _verify(entry.verify) if entry.verify else None,
     }

@@ -22,6 +22,11 @@ def render(plan: Plan) -> str:
     ]
     if plan.control is not None:
         lines.append(f"says how it stands at http://{_socket(plan.control.host, plan.control.port)}/status/")
+    if back := plan.way_back:
+        lines += [
+            f"outside of the tables: routing rule {back.priority}, mark {back.mark:#x} to table {back.routing_table};",
+            f"routing table {back.routing_table}: every address of both families is this host's, for that mark alone",
+        ]
     for entry in plan.entries:
         lines += ["", *_entry(entry)]
     return "\n".join(lines) + "\n"
@@ -52,8 +57,12 @@ def _entry(entry: Interception) -> Iterator[str]:
         yield f"    {'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
     passes = entry.udp == "bypass"
     yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
-    yield f"  proves itself: {_attest(entry.attest)}"
-    yield f"  demands: {_verify(entry.verify)}"
+    if entry.client_address == "original":
+        yield "  dials from the client's own address: the service sees the client"
+    if entry.proxy_protocol:
+        yield f"  tells the service who its client is: PROXY protocol {entry.proxy_protocol}"
+    yield f"  proves itself: {attestation(entry.attest)}"
+    yield f"  demands: {demand(entry.verify)}"
 
 
 def _plaintext(*, passes: bool) -> str:
@@ -85,7 +94,8 @@ def _ports(ports: Ports) -> str:
     return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
 
 
-def _attest(attest: Attest | None) -> str:
+def attestation(attest: Attest | None) -> str:
+    """Return how the entry's side proves itself."""
     if attest is None:
         return "no"
     issuer = f", token from {attest.service.as_addr}" if attest.service else ""
@@ -94,7 +104,8 @@ def _attest(attest: Attest | None) -> str:
     return f"{attest.model} through the agent at {attest.aa_path}, {refresh}{issuer}{policies}"
 
 
-def _verify(verify: Verify | None) -> str:
+def demand(verify: Verify | None) -> str:
+    """Return what the entry demands of its peer."""
     if verify is None:
         return "nothing of its peer"
     parts = [f"{verify.model}, policies {', '.join(verify.policy_ids)}"]

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.control import control
 from tng_compiler.model.netfilter import netfilter
 from tng_compiler.model.trust import attest, check_trust, verify
-from tng_compiler.model.types import Config, Control, Entry, Role
+from tng_compiler.model.types import Config, Control, Entry, ProxyProtocol, Role, Verify
 from tng_compiler.shape.check import Shape
+
+_TLV_HEAD = 3
+_MAX_POLICIES = 3800
+"""NGX_PROXY_PROTOCOL_MAX_HEADER of nginx 1.23.2 is 4,096; addresses and the digest of the key take up to 90."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,21 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
     captured = netfilter(capture, role)
     if document.findings.errors > before or _faulty(capture):
         return None
-    return Entry(role, index, pointer, captured, proof, demand)
+    told: ProxyProtocol | None = "v2" if entry.text("proxy_protocol") else None
+    if told and demand and not _fits(entry, demand):
+        return None
+    return Entry(role, index, pointer, captured, proof, demand, told)
+
+
+def _fits(entry: Block, demand: Verify) -> bool:
+    """Report policies that a server would not read to their end in a header of the PROXY protocol."""
+    length = sum(len(policy.encode("utf-8", "surrogatepass")) + _TLV_HEAD for policy in demand.policy_ids)
+    if length > _MAX_POLICIES:
+        message = f"expected policies that fit into {_MAX_POLICIES} bytes of a PROXY header, found {length}"
+        help_ = "the header names each of `policy_ids`, and nginx reads no more than 4,096 bytes: shorten them"
+        entry.findings.error(Code.PROXY_HEADER_TOO_LONG, entry.value_at("proxy_protocol"), message, help_)
+        return False
+    return True
 
 
 def _faulty(block: Block) -> bool:

@@ -40,6 +40,7 @@ def netfilter(block: Block, role: Role) -> Netfilter:
         ipv6=ipv6,
         forwarded="bypass" if block.text("forwarded") == "bypass" else "reject",
         udp="bypass" if block.text("udp") == "bypass" else "reject",
+        client_address="original" if block.text("client_address") == "original" else "tunnel",
     )
 
 

@@ -11,6 +11,8 @@ RaModel = Literal["background_check", "passport"]
 Ipv6Mode = Literal["capture", "reject", "bypass"]
 Forwarded = Literal["reject", "bypass"]
 Udp = Literal["reject", "bypass"]
+ClientAddress = Literal["tunnel", "original"]
+ProxyProtocol = Literal["v2"]
 Network = IPv4Network | IPv6Network
 
 DEFAULT_SO_MARK = 565
@@ -48,7 +50,7 @@ class Netfilter:
     """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP.
 
     ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only;
-    ``udp`` to UDP for a captured destination and port.
+    ``udp`` to UDP for a captured destination and port. ``client_address``: whom the services of an egress see.
     """
 
     pointer: str
@@ -61,6 +63,7 @@ class Netfilter:
     ipv6: Ipv6Mode
     forwarded: Forwarded
     udp: Udp
+    client_address: ClientAddress = "tunnel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,10 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of ``add_ingress`` or ``add_egress``. ``attest`` and ``verify`` both None: the user wrote ``no_ra``."""
+    """One entry of ``add_ingress`` or ``add_egress``. ``attest`` and ``verify`` both None: the user wrote ``no_ra``.
+
+    ``proxy_protocol``: how an egress tells the service who its client is; None: not at all.
+    """
 
     role: Role
     index: int
@@ -105,6 +111,7 @@ class Entry:
     netfilter: Netfilter
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
 
 
 @dataclass(frozen=True, slots=True)

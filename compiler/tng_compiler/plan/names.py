@@ -12,7 +12,9 @@ from typing import Literal
 from tng_compiler.plan.types import CgroupLevel, Family, Interception, Plan, Ports
 
 SQUATTED, DIRECT, STRAYED = "squatted_listener", "direct_to_listener", "strayed_loopback"
-"""Counters: to a listen port that somebody else took; to one of ours past the redirect; loopback on the wrong wire."""
+ASTRAY = "strayed_answers"
+"""Counters: to a listen port that somebody else took; to one of ours past the redirect; loopback on the wrong wire;
+and answers to our own sockets that would leave this host."""
 
 
 LONGEST = 31

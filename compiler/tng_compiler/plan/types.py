@@ -9,7 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tng_compiler.model.types import Attest, Control, Forwarded, Ipv6Mode, Role, Udp, Verify
+from tng_compiler.model.types import (
+    Attest,
+    ClientAddress,
+    Control,
+    Forwarded,
+    Ipv6Mode,
+    ProxyProtocol,
+    Role,
+    Udp,
+    Verify,
+)
+from tng_schema.contract import WayBack, way_back
 
 Family = Literal["ipv4", "ipv6"]
 
@@ -98,6 +109,8 @@ class Interception:
     rejected_sets: tuple[OperatorSet, ...]
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
+    client_address: ClientAddress = "tunnel"
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -135,6 +148,12 @@ class Plan:
     def marks(self) -> tuple[int, ...]:
         """Marks of our own sockets, ascending: whatever carries one is never captured, by any entry."""
         return tuple(sorted({entry.so_mark for entry in self.entries}))
+
+    @property
+    def way_back(self) -> WayBack | None:
+        """How answers to clients come back, if some egress dials from their addresses."""
+        wanted = any(entry.client_address == "original" for entry in self.entries)
+        return way_back(self.instance) if wanted else None
 
     @property
     def operator_sets(self) -> tuple[OperatorSet, ...]:

@@ -37,7 +37,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``port`` is the listen port that a captured packet comes to. ``path`` is every rule that held, in order."""
+    """``port`` is the listen port that the packet was redirected to, refused there or not.
+
+    ``path`` is every rule that held, in order.
+    """
 
     fate: Fate
     port: int | None
@@ -72,6 +75,7 @@ class _Traversal:
         self._way = packet.way
         self._port: int | None = None
         self._path: list[Step] = []
+        self._comes_back = False
 
     def run(self) -> Decision:
         first = self._packet.connection.state == "new"
@@ -83,9 +87,11 @@ class _Traversal:
                 if base.kind == "nat" and (not first or (hook == "prerouting" and self._way == "within")):
                     continue
                 if end := self._ends(chain, hook):
-                    return Decision(end, None, tuple(self._path))
-            if hook == "output" and self._way == "out" and self._port is not None:
+                    return Decision(end, self._port, tuple(self._path))
+            if hook == "output" and self._way == "out" and (self._port is not None or self._comes_back):
                 self._way, hooks = "within", ["postrouting", "prerouting", "input"]
+            elif hook == "prerouting" and self._way == "through" and self._comes_back:
+                self._way, hooks = "in", ["input"]
         if self._port is None:
             return Decision("passed", None, tuple(self._path))
         return Decision("captured" if self._packet.listener else "reset", self._port, tuple(self._path))
@@ -106,7 +112,7 @@ class _Traversal:
                     continue
                 self._path.append(Step(current.name, number, rule))
                 match rule.verdict:
-                    case tree.SetZone() | tree.SetLabel():
+                    case tree.SetZone() | tree.SetLabel() | tree.SetMark():
                         self._remember(rule.verdict)
                         continue
                     case tree.Jump(name):
@@ -126,7 +132,10 @@ class _Traversal:
     def _point(self, hook: tree.Hook) -> Point:
         redirected_out = self._port is not None and self._packet.way == "out"
         over_loopback = self._way == "within" and not (redirected_out and hook == "output")
-        return Point(self._packet, hook, over_loopback, hook in ("prerouting", "input") and self._way != "through")
+        arrives = hook in ("prerouting", "input") and self._way != "through"
+        # What came back is still addressed to somebody else.
+        local = (arrives or self._way == "within") and not self._comes_back and self._packet.goes_to != "several"
+        return Point(self._packet, hook, over_loopback, local)
 
     def _redirect(self, port: int, hook: tree.Hook) -> None:
         self._port = port
@@ -140,7 +149,10 @@ class _Traversal:
             connection=replace(packet.connection, translated=True),
         )
 
-    def _remember(self, verdict: tree.SetZone | tree.SetLabel) -> None:
+    def _remember(self, verdict: tree.SetZone | tree.SetLabel | tree.SetMark) -> None:
+        if isinstance(verdict, tree.SetMark):  # the one mark that is set is that of the way back
+            self._comes_back = True
+            return
         connection = self._packet.connection
         if isinstance(verdict, tree.SetZone):
             connection = replace(connection, zone=verdict.zone)

@@ -52,7 +52,7 @@ def entry_chains(entry: Interception, plan: Plan) -> Iterator[Chain]:
     answered = [Rule(match, Goto(withhold(entry))) for match in everything(entry, "source")]
     yield requests(entry, plan)
     if by_service:
-        yield withheld(entry)
+        yield withheld(entry, plan)
     if not entry.inside and not entry.outside:
         yield Chain(entry.name, _commented(captured, entry.pointer))
         yield Chain(guard(entry), _commented(refused, entry.pointer))

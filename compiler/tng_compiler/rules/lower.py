@@ -50,9 +50,10 @@ from tng_compiler.rules.tree import (
     Table,
     ToLoopbackAddress,
 )
+from tng_compiler.rules.way_back import STRAY_ANSWERS, way_back_chains
 
 RAW_PRIORITY = -305
-OWNED = ("own_zone", "guard_output", "guard_input", "guard_forward")
+OWNED = ("own_zone", "guard_output", "guard_input", "guard_forward", STRAY_ANSWERS)
 NAT_PRIORITY = -105
 
 
@@ -111,6 +112,7 @@ def _counters(plan: Plan) -> Iterator[Counter]:
     yield Counter(names.DIRECT, "connections that went to a listen port without the redirect")
     yield Counter(names.SQUATTED, "packets for a listen port that somebody else has taken")
     yield Counter(names.STRAYED, "packets for a loopback address that were not on lo")
+    yield Counter(names.ASTRAY, "answers to own sockets of the runtime that would have left this host")
     for entry in plan.entries:
         yield Counter(names.captured(entry), entry.pointer)
         yield Counter(names.rejected(entry), entry.pointer)
@@ -136,6 +138,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _raw(plan)
     yield from _capture(plan)
     yield from guard_chains(plan)
+    yield from way_back_chains(plan)
 
 
 def _raw(plan: Plan) -> Iterator[Chain]:

@@ -19,6 +19,7 @@ from tng_compiler.rules.tree import (
     Chain,
     Direction,
     Flag,
+    OpenedInZone,
     OverLoopback,
     Reset,
     Return,
@@ -61,9 +62,12 @@ def requests(entry: Interception, plan: Plan) -> Chain:
     return Chain(refuse(entry), tuple(rules))
 
 
-def withheld(entry: Interception) -> Chain:
+def withheld(entry: Interception, plan: Plan) -> Chain:
     """Return the chain for what comes from a port that the entry captures: of a service, or of one of our clients."""
     here = [] if entry.local_traffic else [Rule((OverLoopback("leaves"),), Return(), "does not leave this host")]
+    if plan.way_back:
+        ours = (Direction("reply"), OpenedInZone(plan.zone))
+        here.append(Rule(ours, Return(), "answers own sockets of the runtime"))
     opened = (Direction("original"), States(("established", "related")))
     rules = (
         *NO_PAYLOAD,

@@ -234,6 +234,13 @@ class SetLabel:
 
 
 @dataclass(frozen=True, slots=True)
+class SetMark:
+    """The packet gets this mark, by which it is routed; on with the chain."""
+
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
 class Redirect:
     """The connection goes to ``port`` on this host."""
 
@@ -254,7 +261,7 @@ class Goto:
     chain: str
 
 
-Verdict = Accept | Return | Reset | Unreachable | Drop | SetZone | SetLabel | Redirect | Jump | Goto
+Verdict = Accept | Return | Reset | Unreachable | Drop | SetZone | SetLabel | SetMark | Redirect | Jump | Goto
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,12 +276,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Where the kernel calls a base chain; its policy is to accept.
+    """Where the kernel calls a base chain; its policy is to accept. After one of kind ``route`` it routes anew.
 
     ``protocols`` are those that some rule below it is about (none named: all): a backend may call it for these alone.
     """
 
-    kind: Literal["filter", "nat"]
+    kind: Literal["filter", "nat", "route"]
     hook: Hook
     priority: int
     protocols: tuple[Protocol, ...] = ()

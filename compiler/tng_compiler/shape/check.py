@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from tng_compiler.diagnostics.codes import Code
@@ -73,7 +74,7 @@ def _translate(found: _Findings, error: Any) -> None:
     path: Path = tuple(error.absolute_path)
     match error.validator:
         case "additionalProperties":
-            for name in _extras(error.instance, error.schema):
+            for name in islice(_extras(error.instance, error.schema), MAX_FAULTS):
                 _unknown_field(found, path, name, error)
         case "required":
             for name in error.validator_value:

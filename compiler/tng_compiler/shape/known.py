@@ -71,8 +71,12 @@ CHOICES: dict[str, dict[str, str]] = {
 
 ELSEWHERE: dict[tuple[str, str], str] = {
     ("ingress netfilter", "capture_local_traffic"): "it belongs to an egress; an ingress never captures local traffic",
+    ("ingress netfilter", "client_address"): "it belongs to an egress: a service sees the client, or this host",
+    ("egress", "client_address"): "it belongs into `netfilter`",
     ("egress netfilter", "forwarded"): "it belongs to an ingress; an egress takes what is for this host only",
     ("ingress", "direct_forward"): "it belongs to an egress",
+    ("ingress", "proxy_protocol"): "it belongs to an egress: an ingress has no service to tell",
+    ("egress netfilter", "proxy_protocol"): "it belongs one level up, beside `netfilter`",
     ("ingress", "decap_from_http"): "it belongs to an egress",
     ("egress", "encap_in_http"): "it belongs to an ingress",
     ("egress", "http_proxy"): "it belongs to an ingress",

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from tng_runtime.errors import HostError
+from tng_schema import contract
 
-BINDING = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
+BINDING = Path(contract.NFT_BINDING)
 
 # Where nft looks for the paths of `socket cgroupv2` (nftables: src/datatype.c).
 CGROUPS = Path("/sys/fs/cgroup")

@@ -19,10 +19,14 @@ from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel import diag
 from tng_runtime.kernel.liveness import break_off, carry_for_others
 from tng_runtime.manifest import Entry, Family, Role
+from tng_schema import contract
 
 # SO_ORIGINAL_DST (linux/netfilter_ipv4.h) and IP6T_SO_ORIGINAL_DST (linux/netfilter_ipv6/ip6_tables.h); the first is
 # asked at SOL_IP, the second at SOL_IPV6.
 _SO_ORIGINAL_DST = 80
+
+# linux/in.h, linux/in6.h
+_IP_TRANSPARENT, _IP_BIND_ADDRESS_NO_PORT, _IPV6_TRANSPARENT = 19, 24, 75
 
 # The kernel caps it at net.core.somaxconn.
 _BACKLOG = 65535
@@ -184,6 +188,33 @@ def dial_socket(family: Family, mark: int) -> socket.socket:
         sock.close()
         raise HostError(f"SO_MARK was not set: {error.strerror}", hint="run it as root or with NET_ADMIN") from None
     return sock
+
+
+def bind_to_client(sock: socket.socket, client: str) -> None:
+    """Let ``sock`` dial from the address ``client``, which is elsewhere (IP_TRANSPARENT, ip(7)), and any port of it.
+
+    The port is chosen when it connects (IP_BIND_ADDRESS_NO_PORT, ip(7)): it may be one that other connections from
+    that address have. Raises ``Refused`` (NET-DIAL).
+    """
+    if "%" in client:
+        raise Refused(LinkCode.NET_DIAL, f"{client} belongs to a link: answers to it cannot come back to this host")
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_TRANSPARENT, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_TRANSPARENT, 1)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((client, 0))
+    except OSError as error:
+        raise Refused(LinkCode.NET_DIAL, f"not from the client's address {client}: {error.strerror}") from None
+
+
+def sent_by_this_host(connection: socket.socket) -> bool:
+    """Whether an accepted connection was redirected on its way out: such a redirect goes to the loopback address."""
+    try:
+        return contract.is_loopback(connection.getsockname()[0].partition("%")[0])
+    except OSError:
+        return False
 
 
 def abort(connection: socket.socket) -> None:

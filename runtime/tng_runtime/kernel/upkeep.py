@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import anyio
 
-from tng_runtime.kernel import cgroups, ipsets
+from tng_runtime.kernel import cgroups, ipsets, way_back
 from tng_runtime.kernel.rules import Rules
 from tng_runtime.manifest import Bundle
 
@@ -15,6 +15,7 @@ class Upkeep:
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
         tables = (manifest.table, manifest.guard_table)
+        self._table, self._way_back = manifest.table, manifest.way_back
         self._follower = cgroups.Follower(tables, manifest.cgroups)
         self._addresses = ipsets.Follower(tables, manifest.ipsets)
         self.rules = Rules(bundle, self._fill)
@@ -40,6 +41,8 @@ class Upkeep:
                     tasks.start_soon(self.rules.watch)
                     tasks.start_soon(self._addresses.run, self.rules.change)
                     tasks.start_soon(self._follow_cgroups)
+                    if self._way_back is not None:
+                        tasks.start_soon(way_back.watch, self._table, self._way_back)
         finally:
             self._ended.set()
 

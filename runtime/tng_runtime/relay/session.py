@@ -2,73 +2,62 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
 import os
 import socket
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from functools import partial
 
 import anyio
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from OpenSSL import SSL
 
 from tng_runtime import events
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
-from tng_runtime.accept.limits import Handshakes
 from tng_runtime.attest.codes import Code
-from tng_runtime.errors import HostError, LinkCode, Refused
-from tng_runtime.kernel.liveness import carry_for_others
-from tng_runtime.kernel.readiness import Poller
-from tng_runtime.kernel.sockets import ClientLeftError, Destination, abort, dial_socket, original_destination
+from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel.dialling import Dialler
+from tng_runtime.kernel.own import OwnConnections, source_of
+from tng_runtime.kernel.readiness import Poller, ignore
+from tng_runtime.kernel.sockets import (
+    ClientLeftError,
+    Destination,
+    abort,
+    original_destination,
+    sent_by_this_host,
+)
 from tng_runtime.manifest import Entry
-from tng_runtime.relay.link import Carried, Relay, Report
-from tng_runtime.relay.own import OwnConnections, source_of
-from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
+from tng_runtime.relay.carrier import Accepts, Opens, Stream
+from tng_runtime.relay.link import Carried
+from tng_runtime.relay.proxy_header import Told, proxy_header
 from tng_runtime.tunnel.turns import network_of
 
-DIAL_SECONDS = 10.0
-# What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
-# tcp_reset); a connection that was not made at all is ECONNREFUSED.
-_RESET = (errno.ECONNRESET, errno.EPIPE)
 
-
-class Sessions:
+class Sessions(ABC):
     """The connections of one entry; ``own`` is that of all entries."""
 
-    def __init__(
-        self,
-        entry: Entry,
-        door: Door,
-        relay: Relay,
-        poller: Poller,
-        told: events.Events,
-        own: OwnConnections,
-        handshakes: Handshakes,
-    ) -> None:
+    def __init__(self, entry: Entry, poller: Poller, told: events.Events, own: OwnConnections) -> None:
         self._entry = entry
-        self._door = door
-        self._relay = relay
         self._poller = poller
         self._tell = told.tell
         self._own = own
-        self._handshakes = handshakes
 
     async def serve(self, captured: socket.socket) -> None:
         """See one captured connection through to its end. Nothing but cancellation is raised."""
-        session = _Session(
-            self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, self._tell, captured
-        )
+        session = _Session(self._entry, _address(captured))
         self._tell(events.Accepted(self._entry.pointer))
         try:
-            report = await session.run()
-            if report.ending is Event.TLS_FLOODED:
-                raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
-            assert session.opened is not None, "the table opens before it reports"
-            self._tell(events.Closed(session.opened, report.ending.name.lower(), report.reason))
+            await self._told(session, self._carry(session, captured))
+        finally:
+            # Whatever is still open ends with a reset: the captured application must not take it for an end.
+            if captured.fileno() >= 0:
+                self._poller.forget(captured.fileno())
+                abort(captured)
+
+    async def _told(self, session: _Session, work: Awaitable[None]) -> None:
+        """Do it, and tell how it ended if it ended badly."""
+        try:
+            await work
         except ClientLeftError:
             self._tell(events.Left(session.who))
         except Refused as refused:
@@ -79,96 +68,56 @@ class Sessions:
             if session.opened is not None:
                 self._tell(events.Closed(session.opened, Event.DRAIN_OVER.name.lower()))
             raise
-        finally:
-            session.close()
 
-
-class _Session:
-    def __init__(
-        self,
-        entry: Entry,
-        door: Door,
-        relay: Relay,
-        poller: Poller,
-        own: OwnConnections,
-        handshakes: Handshakes,
-        tell: Callable[[events.Event], None],
-        captured: socket.socket,
-    ) -> None:
-        self._entry = entry
-        self._door = door
-        self._relay = relay
-        self._poller = poller
-        self._own = own
-        self._handshakes = handshakes
-        self._tell = tell
-        self._began = time.monotonic()
-        self._until_verdict = contextlib.ExitStack()
-        self._ending = contextlib.ExitStack()
-        self._life = Lifecycle(entry.role)
-        self._captured = captured
-        self._dialled: socket.socket | None = None
-        self._destination: Destination | None = None
-        self._handshake = 0.0
-        self._peer = _address(captured)
-        self._stream: AttestedStream | None = None
-        self.leg = self._peer if entry.role == "egress" else None
-        """The ingress gateway's end of the connection between the gateways."""
-        self.opened: events.Opened | None = None
-
-    @property
-    def who(self) -> events.Who:
-        """Which connection, and whose doing it is."""
-        destination = None if self._destination is None else str(self._destination)
-        source = self._peer if self._entry.role == "egress" else destination
-        return events.Who(self._entry.pointer, self._peer, destination, (source or "").rpartition(":")[0])
-
-    async def run(self) -> Report:
-        """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
-        end = self._poller.time() + VERDICT_SECONDS
-        if self._peer is None:
+    def _arrive(self, session: _Session, captured: socket.socket) -> Destination:
+        if session.peer is None:
             raise ClientLeftError
-        self._destination = original_destination(self._captured)
-        if self._own.has(self._peer, self._destination):
+        session.destination = destination = original_destination(captured)
+        if self._may_be_ours(captured) and self._own.has(session.peer, destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
-        source = network_of(self.who.source)
-        # Where it is a program of this host that begins them, none of them is a stranger's.
-        counted = source if self._entry.role == "egress" else None
-        self._handshakes.begin(counted)
-        self._until_verdict.callback(self._handshakes.end, counted)
-        self._poller.register(self._captured.fileno(), _ignore)
-        shaken: Handshaken | None = None
-        action = self._life.on(Event.CAPTURED)
-        while action is not Action.RELAY:
-            match action:
-                case Action.DIAL:
-                    await self._dial(self._destination)
-                    action = self._life.on(Event.CONNECTED)
-                case Action.HANDSHAKE:
-                    shaken = await self._door.handshake(self._tls_side(), source, end)
-                    action = self._life.on(Event.HANDSHAKEN)
-                case Action.VERIFY if shaken is not None:
-                    self._stream = await self._door.verify(shaken)
-                    self._handshake = time.monotonic() - self._began
-                    self._until_verdict.close()
-                    action = self._life.on(Event.VERIFIED)
-                case _:
-                    raise AssertionError(f"{action} before the relay")
-        assert self._stream is not None, "the table verifies before it relays"
-        return await self._relayed(self._stream)
+        self._poller.register(captured.fileno(), ignore)
+        return destination
 
-    async def _relayed(self, stream: AttestedStream) -> Report:
-        assert self._dialled is not None, "the table dials before it relays"
-        plain = self._captured if self._entry.role == "ingress" else self._dialled
+    def _may_be_ours(self, captured: socket.socket) -> bool:
+        # Elsewhere a client may have the very address and port that we dial from on another client's behalf.
+        return self._entry.client_address == "tunnel" or sent_by_this_host(captured)
+
+    @abstractmethod
+    async def _carry(self, session: _Session, captured: socket.socket) -> None:
+        """From the captured connection to the end of all that is relayed for it."""
+
+    async def _relay(self, session: _Session, stream: Stream, plain: socket.socket) -> None:
+        """Relay until the report; raises ``Refused`` where the end is a reason to."""
         seconds = self._session_seconds(stream)
-        carried = self._open(stream)
+        opened, carried = self._open(session, stream)
         if seconds is None:
-            return await self._relay.run(stream, plain, self._life, carried)
-        with anyio.move_on_after(seconds):
-            return await self._relay.run(stream, plain, self._life, carried)
-        raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
+            report = await stream.relay(plain, session.life, carried)
+        else:
+            with anyio.move_on_after(seconds) as scope:
+                report = await stream.relay(plain, session.life, carried)
+            if scope.cancelled_caught:
+                raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
+        if report.ending is Event.TLS_FLOODED:
+            raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
+        self._tell(events.Closed(opened, report.ending.name.lower(), report.reason))
 
-    def _session_seconds(self, stream: AttestedStream) -> float | None:
+    def _open(self, session: _Session, stream: Stream) -> tuple[events.Opened, Carried]:
+        carried = Carried()
+        session.opened = events.Opened(
+            session.who,
+            self._entry.role,
+            session.leg,
+            session.handshake,
+            None if stream.verdict is None else tuple(stream.verdict.policy_ids),
+            partial(_hex, stream),
+            stream.group,
+            stream.cipher,
+            carried.count,
+        )
+        self._tell(session.opened)
+        return session.opened, carried
+
+    def _session_seconds(self, stream: Stream) -> float | None:
         verify = self._entry.verify
         if verify is None or verify.max_session_age is None or stream.verdict is None:
             return None
@@ -176,64 +125,124 @@ class _Session:
         left = (ends - datetime.now(UTC)).total_seconds() if ends is not None else float(verify.max_session_age)
         return max(0.0, min(left, float(verify.max_session_age)))
 
-    def _tls_side(self) -> socket.socket:
-        if self._entry.role == "egress":
-            return self._captured
-        assert self._dialled is not None, "the table dials before an ingress shakes hands"
-        return self._dialled
 
-    async def _dial(self, destination: Destination) -> None:
+class Ingress(Sessions):
+    """A captured connection is plaintext, for which ``carrier`` has a stream."""
+
+    def __init__(self, entry: Entry, carrier: Opens, poller: Poller, told: events.Events, own: OwnConnections) -> None:
+        super().__init__(entry, poller, told, own)
+        self._carrier = carrier
+
+    async def _carry(self, session: _Session, captured: socket.socket) -> None:
+        destination = self._arrive(session, captured)
+        session.take(Event.CAPTURED, Action.CARRY)
+        stream = await self._carrier.open(destination, network_of(session.who.source), session.is_at)
         try:
-            self._dialled = sock = dial_socket(destination.family, self._entry.so_mark)
-        except HostError as error:
-            raise Refused(LinkCode.NET_LIMIT, error.message) from None
-        carry_for_others(sock)
-        code = sock.connect_ex(destination.sockaddr)
-        self._ending.enter_context(self._own.dialled(sock, destination))
-        if self._entry.role == "ingress":
-            self.leg = source_of(sock.getsockname())
-        if code == errno.EINPROGRESS:
-            self._poller.register(sock.fileno(), _ignore)
-            with contextlib.suppress(TimeoutError):
-                await self._poller.wait(sock.fileno(), self._poller.time() + DIAL_SECONDS)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        elif not code:
-            self._poller.register(sock.fileno(), _ignore)
-        if code in _RESET:
-            taken = f"{destination} took the connection and reset it at once"
-            raise Refused(LinkCode.TLS_BROKEN if self._entry.role == "ingress" else LinkCode.NET_RESET, taken)
-        if code:
-            why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
-            raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
-
-    def _open(self, stream: AttestedStream) -> Carried:
-        carried = Carried()
-        self.opened = events.Opened(
-            self.who,
-            self._entry.role,
-            self.leg,
-            self._handshake,
-            None if stream.verdict is None else tuple(stream.verdict.policy_ids),
-            partial(_key_of, stream.connection),
-            stream.group,
-            stream.cipher,
-            carried.count,
-        )
-        self._tell(self.opened)
-        return carried
-
-    def close(self) -> None:
-        """Whatever is still open ends with a reset: the captured application must not take it for an end."""
-        self._until_verdict.close()
-        self._ending.close()
-        for sock in (self._captured, self._dialled):
-            if sock is not None and sock.fileno() >= 0:
-                self._poller.forget(sock.fileno())
-                abort(sock)
+            session.verified()
+            session.take(Event.VERIFIED, Action.RELAY)
+            await self._relay(session, stream, captured)
+        finally:
+            stream.close()
 
 
-def _ignore(_: int) -> None:
-    return None
+class Egress(Sessions):
+    """A captured connection is a peer's, out of which ``carrier`` makes streams; ``dialler`` reaches the backend."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        carrier: Accepts,
+        dialler: Dialler,
+        poller: Poller,
+        told: events.Events,
+        own: OwnConnections,
+    ) -> None:
+        super().__init__(entry, poller, told, own)
+        self._carrier, self._dialler = carrier, dialler
+
+    async def _carry(self, session: _Session, captured: socket.socket) -> None:
+        destination = self._arrive(session, captured)
+
+        async def serve(stream: Stream, towards: Destination) -> None:
+            each = _Session(self._entry, session.peer, towards)
+            session.verified()
+            each.handshake = session.handshake
+            try:
+                await self._told(each, self._serve(each, stream, towards))
+            finally:
+                stream.close()
+
+        await self._carrier.accept(captured, destination, network_of(session.who.source), serve)
+
+    async def _serve(self, session: _Session, stream: Stream, towards: Destination) -> None:
+        session.take(Event.CAPTURED, Action.CARRY)
+        session.take(Event.VERIFIED, Action.DIAL)
+        assert session.peer is not None, "the client was there"
+        client = session.peer.rpartition(":")[0].strip("[]") if self._entry.client_address == "original" else None
+        backend = await self._dialler.dial(towards, LinkCode.NET_RESET, client=client)
+        try:
+            self._introduce(session, stream, towards, backend.sock)
+            session.take(Event.CONNECTED, Action.RELAY)
+            await self._relay(session, stream, backend.sock)
+        finally:
+            backend.close()
+
+    def _introduce(self, session: _Session, stream: Stream, towards: Destination, backend: socket.socket) -> None:
+        """Tell the service who its client is, where the entry says so; raises ``Refused`` (NET-DIAL)."""
+        if self._entry.proxy_protocol is None:
+            return
+        assert session.peer is not None, "the client was there"
+        told = Told()
+        if self._entry.verify is not None:
+            told = Told(self._entry.verify.policy_ids, stream.key_digest())
+        header = proxy_header(session.peer, towards.host, towards.port, told)
+        try:
+            whole = backend.send(header) == len(header)
+        except OSError as error:
+            raise Refused(LinkCode.NET_DIAL, f"{towards}: {os.strerror(error.errno or 0)}") from None
+        if not whole:
+            raise Refused(LinkCode.NET_LIMIT, "the kernel had no room for a header of a few hundred bytes")
+
+
+class _Session:
+    """What is relayed for one application: its place in the lifecycle, and the words about it."""
+
+    __slots__ = ("_entry", "began", "destination", "handshake", "leg", "life", "opened", "peer")
+
+    def __init__(self, entry: Entry, peer: str | None, destination: Destination | None = None) -> None:
+        self._entry = entry
+        self.life = Lifecycle(entry.role)
+        self.peer = peer
+        self.destination = destination
+        self.began, self.handshake = time.monotonic(), 0.0
+        self.leg = peer if entry.role == "egress" else None
+        """The ingress gateway's end of the connection between the gateways."""
+        self.opened: events.Opened | None = None
+
+    def is_at(self, leg: str) -> None:
+        """Where an ingress has its end of the connection between the gateways."""
+        self.leg = leg
+
+    def verified(self) -> None:
+        """There is a verdict, or none is demanded: so much for the handshake."""
+        self.handshake = time.monotonic() - self.began
+
+    @property
+    def who(self) -> events.Who:
+        """Which connection, and whose doing it is."""
+        destination = None if self.destination is None else str(self.destination)
+        source = self.peer if self._entry.role == "egress" else destination
+        return events.Who(self._entry.pointer, self.peer, destination, (source or "").rpartition(":")[0])
+
+    def take(self, event: Event, expected: Action) -> None:
+        """Take the transition for ``event``: the table must oblige to what comes next in the code."""
+        if (action := self.life.on(event)) is not expected:
+            raise AssertionError(f"after {event.name} comes {action.name}, not {expected.name}")
+
+
+def _hex(stream: Stream) -> str | None:
+    digest = stream.key_digest()
+    return None if digest is None else digest.hex()
 
 
 def _address(sock: socket.socket) -> str | None:
@@ -241,11 +250,3 @@ def _address(sock: socket.socket) -> str | None:
         return source_of(sock.getpeername())
     except OSError:
         return None
-
-
-def _key_of(connection: SSL.Connection) -> str | None:
-    """The SHA-256 of the public key (SubjectPublicKeyInfo, DER) in the certificate that the peer showed."""
-    if (shown := connection.get_peer_certificate(as_cryptography=True)) is None:
-        return None
-    key = shown.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(key).hexdigest()

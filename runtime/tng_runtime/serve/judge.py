@@ -34,11 +34,13 @@ from tng_runtime.messages import (
     JudgeTally,
     Lost,
     Message,
+    Ping,
+    Pong,
     Ready,
     VerdictGiven,
     VerdictWanted,
 )
-from tng_runtime.serve import privileges
+from tng_runtime.serve import privileges, syscalls
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.tally import judge_tally
@@ -55,6 +57,8 @@ TALLY_SECONDS = 1.0
 
 def run(manifest: Manifest, to: Unprivileged, sock: socket.socket) -> None:
     """Be the judge until the supervisor is gone."""
+    # Before there is a loop: libuv ends a process whose io_uring(7) stops working.
+    syscalls.refuse()
     anyio.run(_run, manifest, to, sock, backend_options={"use_uvloop": True})
 
 
@@ -187,6 +191,8 @@ class Judge:
                 given = socket.socket(fileno=descriptors[0])
                 if not self._agents.answer(ticket, given):
                     given.close()
+            case Ping():
+                self.supervisor.send(Pong())
             case AgentAway(ticket, error):
                 self._agents.fail(ticket, OSError(error, os.strerror(error)))
             case _:

@@ -36,6 +36,8 @@ from tng_runtime.messages import (
     NotSpawned,
     Pause,
     Paused,
+    Ping,
+    Pong,
     Ready,
     Serve,
     SnapshotWanted,
@@ -50,12 +52,15 @@ from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.judge import connect_agent
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.tally import SenselessError, Sums
+from tng_runtime.tunnel.handshake import VERDICT_SECONDS
 
 # Before another takes the place of one that lived for less than a second, and of one that could not be forked.
 PAUSE_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 10.0
 # After its time to drain a worker has this long to end by itself.
 GRACE_SECONDS = 5.0
+# After the last connection was accepted, nobody asks the judge for anything any more (``tunnel.handshake``).
+JUDGE_SECONDS = 2 * VERDICT_SECONDS
 
 
 @dataclass(eq=False, slots=True)
@@ -71,10 +76,13 @@ class Child:
     code: int | None = None
     reason: str | None = None
     failed: HostError | None = None
+    dismissed: bool = False
     ready: anyio.Event = field(default_factory=anyio.Event)
     paused: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
+    answered: anyio.Event | None = None
+    """Of the last ``Ping``."""
 
     def send(self, message: Message, *descriptors: int) -> None:
         """Send it if it lives."""
@@ -106,6 +114,7 @@ class Team:
         self.answers = Answers(lambda: self.serving)
         self._listeners: list[tuple[int, socket.socket]] = []
         self._stopping = self._paused = False
+        self._judge_needed = True
         self.lost = False
 
     @property
@@ -175,8 +184,26 @@ class Team:
             if worker.ready.is_set():
                 self._serve(worker)
 
+    async def silent(self, seconds: float) -> list[str]:
+        """Ask judge and workers whether they do their work; who did not answer after ``seconds``, or is not there."""
+        asked = [child for child in self._children.values() if child.ready.is_set()]
+        for child in asked:
+            # One question at a time: who stands still for a day has not a day's questions to answer.
+            if child.answered is None or child.answered.is_set():
+                child.answered = anyio.Event()
+                child.send(Ping())
+        with anyio.move_on_after(seconds):
+            for child in asked:
+                if child.answered is not None:
+                    await child.answered.wait()
+        missing = {"judge", "worker"} - {child.role for child in asked}
+        late = [f"{each.role} {each.pid}" for each in asked if each.answered and not each.answered.is_set()]
+        return sorted(missing) + late
+
     async def drain(self, seconds: float | None) -> None:
         """Let the workers accept no more and end; return when the last one did. Again, to shorten the time."""
+        if not self._stopping:
+            self._tasks.start_soon(self._dismiss_judge)
         self._stopping = True
         milliseconds = None if seconds is None else math.ceil(seconds * 1000)
         for worker in self.workers:
@@ -186,12 +213,13 @@ class Team:
                 await worker.ended.wait()
         for worker in self.workers:
             log.error("worker_killed", pid=worker.pid, reason="it did not end in its time to drain")
+            worker.dismissed = True
             worker.kill()
             await worker.ended.wait()
 
     def close(self) -> None:
         """End all children at once, and the nursery with them; when this returns they relay nothing."""
-        self._stopping = True
+        self._stopping, self._judge_needed = True, False
         self._end_all()
         if self._nursery.closed:
             return
@@ -209,7 +237,10 @@ class Team:
         if child.failed is not None:
             raise child.failed
         if not child.ready.is_set():
-            raise HostError(f"the {role} did not start: {_end_of(child)}", hint="the lines above this one say why")
+            hint = "the lines above this one say why"
+            if child.code is None:
+                hint = "look at memory, and at the limits of processes: pids.max of its cgroups, kernel.threads-max"
+            raise HostError(f"the {role} did not start: {_end_of(child)}", hint=hint)
         self._serve(child)
         return child
 
@@ -231,9 +262,10 @@ class Team:
         """Put another in the place of a child whenever it dies."""
         while True:
             await child.ended.wait()
-            if self._stopping:
+            if child.code != 0 and not child.dismissed:
+                log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
+            if not self._needed(child.role):
                 return
-            log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
             # One that dies as soon as it is born does not do so in a tight loop.
             await anyio.sleep(0 if time.monotonic() - child.born > 1 else PAUSE_SECONDS)
             if (replacement := await self._replaced(child.role)) is None:
@@ -243,11 +275,11 @@ class Team:
     async def _replaced(self, role: ChildRole) -> Child | None:
         """Another child that is ready; None when none is needed any more."""
         pause = PAUSE_SECONDS
-        while self._needed():
+        while self._needed(role):
             try:
                 child = await self._started(role)
             except HostError as error:
-                if not self._needed():
+                if not self._needed(role):
                     break
                 log.error(f"{role}_not_replaced", reason=error.message, advice=error.hint, next_attempt_seconds=pause)
                 await anyio.sleep(pause)
@@ -257,8 +289,18 @@ class Team:
                 return child
         return None
 
-    def _needed(self) -> bool:
-        return not self._stopping
+    def _needed(self, role: ChildRole) -> bool:
+        return not self._stopping or (role == "judge" and self._judge_needed)
+
+    async def _dismiss_judge(self) -> None:
+        """While connections that take days go on it would get certificates that nobody shows."""
+        await anyio.sleep(JUDGE_SECONDS)
+        self._judge_needed = False
+        for child in self._children.values():
+            if child.role == "judge":
+                log.info("judge_dismissed", meaning="all open connections have their verdict")
+                child.dismissed = True
+                child.kill()
 
     def _spawn(self, role: ChildRole) -> Child:
         self._last += 1
@@ -291,6 +333,8 @@ class Team:
                 child.failed = HostError(said, hint=hint, exit_code=code)
             case Paused():
                 child.paused.set()
+            case Pong() if child.answered is not None:
+                child.answered.set()
             case Tally() | JudgeTally() | Lost():
                 self._count(child, message)
             case SnapshotWanted(ticket) if child.role == "control":
@@ -365,10 +409,13 @@ class Team:
         child.settled.set()
         child.paused.set()
         child.ended.set()
+        if child.answered is not None:
+            child.answered.set()
 
     def _nursery_is_gone(self, _: str | None) -> None:
         # Its children go with it.
         self._stopping = self.lost = True
+        self._judge_needed = False
         self._end_all()
         self._on_lost()
 
@@ -377,6 +424,7 @@ class Team:
         poll = select.poll()
         waiting = [child.pidfd for child in self._children.values() if child.pidfd >= 0]
         for child in self._children.values():
+            child.dismissed = True
             child.kill()
         for pidfd in waiting:
             poll.register(pidfd, select.POLLIN)

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from functools import partial
 
 import anyio
-from anyio.abc import TaskGroup
 
 from tng_runtime import log
 from tng_runtime.accept.acceptor import Acceptor
 from tng_runtime.accept.limits import Handshakes, Limits
 from tng_runtime.counts import Counts
 from tng_runtime.events import Access, Events
+from tng_runtime.kernel.own import OwnConnections
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.manifest import Entry, Manifest
 from tng_runtime.messages import (
@@ -32,14 +32,16 @@ from tng_runtime.messages import (
     Message,
     Pause,
     Paused,
+    Ping,
+    Pong,
     Ready,
     Tally,
     UseJudge,
 )
+from tng_runtime.relay import raw
 from tng_runtime.relay.link import Relay
-from tng_runtime.relay.own import OwnConnections
 from tng_runtime.relay.session import Sessions
-from tng_runtime.serve import privileges, tally
+from tng_runtime.serve import connections, privileges, syscalls, tally
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.remote import JudgeLine, RemoteIdentity, RemoteVerifier
@@ -58,17 +60,17 @@ def run(manifest: Manifest, to: Unprivileged, limits: Limits, access: Access, so
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
+    syscalls.refuse()
     anyio.run(_run, manifest, limits, access, sock, backend_options={"use_uvloop": True})
 
 
 async def _run(manifest: Manifest, limits: Limits, access: Access, sock: socket.socket) -> None:
     log.hand_over()
     async with anyio.create_task_group() as background:
-        async with anyio.create_task_group() as connections:
-            worker = Worker(manifest, limits, access, sock, connections)
-            background.start_soon(worker.tell_when_ready)
-            background.start_soon(worker.tally)
-            await worker.draining.wait()
+        worker = Worker(manifest, limits, access, sock)
+        background.start_soon(worker.tell_when_ready)
+        background.start_soon(worker.tally)
+        await worker.connections.ended()
         background.cancel_scope.cancel()
     worker.events.close()
     worker.tell_counts()
@@ -76,14 +78,11 @@ async def _run(manifest: Manifest, limits: Limits, access: Access, sock: socket.
 
 
 class Worker:
-    """One worker's connections, in ``connections``, and its two channels."""
+    """One worker's connections and its two channels."""
 
-    def __init__(
-        self, manifest: Manifest, limits: Limits, access: Access, sock: socket.socket, connections: TaskGroup
-    ) -> None:
-        self.draining = anyio.Event()
+    def __init__(self, manifest: Manifest, limits: Limits, access: Access, sock: socket.socket) -> None:
+        self.connections = connections.Connections()
         self.supervisor = Channel(sock, self._told, _supervisor_is_gone)
-        self._connections = connections
         self._counts = Counts()
         self.events = Events(self._counts, access)
         self._pointers = [entry.pointer for entry in manifest.entries]
@@ -128,12 +127,12 @@ class Worker:
             )
             side = "client" if entry.role == "ingress" else "server"
             door = Door("client" if side == "client" else "server", self._identities[number], verifier, poller)
-            return partial(self._spawn, Sessions(entry, door, relay, poller, self.events, own, self._handshakes))
+            return partial(self._spawn, raw.sessions(entry, door, relay, poller, self.events, own, self._handshakes))
 
         return [handler(number, entry) for number, entry in enumerate(manifest.entries)]
 
     def _spawn(self, sessions: Sessions, captured: socket.socket) -> None:
-        self._connections.start_soon(self._serve, sessions, captured)
+        self.connections.add(self._serve(sessions, captured))
 
     async def _serve(self, sessions: Sessions, captured: socket.socket) -> None:
         try:
@@ -147,13 +146,15 @@ class Worker:
 
     def _told(self, message: Message, descriptors: tuple[int, ...]) -> None:
         match message:
-            case Listen(number) if not self.draining.is_set():
+            case Listen(number) if not self.connections.draining:
                 self._acceptor.start([(socket.socket(fileno=descriptors[0]), self._handlers[number])])
             case UseJudge():
                 self._judge.use(socket.socket(fileno=descriptors[0]))
             case Pause():
                 self._acceptor.stop()
                 self.supervisor.send(Paused())
+            case Ping():
+                self.supervisor.send(Pong())
             case ConnectionsWanted(ticket):
                 self._list(ticket)
             case Drain(milliseconds):
@@ -167,9 +168,7 @@ class Worker:
 
     def _drain(self, seconds: float | None) -> None:
         self._acceptor.stop()
-        scope = self._connections.cancel_scope
-        scope.deadline = min(scope.deadline, float("inf") if seconds is None else anyio.current_time() + seconds)
-        self.draining.set()
+        self.connections.drain(seconds)
 
 
 def _identity(judge: JudgeLine, number: int, entry: Entry) -> RemoteIdentity:

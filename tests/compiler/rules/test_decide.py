@@ -28,6 +28,7 @@ DOCUMENTS = {
     "egress": config(entry("egress", 0, [{"port": 8080}])),
     "service": config(entry("egress", 0, [{"port": 8080}], cgroup=["a.slice"])),
     "exempt": config(entry("egress", 0, [{"port": 8080}], nocgroup=["a.slice"])),
+    "original": config(entry("egress", 0, [{"port": 8080}], client_address="original")),
     "mesh": config(entry("ingress", 0, [{"port": 8080}]), entry("egress", 0, [{"port": 8080}], local=True)),
 }
 PLANS: dict[str, Plan] = {name: build_plan(document, "0" * 64)[0] for name, document in DOCUMENTS.items()}
@@ -160,3 +161,44 @@ def test_nothing_that_would_be_captured_passes_as_a_connection_of_before(
     later = replace(first, flags=ACK, connection=Connection(state, assured=assured))  # type: ignore[arg-type]
     if state != "new":
         assert answer(name, later).fate == "reset"
+
+
+OURS_ANSWERED = Connection("established", "reply", assured=True, zone=PLANS["original"].zone)
+FROM_THE_SERVICE = packet(
+    "out", "198.51.100.7", 50000, source_port=8080, flags=ACK, connection=OURS_ANSWERED, receiver=OURS
+)
+
+
+def test_an_answer_to_a_client_from_whose_address_we_dialled_comes_back() -> None:
+    table = lower(PLANS["original"])
+    decision = decide(table, FROM_THE_SERVICE)
+    assert decision.fate == "passed"
+    assert "way_back_output" in {step.chain for step in decision.path}
+    forwarded = replace(FROM_THE_SERVICE, way="through", sender=None)
+    decision = decide(table, forwarded)
+    assert decision.fate == "passed"
+    assert next(step.chain for step in decision.path) == "way_back_prerouting"
+
+
+@pytest.mark.parametrize("way", ["out", "through"])
+def test_an_answer_that_does_not_come_back_is_dropped(way: Way) -> None:
+    """The chains that mark it are taken out, as if the routing rule were missing; the owned table never has them."""
+    plan = PLANS["original"]
+    table = lower(plan)
+    table = replace(table, chains=tuple(c for c in table.chains if not c.name.startswith("way_back")))
+    asked = replace(FROM_THE_SERVICE, way=way, sender=Socket() if way == "out" else None)
+    for each in (table, owned_guard(lower(plan), plan.guard_table)):
+        assert decide(each, asked).fate == "dropped"
+
+
+def test_without_a_way_back_an_answer_to_ourselves_that_leaves_is_refused() -> None:
+    """A connection of before a reload to another document."""
+    assert answer("egress", FROM_THE_SERVICE).fate == "reset"
+    other = replace(FROM_THE_SERVICE, source_port=9000)
+    assert answer("egress", other).fate == answer("ingress", other).fate == "dropped"
+
+
+def test_what_we_dial_from_a_clients_address_passes() -> None:
+    first = Connection(zone=PLANS["original"].zone)
+    dialled = packet("within", "192.0.2.1", 8080, source=int(ip_address("198.51.100.7")), connection=first, sender=OURS)
+    assert answer("original", dialled).fate == "passed"

@@ -12,31 +12,31 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tng_runtime.kernel.sockets import Destination
 
 # struct tcp_info (linux/tcp.h): tcpi_bytes_received.
 _INFO = struct.Struct("=128xQ")
 
+Pair = tuple[str, str, int]
+
 
 class OwnConnections:
     """The dialled connections of all entries, by source and destination."""
 
     def __init__(self) -> None:
-        self._pairs: dict[tuple[str, str, int], socket.socket] = {}
+        self._pairs: dict[Pair, socket.socket] = {}
 
-    @contextmanager
-    def dialled(self, sock: socket.socket, destination: Destination) -> Iterator[None]:
-        """``sock``, whose connection to ``destination`` has begun, is one of them meanwhile."""
+    def add(self, sock: socket.socket, destination: Destination) -> Pair:
+        """``sock``, whose connection to ``destination`` has begun, is one of them until ``discard``."""
         pair = _pair(source_of(sock.getsockname()), destination)
         self._pairs[pair] = sock
-        try:
-            yield
-        finally:
-            if self._pairs.get(pair) is sock:
-                del self._pairs[pair]
+        return pair
+
+    def discard(self, pair: Pair, sock: socket.socket) -> None:
+        """``sock``, for which ``add`` returned ``pair``, has ended."""
+        if self._pairs.get(pair) is sock:
+            del self._pairs[pair]
 
     def has(self, peer: str, destination: Destination) -> bool:
         """Whether an accepted connection from ``peer`` (``source_of``) that meant ``destination`` is one of them."""
@@ -59,7 +59,7 @@ def _heard_nothing(sock: socket.socket) -> bool:
         return False
 
 
-def _pair(source: str, destination: Destination) -> tuple[str, str, int]:
+def _pair(source: str, destination: Destination) -> Pair:
     # The interface of a link-local address is another one to who dials than to who accepts.
     address, _, port = source.rpartition(":")
     return f"{address.partition('%')[0].rstrip(']')}:{port}", destination.host, destination.port
