@@ -21,12 +21,13 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import captured, cgroups, ipsets, nftables, way_back
+from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
@@ -129,13 +130,18 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     manifest = bundle.manifest
     nftables.require_privileges()
     with hold(manifest.table, locks):
-        follower = cgroups.Follower((manifest.table,), manifest.cgroups)
-        addresses = ipsets.Follower((manifest.table,), manifest.ipsets)
+        tables = (manifest.table, manifest.guard_table)
+        follower = cgroups.Follower(tables, manifest.cgroups)
+        addresses = ipsets.Follower(tables, manifest.ipsets)
+
+        def fill(table: str) -> str:
+            return addresses.commands(table) + follower.closed_commands(table)
+
         try:
             addresses.start()
         finally:
-            known = addresses.commands(manifest.table)
-            nftables.load(bundle.ruleset, manifest.table, lambda: known + follower.closed_commands(manifest.table))
+            nftables.load(bundle.ruleset, manifest.table, lambda: fill(manifest.table))
+            _replace_guard(bundle, lambda: fill(manifest.guard_table))
     log.info(
         "guarding",
         table=manifest.table,
@@ -143,6 +149,16 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
         opens=down_command(manifest.table),
         unknown_cgroups=", ".join(cgroups.absent(manifest.cgroups)) or None,
     )
+
+
+def _replace_guard(bundle: Bundle, fill: Callable[[], str]) -> None:
+    """Where a run that is gone has left its guard, that of another document may refuse what this one does not name."""
+    if nftables.exists(bundle.manifest.guard_table):
+        guard = OwnedTable(bundle.manifest.guard_table)
+        try:
+            guard.replace(bundle.guard, fill)
+        finally:
+            guard.close()
 
 
 def down_command(table: str) -> str:

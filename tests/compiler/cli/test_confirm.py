@@ -80,6 +80,21 @@ def test_a_run_that_ends_before_it_was_confirmed_is_taken_back_at_once(host: Hos
     until(lambda: serves(host) == {"8001"}, "the document of before does not return")
 
 
+def test_rules_that_refused_without_a_run_refuse_again(host: Host) -> None:
+    first = apply(host, 8001)
+    before = rules(host)
+    assert first.stop() == 0
+    second = apply(host, 8002, "--confirm", "600")
+    assert serves(host) == {"8002"}
+    second.popen.kill()
+    second.popen.wait(60)
+    until(lambda: serves(host) == {"8001"}, "the rules of before do not return")
+    until(lambda: not os.listdir(host.state / "run"), "somebody still waits")
+    table = host.run("nft", "list", "table", "inet", "tng").stdout
+    assert "table inet tng {" in before
+    assert "redirect to :15001" in table
+
+
 def test_while_something_waits_nothing_else_is_applied_and_a_rollback_takes_it_back(host: Host) -> None:
     apply(host, 8001)
     apply(host, 8002, "--confirm", "600")
