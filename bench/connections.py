@@ -95,11 +95,19 @@ def _idle(side: Side) -> float:
             listener = stack.enter_context(socket.create_server((side.server.ipv4, HELD_PORT)))
         listener.settimeout(60)
         with side.client.inside():
-            for _ in range(IDLE):
-                near = stack.enter_context(socket.create_connection((side.server.ipv4, HELD_PORT), timeout=60))
-                near.sendall(b"?")
-                far = stack.enter_context(listener.accept()[0])
-                far.settimeout(60)
-                far.sendall(far.recv(1))
-                near.recv(1)
+            for number in range(IDLE):
+                try:
+                    _hold(stack, side.server.ipv4, listener)
+                except OSError as error:
+                    said = [gateway.output()[-2000:] for gateway in (side.ingress, side.egress)]
+                    raise RuntimeError(f"idle connection {number}: {error}\n" + "\n".join(said)) from error
         return (resident(side.ingress) + resident(side.egress) - before) / 2 / IDLE * 1024
+
+
+def _hold(stack: ExitStack, host: str, listener: socket.socket) -> None:
+    near = stack.enter_context(socket.create_connection((host, HELD_PORT), timeout=60))
+    near.sendall(b"?")
+    far = stack.enter_context(listener.accept()[0])
+    far.settimeout(60)
+    far.sendall(far.recv(1))
+    near.recv(1)

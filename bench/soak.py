@@ -86,8 +86,8 @@ def _run(side: Side, seconds: float, connections: int, tell: Callable[[str], obj
     tell(f"{time.monotonic() - began:.0f} s, done: {dict(sorted(clients.tally.done.items()))}")
     if clients.tally.wrong:
         for name, run in gateways.items():
-            lines = re.findall(r".*event=(?:refused|bug).*|.*ending=(?!plain_eof|tls_close).*", run.output())
-            for line in lines[-20:]:
+            lines = re.findall(r".*event=(?:refused|bug).*|.*ending=(?!plain_|tls_).*", run.output())
+            for line in lines[-8:]:
                 tell(f"{name}: {line}")
     wrong = [f"{len(clients.tally.wrong)} connections went wrong: {line}" for line in clients.tally.wrong[:10]]
     wrong += [f"no connection of kind {kind} was made" for kind in _KINDS if not clients.tally.done[kind]]

@@ -47,6 +47,7 @@ from tng_runtime.serve.takeover import Predecessor, Successors
 from tng_runtime.serve.tally import Sums
 from tng_runtime.serve.team import Team
 from tng_runtime.tunnel import openssl
+from tng_runtime.tunnel.rehearsal import rehearse
 
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
@@ -127,6 +128,7 @@ def run(directory: Path, options: Options) -> None:
         ending.callback(record.discard, options.record)
         old = _lock_or_holder(lock)
         lock.keep(directory)
+        rehearse()
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 

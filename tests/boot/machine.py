@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -81,33 +82,46 @@ def install(host: Host, units: Mapping[str, str], documents: Mapping[str, str], 
 def booted(host: Host) -> Iterator[Machine]:
     """Boot what was installed, to the end of boot.target; at the end of the block it loses its power."""
     cgroup = f"tng-boot-{os.getpid()}-{host.namespace}"
-    with host.inside():
-        told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with told:
-        told.bind(f"\0{cgroup}")
-        told.settimeout(PATIENCE)
-        process = host.start(str(SCRIPT), str(host.state), str(ROOT), cgroup)
+    process = None
+    first = -1
+    try:
+        with host.inside():
+            told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        # Closed when it has booted: it says more, and would wait for somebody to read it.
+        with told:
+            told.bind(f"\0{cgroup}")
+            told.settimeout(PATIENCE)
+            process = host.start(str(SCRIPT), str(host.state), str(ROOT), cgroup)
+            _await(process, told)
+        machine = Machine(host, process, _first(process.pid))
+        first = os.pidfd_open(machine.pid)
         try:
-            machine = _machine(host, process, told)
-            try:
-                yield machine
-            finally:
-                # pytest shows it if the test fails.
-                print(machine.inside("journalctl", "--no-pager", "--boot", check=False).stdout)
+            yield machine
         finally:
-            process.kill()
-            remove = f"find /sys/fs/cgroup/{cgroup} -depth -type d -exec rmdir {{}} ';'"
-            subprocess.run(with_cgroups(["sh", "-c", remove]), check=False, capture_output=True)
-            shutil.rmtree(host.state / "layers", ignore_errors=True)
+            # pytest shows it if the test fails.
+            print(machine.inside("journalctl", "--no-pager", "--boot", check=False).stdout)
+    finally:
+        _switch_off(host, process, first, cgroup)
 
 
-def _machine(host: Host, process: Process, told: socket.socket) -> Machine:
+def _await(process: Process, told: socket.socket) -> None:
     try:
         while b"READY=1" not in told.recv(4096):
             pass
     except TimeoutError:
         raise AssertionError(f"it did not boot: {process.output()}") from None
-    return Machine(host, process, _first(process.pid))
+
+
+def _switch_off(host: Host, process: Process | None, first: int, cgroup: str) -> None:
+    if process is not None:
+        process.kill()
+    if first >= 0:
+        # Process 1 is gone when all others of its namespace are (pid_namespaces(7)).
+        select.select([first], [], [], PATIENCE)
+        os.close(first)
+    remove = f"find /sys/fs/cgroup/{cgroup} -depth -type d -exec rmdir {{}} ';'"
+    subprocess.run(with_cgroups(["sh", "-c", remove]), check=False, capture_output=True)
+    shutil.rmtree(host.state / "layers", ignore_errors=True)
 
 
 def _first(outer: int) -> int:

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from boot.machine import ROOT, Machine, booted, install
-from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, Tunnel, ends, tables
+from runtime.test_app import CAPTURE, NO_RA, PORT, Tunnel, ends, tables
 from runtime.test_processes import until
 from runtime.test_takeover import Clients
 from tng_demo.lab import Host
@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
 
 UNIT, GUARD = "tng@web.service", "tng-guard@web.service"
 SCRIPTS = ROOT / "package/debian"
+TABLES = {"table inet tng_web", "table inet tng_web_guard"}
 DOCUMENT = {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]}
 
 # What brings a network up, and is the first to use it: nothing that is captured may get out.
@@ -74,12 +75,14 @@ def test_a_host_is_closed_before_its_network_and_whenever_it_is_not_served(ends:
         ends.listener.accept()
     ends.listener.settimeout(30)
     assert serves(machine)
-    assert tables(client) == BOTH
+    assert tables(client) == TABLES
     ends.start("server")
     assert works(ends)
 
+    assert "web" in machine.inside("tng", "status", "--instance", "web").stdout
+
     machine.systemctl("stop", UNIT)
-    assert "table inet tng" in tables(client)
+    assert "table inet tng_web" in tables(client)
     assert_refused(client, server.ipv4)
     machine.systemctl("start", UNIT)
     assert works(ends)
@@ -106,8 +109,7 @@ def test_reloads_under_load_lose_nothing_and_what_dies_comes_back(ends: Tunnel, 
     with Clients(ends) as clients:
         clients.some_more()
         # The last is what the package's script does when it is upgraded.
-        reload = ("systemctl", "reload", UNIT)
-        for command in (reload, reload, ("sh", f"{SCRIPTS}/postinst", "configure")):
+        for command in (("systemctl", "reload", UNIT), ("sh", f"{SCRIPTS}/postinst", "configure")):
             before = main_pid(machine)
             machine.inside(*command)
             assert main_pid(machine) != before

@@ -321,9 +321,16 @@ def again(stage: Stage, *options: str) -> Process:
 
 
 def _run(host: Host, output: Path, env: Mapping[str, str] | None, *options: str) -> Process:
-    run = host.start(RUNTIME, "--log-format", "json", "--log-level", "debug", "run", str(output), *options, env=env)
+    arguments = ("--log-format", "json", "--log-level", "debug", "run", str(output))
+    # Of an option that comes twice the last one counts.
+    run = host.start(RUNTIME, *arguments, "--workers", workers(host), *options, env=env)
     run.wait_for('"event": "serving"')
     return run
+
+
+def workers(host: Host) -> str:
+    """How many serve on a host: one as ingress and two as egress, or on both what TNG_TEST_WORKERS says."""
+    return os.environ.get("TNG_TEST_WORKERS") or ("1" if host.name == "client" else "2")
 
 
 @contextlib.contextmanager

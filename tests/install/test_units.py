@@ -65,3 +65,13 @@ def test_the_units_are_written_into_a_directory(tmp_path: Path) -> None:
     assert {path.name: path.read_bytes() for path in (tmp_path / "made").iterdir()} == {
         path.name: path.read_bytes() for path in UNITS.iterdir()
     }
+
+
+def test_an_instance_that_is_enabled_closes_the_next_boot_too(tmp_path: Path) -> None:
+    system = tmp_path / "lib/systemd/system"
+    run("--output", str(system))
+    (tmp_path / "etc/systemd/system").mkdir(parents=True)
+    command = ["systemctl", f"--root={tmp_path}", "enable", "tng@web.service"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    links = {str(path.relative_to(tmp_path / "etc/systemd/system")) for path in tmp_path.glob("etc/**/*.service")}
+    assert links == {"multi-user.target.wants/tng@web.service", "sysinit.target.wants/tng-guard@web.service"}

@@ -98,7 +98,8 @@ def test_status_readiness_and_metrics_tell_of_one_connection_from_its_beginning_
         assert (entry["accepted"], entry["opened"], entry["open"], entry["closed"]) == (1, 1, 1, {})
         assert (found["state"], found["problems"], found["pending"]) == ("serving", [], [])
         assert (found["workers"]["alive"], found["rules"]["in_place"]) == (2, True)
-        assert found["rules"]["counters"]["tng"]["ingress_0_captured"] == 1
+        # The rules are looked at once a second.
+        until(lambda: said(client.pid)["rules"]["counters"]["tng"]["ingress_0_captured"] == 1, "the rules' figures")
         assert entry["trust"] == {"attests": None, "verifies": None}
         (open_one,) = json.loads(get(path, "/connections")[1])["connections"]
         assert (open_one["src"], open_one["bytes_sent"]) == (":".join(map(str, near.getsockname())), 9)
@@ -313,3 +314,18 @@ def test_status_watches_until_it_is_interrupted(ends: Tunnel, terminal: bool) ->
     if not terminal:
         os.kill(watching.pid, signal.SIGINT)
         assert watching.wait(PATIENCE) == 0
+
+
+def test_an_instance_that_stands_still_is_not_alive(ends: Tunnel) -> None:
+    run = ends.start("client", "--workers", "1")
+    path = status_socket(run.pid)
+    until(lambda: get(path, "/livez") == (200, "ok"), "it answers")
+    os.kill(run.pid, signal.SIGSTOP)
+    try:
+        # A snapshot that was made just now is still given.
+        until(lambda: get(path, "/livez") == (503, "the supervisor does not answer\n"), "it is noticed")
+        code, text = status(ends)
+        assert (code, "the supervisor does not answer" in text) == (1, True)
+    finally:
+        os.kill(run.pid, signal.SIGCONT)
+    assert get(path, "/livez") == (200, "ok")

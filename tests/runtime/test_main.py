@@ -71,6 +71,15 @@ def test_the_version_is_told() -> None:
     assert re.fullmatch(r"tng-runtime 0\.\S+ \(Python 3\.\S+, OpenSSL \S+ of cryptography \S+\)\n", done.stdout)
 
 
+def test_a_process_that_may_not_execute_what_it_wrote_ends_with_3_and_the_name_of_the_setting(compiled: Path) -> None:
+    """What systemd's MemoryDenyWriteExecute=yes does, here by prctl(2), PR_SET_MDWE (Linux 6.3)."""
+    script = "assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0; os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", f"import ctypes, os, sys; {script}", RUNTIME, "run", str(compiled)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 3, done
+    assert "MemoryDenyWriteExecute=no" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("variable", "word", "expected"),
     [
@@ -87,12 +96,3 @@ def test_a_wrong_word_in_the_environment_ends_with_2(variable: str, word: str, e
 
 def test_a_wrong_log_level_ends_with_2() -> None:
     assert "--log-level: expected" in failing(2, "--log-level", "loud", "down")
-
-
-def test_a_process_that_may_not_execute_what_it_wrote_ends_with_3_and_the_name_of_the_setting(compiled: Path) -> None:
-    """What systemd's MemoryDenyWriteExecute=yes does, here by prctl(2), PR_SET_MDWE (Linux 6.3)."""
-    script = "assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0; os.execv(sys.argv[1], sys.argv[1:])"
-    command = [sys.executable, "-c", f"import ctypes, os, sys; {script}", RUNTIME, "run", str(compiled)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 3, done
-    assert "MemoryDenyWriteExecute=no" in done.stderr

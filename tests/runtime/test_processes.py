@@ -202,13 +202,14 @@ def test_who_forked_the_others_takes_them_along_and_the_rules_refuse(ends: Tunne
     assert again.stop() == 0
 
 
-@pytest.mark.parametrize("role", ["judge", "nursery", "supervisor"])
-def test_a_process_that_stands_still_for_a_while_stops_no_connection(ends: Tunnel, role: str) -> None:
+def test_processes_that_stand_still_for_a_while_stop_no_connection(ends: Tunnel) -> None:
+    """All but the workers, together: what none of them can do then, none of them can do alone."""
     ends.start("server", "--workers", "1")
     run = ends.start("client", "--workers", "2")
-    pid = run.pid if role == "supervisor" else children(run, role)[0]
+    stopped = [run.pid, only(run, "nursery"), only(run, "judge")]
     with connections(ends, 4) as made:
-        os.kill(pid, signal.SIGSTOP)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
         try:
             end = time.monotonic() + 20
             while time.monotonic() < end:
@@ -217,7 +218,8 @@ def test_a_process_that_stands_still_for_a_while_stops_no_connection(ends: Tunne
                     assert works(*new[0])
                 time.sleep(0.5)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            for pid in reversed(stopped):
+                os.kill(pid, signal.SIGCONT)
         assert all(works(*both) for both in made)
     assert run.stop() == 0
     assert "_died" not in run.output()

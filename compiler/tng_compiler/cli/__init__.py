@@ -1,6 +1,7 @@
 """The command ``tng``: options to one call of the pipeline, its outcome to texts and an exit code.
 
-0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready (``apply`` only).
+0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready (``apply`` only); what
+``explain`` answers beside captured, which is 0: 4 passed, 5 refused, 6 depends.
 """
 
 from __future__ import annotations

@@ -104,9 +104,23 @@ def _reason(decision: Decision, entry: Interception | None, situation: Situation
         "unreachable": "with an ICMP error, port unreachable",
         "dropped": "silently",
     }[decision.fate]
-    last = decision.path[-1].rule.comment
-    why = "it is about what the entry captures" if entry and decision.port is None else last
+    why = _why(entry, situation) if entry and decision.port is None else decision.path[-1].rule.comment
     return f"refused by the guard {how}: {why}"
+
+
+def _why(entry: Interception, situation: Situation) -> str:
+    """What about a packet for a destination of ``entry`` kept it from the redirect."""
+    if situation.established:
+        return "the connection is older than the rules, and must not go on in plaintext"
+    if situation.protocol == "udp":
+        return "UDP to what is captured (udp: reject)"
+    if situation.way == "through":
+        return "this host forwards it to what is captured (forwarded: reject)"
+    if situation.family == "ipv6" and entry.ipv6 == "reject":
+        return "IPv6 to what is captured (ipv6: reject)"
+    if situation.newer:
+        return "the cgroup is newer than the rules, and may be a captured one made anew"
+    return "it is about what the entry captures"
 
 
 def _assumed(flow: Flow, plan: Plan) -> Iterator[str]:

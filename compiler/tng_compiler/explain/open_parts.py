@@ -115,7 +115,7 @@ def parts(flow: Flow, world: World) -> tuple[Part, ...]:
 
 
 def ways(flow: Flow) -> tuple[Way, ...]:
-    """The ways that the flow may go, by its direction and by what its addresses say."""
+    """The ways that the flow may go. An address does not say whose it is; the direction, ``local`` and loopback do."""
     source, destination = flow.source, flow.destination
     if flow.direction == "forwarded":
         return ("through",)
@@ -125,13 +125,12 @@ def ways(flow: Flow) -> tuple[Way, ...]:
         return ("within",) if source.here else ("in",)
     found: tuple[Way, ...] = ("out", "in", "within", "through")
     if destination.here:
-        found = ("in", "within")
-        if source.here or (destination.addresses and not source.elsewhere):
-            found = ("within",)
-        elif source.elsewhere:
+        loopback = destination.addresses is not None and not destination.local
+        found = ("within",) if source.here or (loopback and not source.elsewhere) else ("in", "within")
+        if loopback and source.elsewhere:
             found = ("in",)
     elif source.here:
-        found = ("out",) if destination.elsewhere else ("out", "within")
+        found = ("out", "within")
     if flow.mark:
         found = tuple(way for way in found if way in ("out", "within")) or found
     return tuple(way for way in found if way != "through") if flow.cgroup is not None else found

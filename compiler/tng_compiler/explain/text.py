@@ -9,6 +9,7 @@ from tng_compiler.diagnostics.quoting import visible
 from tng_compiler.explain.answer import After, Answer, Case, Miss, Step
 
 _WIDTH = 120
+_RULE = 64
 
 
 def render(answer: Answer) -> str:
@@ -90,10 +91,11 @@ def _steps(steps: tuple[Step, ...]) -> Iterator[str]:
     yield "steps"
     lines = max(len(str(step.line)) for step in steps)
     chains = max(len(step.chain) for step in steps)
-    for step in steps:
-        rule = step.rule.rpartition(' comment "')[0] or step.rule
-        yield f"  ruleset.nft:{str(step.line).ljust(lines)}  {step.chain.ljust(chains)}  {rule}"
-        yield f"  {' ' * (lines + chains + 16)}{step.pointer or step.why}"
+    rules = [step.rule.rpartition(' comment "')[0] or step.rule for step in steps]
+    width = min(max(map(len, rules)), _RULE)
+    for step, rule in zip(steps, rules, strict=True):
+        place = f"ruleset.nft:{str(step.line).ljust(lines)}  {step.chain.ljust(chains)}"
+        yield f"  {place}  {rule.ljust(width)}  {step.pointer or f'({step.why})'}"
 
 
 def _misses(misses: tuple[Miss, ...]) -> Iterator[str]:

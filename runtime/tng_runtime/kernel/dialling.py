@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
+from tng_runtime.kernel import path
 from tng_runtime.kernel.liveness import carry_for_others
 from tng_runtime.kernel.own import OwnConnections, Pair, source_of
 from tng_runtime.kernel.readiness import Poller, ignore
@@ -46,17 +47,21 @@ class Dialler:
         on_reset: LinkCode,
         is_at: Callable[[str], None] | None = None,
         client: str | None = None,
+        *,
+        small: bool = False,
     ) -> Dialled:
         """Connect to ``destination``; raises ``Refused``: NET-LIMIT, NET-DIAL, or ``on_reset`` if it took and reset.
 
         ``is_at`` gets our own address and port before there is an answer. ``client`` is whose address is dialled from,
-        None for one of this host.
+        None for one of this host. ``small``: see ``path.send_small``.
         """
         try:
             sock = dial_socket(destination.family, self._mark)
         except HostError as error:
             raise Refused(LinkCode.NET_LIMIT, error.message) from None
         carry_for_others(sock)
+        if small:
+            path.send_small(sock)
         if client is not None:
             try:
                 bind_to_client(sock, client)

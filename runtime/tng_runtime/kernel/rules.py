@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tng_runtime.kernel import captured, nftables, way_back
+from tng_runtime.kernel import captured, memory, nftables, way_back
 from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.kernel.watch import Watch
 from tng_runtime.manifest import Bundle
@@ -48,6 +48,7 @@ class Rules:
         guard = self._bundle.manifest.guard_table
         self._guard.replace(self._bundle.guard, lambda: self._fill(guard))
         self._watch.loaded()
+        self._forget()
 
     def restore(self) -> None:
         """Load the table of the ruleset, in place of what is there; raises ``HostError``.
@@ -56,6 +57,7 @@ class Rules:
         """
         way_back.keep(self._table, self._bundle.manifest.way_back)
         nftables.load(self._bundle.ruleset, self._table, lambda: self._fill(self._table), self._guard.context)
+        self._forget()
 
     def state(self) -> RulesState:
         """How the rules stand in the kernel; raises ``HostError``."""
@@ -82,6 +84,11 @@ class Rules:
         """Give up the ownership of the guard, and leave the rules."""
         self._watch.close()
         self._guard.close()
+
+    def _forget(self) -> None:
+        """What was read to be loaded is needed no more."""
+        self._guard.free_context()
+        memory.give_back()
 
     def _free_sets(self) -> Iterable[str]:
         return ()

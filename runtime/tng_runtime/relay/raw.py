@@ -15,6 +15,7 @@ from tng_runtime.accept.limits import Handshakes
 from tng_runtime.attest.token import Verdict
 from tng_runtime.errors import LinkCode
 from tng_runtime.events import Events
+from tng_runtime.kernel import path
 from tng_runtime.kernel.dialling import Dialled, Dialler
 from tng_runtime.kernel.own import OwnConnections
 from tng_runtime.kernel.readiness import Poller
@@ -100,7 +101,12 @@ class RawIngress:
         dialled: Dialled | None = None
         try:
             dialled = await self._dialler.dial(destination, LinkCode.TLS_BROKEN, is_at)
-            attested = await self._way.attested(dialled.sock, source, end)
+            try:
+                attested = await self._way.attested(dialled.sock, source, end)
+            except path.TooNarrowError:
+                dialled.close()
+                dialled = await self._dialler.dial(destination, LinkCode.TLS_BROKEN, is_at, small=True)
+                attested = await self._way.attested(dialled.sock, source, end)
         except BaseException:
             if dialled is not None:
                 dialled.close()

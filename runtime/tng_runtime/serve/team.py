@@ -146,7 +146,12 @@ class Team:
         That it does not start is no reason not to serve: there is a line in the log.
         """
         self._shown.extend(sockets)
-        if (child := await self._replaced("control")) is not None:
+        try:
+            child: Child | None = await self._started("control")
+        except HostError as error:
+            log.error("control_not_started", reason=error.message, advice=error.hint)
+            child = await self._replaced("control")
+        if child is not None:
             self._tasks.start_soon(self._keep, child)
 
     def hide(self) -> None:

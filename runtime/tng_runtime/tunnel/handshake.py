@@ -123,7 +123,8 @@ class Door:
     async def handshake(self, sock: socket.socket, source: str, end: float) -> Handshaken:
         """TLS over ``sock``, which the poller watches already, for ``source`` before ``end``: see ``Handshaken``.
 
-        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what the making of a certificate raises).
+        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what making a certificate raises). For a
+        client ``path.TooNarrowError``: the connection can be made once more, of smaller segments.
         """
         anew = self._identity.made_anew
         context = self._contexts.for_credentials(None if anew else self._identity.current())
@@ -196,8 +197,11 @@ class Door:
                 pass
             else:
                 return
-            if path.is_stuck(sock) and path.let_routers_cut(sock):
-                break
+            if path.is_stuck(sock):
+                if path.let_routers_cut(sock):
+                    break
+                if self._side == "client":
+                    path.require_small(sock)
         await self._poller.wait(sock.fileno(), deadline)
 
     async def _make_certificate(self, connection: SSL.Connection, source: str, end: float) -> None:

@@ -39,6 +39,8 @@ SSL_ERROR_ZERO_RETURN: int = lib.SSL_ERROR_ZERO_RETURN
 
 _REINSTALL = "install the wheels of requirements.lock: pip install --require-hashes -r requirements.lock"
 
+_SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
+
 # A record's 16 KiB, its header and tag, with room for the beginning of the next one.
 _READ_BUFFER = 18_000
 
@@ -204,12 +206,22 @@ def _symbols(path: str, names: Iterable[str]) -> dict[str, int]:
         headers = [struct.unpack_from("<IIQQQQIIQQ", image, sections_at + i * entry_size) for i in range(count)]
         for _, kind, _, _, offset, size, link, *_ in headers:
             if kind == 2:  # SHT_SYMTAB
-                strings = image[headers[link][4] : headers[link][4] + headers[link][5]]
-                wanted = {strings.find(b"\0" + name.encode() + b"\0") + 1: name for name in names}
-                wanted.pop(0, None)
-                table = struct.iter_unpack("<IBBHQQ", image[offset : offset + size])
-                return {wanted[symbol[0]]: symbol[4] for symbol in table if symbol[0] in wanted}
+                texts = (headers[link][4], headers[link][4] + headers[link][5])
+                values = {name: _value(image, (offset, offset + size), texts, name) for name in names}
+                return {name: value for name, value in values.items() if value is not None}
     return {}
+
+
+def _value(image: mmap.mmap, table: tuple[int, int], texts: tuple[int, int], name: str) -> int | None:
+    """Of the symbol ``name``; found by searching, since there are 100,000 of them, and nobody waits for the others."""
+    at = image.find(b"\0" + name.encode() + b"\0", *texts)
+    if at < 0:
+        return None
+    wanted = struct.pack("<I", at + 1 - texts[0])
+    here = image.find(wanted, *table)
+    while here >= 0 and (here - table[0]) % _SYMBOL.size:
+        here = image.find(wanted, here + 1, table[1])
+    return _SYMBOL.unpack_from(image, here)[4] if here >= 0 else None
 
 
 def _load_address(path: str) -> int | None:

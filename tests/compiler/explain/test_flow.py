@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from syrupy.assertion import SnapshotAssertion
 
 from tng_compiler.explain.ends import End
 from tng_compiler.explain.flow import Flow, parse
@@ -121,3 +122,8 @@ def test_any_text_has_an_answer_that_drives_no_terminal(text: str) -> None:
     if isinstance(found, Mistake):
         assert 0 <= found.start < found.end
         assert all(char.isprintable() or char == "\n" for char in render(text, found))
+
+
+def test_mistakes_read_as_their_golden(golden: SnapshotAssertion) -> None:
+    shown = [render(text, found) for text in MISTAKES if len(text) < 100 and isinstance(found := parse(text), Mistake)]
+    assert "\n".join(shown) == golden(name="explain/mistakes.txt")
