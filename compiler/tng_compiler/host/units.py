@@ -24,7 +24,7 @@ def runs(plan: Plan) -> Iterator[Finding]:
             f"/proc/{run.pid}/cgroup",
             line,
             f"expected an instance that nobody else starts again, found it run by {unit}",
-            f"change the document of the unit and `systemctl reload {unit}`: what is applied by hand ends with a restart",
+            f"change the document of the unit and `systemctl reload {unit}`: what is applied by hand is replaced",
         )
 
 
