@@ -43,3 +43,11 @@ def test_what_the_readme_shows(
     result = CliRunner().invoke(app, COMMANDS[name])
     shown = f"{result.output}exit status {result.exit_code}\n"
     assert shown == golden(name=f"review/{name}.txt")
+
+
+@pytest.mark.parametrize("name", ["diff", "find", "proof"])
+def test_the_readme_shows_it_whole(name: str) -> None:
+    root = Path(__file__).parents[3]
+    shown, _, _ = (root / f"snapshots/review/{name}.txt").read_text("utf-8").rpartition("exit status")
+    command = f"$ tng {' '.join(f'{chr(34)}{word}{chr(34)}' if ' ' in word else word for word in COMMANDS[name])}\n"
+    assert command + shown.rstrip("\n") in (root / "README.md").read_text("utf-8")
