@@ -365,7 +365,10 @@ async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
 def _announce(course: _Course) -> None:
     manifest = course.manifest
     for entry in manifest.entries:
-        log.info("capturing", entry=entry.pointer, listen_port=entry.listen_port, **_trust_words(entry))
+        where: dict[str, object] = {"listen_port": entry.listen_port}
+        if entry.mapping:
+            where = {"listens": ", ".join(f"{rule.in_host} {rule.in_port}" for rule in entry.mapping)}
+        log.info("listening" if entry.mapping else "capturing", entry=entry.pointer, **where, **_trust_words(entry))
     log.info(
         "serving",
         table=manifest.table,

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from tng_compiler.model.types import Attest, Service, Verify
 from tng_compiler.plan import names
 from tng_compiler.plan.intervals import Interval, union
-from tng_compiler.plan.types import EVERY_PORT, Interception, Plan
+from tng_compiler.plan.types import EVERY_PORT, Interception, Plan, PlannedDoor
 
 MANIFEST_VERSION = 2
 # A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.
@@ -47,7 +47,7 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
                 if entry.inside and (ports := _named_ports(entry))
             ],
         },
-        "entries": [_entry(entry) for entry in plan.entries],
+        "entries": [*map(_entry, plan.entries), *map(_door, plan.doors)],
     }
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -70,12 +70,37 @@ def _entry(entry: Interception) -> dict[str, object]:
         "pointer": entry.pointer,
         "role": entry.role,
         "listen_port": entry.listen_port,
+        "mapping": [],
         "so_mark": entry.so_mark,
         "families": list(entry.families),
         "client_address": entry.client_address,
         "proxy_protocol": entry.proxy_protocol,
         "attest": _attest(entry.attest) if entry.attest else None,
         "verify": _verify(entry.verify) if entry.verify else None,
+    }
+
+
+def _door(door: PlannedDoor) -> dict[str, object]:
+    return {
+        "pointer": door.pointer,
+        "role": door.role,
+        "listen_port": 0,
+        "mapping": [
+            {
+                "in_host": str(rule.host),
+                "in_port": rule.ports.first,
+                "in_port_end": rule.ports.last,
+                "out_host": rule.out_host,
+                "out_port": rule.out_first,
+            }
+            for rule in door.rules
+        ],
+        "so_mark": door.so_mark,
+        "families": [],
+        "client_address": "tunnel",
+        "proxy_protocol": door.proxy_protocol,
+        "attest": _attest(door.attest) if door.attest else None,
+        "verify": _verify(door.verify) if door.verify else None,
     }
 
 

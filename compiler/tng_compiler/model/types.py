@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
 Role = Literal["ingress", "egress"]
@@ -67,6 +67,31 @@ class Netfilter:
 
 
 @dataclass(frozen=True, slots=True)
+class MappingRule:
+    """Ports of ``host``, an address of this host, and where they lead: to as many ports of ``out_host``, an address or
+    a name, from ``out_first`` on.
+    """
+
+    pointer: str
+    host: IPv4Address | IPv6Address
+    ports: PortRange
+    out_host: str
+    out_first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Ports to connect to, instead of a capture."""
+
+    pointer: str
+    rules: tuple[MappingRule, ...]
+
+
+Mode = Netfilter | Mapping
+"""How connections come to an entry."""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """An attestation service that speaks restful-as."""
 
@@ -115,7 +140,21 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """One entry that captures nothing: programs, or peers, connect to it. Otherwise like ``Entry``."""
+
+    role: Role
+    index: int
+    pointer: str
+    mapping: Mapping
+    attest: Attest | None
+    verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """One document, entries in its order: ingress before egress."""
+    """One document: the entries that capture, and those that are doors; each ingress before egress, in its order."""
 
     entries: tuple[Entry, ...]
+    doors: tuple[Door, ...] = ()

@@ -26,6 +26,8 @@ def listen_ports(config: Config) -> tuple[int, ...]:
     Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
     used = {entry.netfilter.listen_port for entry in config.entries}
+    for door in config.doors:
+        used |= {port for rule in door.mapping.rules for port in range(rule.ports.first, rule.ports.last + 1)}
     named = _named_ports(config)
     offers = {role: _offer(first, named) for role, first in FIRST_LISTEN_PORT.items()}
     ports: list[int] = []

@@ -9,7 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from tng_compiler.model.types import Attest, ClientAddress, Forwarded, Ipv6Mode, ProxyProtocol, Role, Udp, Verify
+from tng_compiler.model.types import (
+    Attest,
+    ClientAddress,
+    Forwarded,
+    Ipv6Mode,
+    MappingRule,
+    ProxyProtocol,
+    Role,
+    Udp,
+    Verify,
+)
 from tng_schema.contract import WayBack, way_back
 
 Family = Literal["ipv4", "ipv6"]
@@ -111,6 +121,19 @@ class Interception:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedDoor:
+    """One entry that captures nothing, ready to be written down: no rule is about it."""
+
+    pointer: str
+    role: Role
+    so_mark: int
+    rules: tuple[MappingRule, ...]
+    attest: Attest | None
+    verify: Verify | None
+    proxy_protocol: ProxyProtocol | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One instance: its table, the digest of the configuration as it was read, its entries in order of precedence.
 
@@ -127,6 +150,7 @@ class Plan:
     published_label: int
     judged_label: int
     entries: tuple[Interception, ...]
+    doors: tuple[PlannedDoor, ...] = ()
 
     @property
     def guard_table(self) -> str:

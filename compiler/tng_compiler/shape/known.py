@@ -6,7 +6,6 @@ Established by asking its parser, which names the fields that it expects.
 from __future__ import annotations
 
 _MODES = {
-    "mapping": "the port mapping mode",
     "mapping_udp": "the UDP port mapping mode",
     "netfilter_udp": "the UDP capture mode",
     "hook": "the library preload mode",
@@ -16,7 +15,7 @@ _PROTOCOLS = {
     "rats_tls": "the options of RATS-TLS; a tunnel without them is one stream a TLS connection, their default",
     "quic": "QUIC tunnels",
 }
-MODES = frozenset({*_MODES, "netfilter", "http_proxy", "socks5"})
+MODES = frozenset({*_MODES, "netfilter", "mapping", "http_proxy", "socks5"})
 """Names of the ways to capture: an entry has exactly one."""
 
 FIELDS: dict[str, dict[str, str]] = {

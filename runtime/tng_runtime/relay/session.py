@@ -23,13 +23,13 @@ from tng_runtime.kernel.sockets import (
     abort,
     bind_to_client,
     dial_socket,
-    original_destination,
     sent_by_this_host,
 )
 from tng_runtime.manifest import Entry
+from tng_runtime.relay.introduction import introduce
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
-from tng_runtime.relay.proxy_header import Told, key_digest, proxy_header
+from tng_runtime.relay.reach import Named, Target, first_to_connect, resolve, target_of
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
 from tng_runtime.tunnel.turns import network_of
 
@@ -101,13 +101,14 @@ class _Session:
         self._captured = captured
         self._dialled: socket.socket | None = None
         self._destination: Destination | None = None
+        self._target: Target | None = None
         self._peer = _address(captured)
         self._stream: AttestedStream | None = None
 
     @property
     def who(self) -> events.Who:
         """Which connection, and whose doing it is."""
-        destination = None if self._destination is None else str(self._destination)
+        destination = None if self._target is None else str(self._target)
         source = self._peer if self._entry.role == "egress" else destination
         return events.Who(self._entry.pointer, self._peer, destination, (source or "").rpartition(":")[0])
 
@@ -116,7 +117,7 @@ class _Session:
         end = self._poller.time() + VERDICT_SECONDS
         if self._peer is None:
             raise ClientLeftError
-        self._destination = original_destination(self._captured)
+        self._destination, self._target = target_of(self._entry, self._captured)
         if self._may_be_ours() and self._own.has(self._peer, self._destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         source = network_of(self.who.source)
@@ -130,8 +131,9 @@ class _Session:
         while action is not Action.RELAY:
             match action:
                 case Action.DIAL:
-                    await self._dial(self._destination)
-                    self._introduce(self._destination)
+                    self._dialled = await self._reach(self._target)
+                    if self._stream is not None:
+                        introduce(self._dialled, self._entry, self._peer, self._destination, self._stream)
                     action = self._life.on(Event.CONNECTED)
                 case Action.HANDSHAKE:
                     shaken = await self._door.handshake(self._tls_side(), source, end)
@@ -173,11 +175,25 @@ class _Session:
         assert self._dialled is not None, "the table dials before an ingress shakes hands"
         return self._dialled
 
-    async def _dial(self, destination: Destination) -> None:
+    async def _reach(self, target: Target) -> socket.socket:
+        if isinstance(target, Named):
+            addresses = await resolve(target, DIAL_SECONDS)
+            return await first_to_connect(addresses, self._dial, self._give_up)
+        return await self._dial(target)
+
+    async def _dial(self, destination: Destination) -> socket.socket:
         try:
-            self._dialled = sock = dial_socket(destination.family, self._entry.so_mark)
+            sock = dial_socket(destination.family, self._entry.so_mark)
         except HostError as error:
             raise Refused(LinkCode.NET_LIMIT, error.message) from None
+        try:
+            await self._connect(sock, destination)
+        except BaseException:
+            self._give_up(sock)
+            raise
+        return sock
+
+    async def _connect(self, sock: socket.socket, destination: Destination) -> None:
         carry_for_others(sock)
         if self._entry.client_address == "original" and self._peer is not None:
             bind_to_client(sock, self._peer.rpartition(":")[0].strip("[]"))
@@ -197,23 +213,9 @@ class _Session:
             why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
             raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
 
-    def _introduce(self, destination: Destination) -> None:
-        """Tell the service who its client is, where the entry says so; raises ``Refused`` (NET-DIAL)."""
-        if self._entry.proxy_protocol is None:
-            return
-        assert self._stream is not None, "the table verifies before an egress dials"
-        assert self._dialled is not None, "there is somebody to tell"
-        assert self._peer is not None, "the client was there"
-        told = Told()
-        if self._entry.verify is not None:
-            told = Told(self._entry.verify.policy_ids, key_digest(self._stream.connection))
-        header = proxy_header(self._peer, destination.host, destination.port, told)
-        try:
-            whole = self._dialled.send(header) == len(header)
-        except OSError as error:
-            raise Refused(LinkCode.NET_DIAL, f"{destination}: {os.strerror(error.errno or 0)}") from None
-        if not whole:
-            raise Refused(LinkCode.NET_LIMIT, "the kernel had no room for a header of a few hundred bytes")
+    def _give_up(self, sock: socket.socket) -> None:
+        self._poller.forget(sock.fileno())
+        abort(sock)
 
     def closed(self, report: Report) -> events.Closed:
         """The end of a connection that was relayed."""
@@ -235,8 +237,7 @@ class _Session:
         self._ending.close()
         for sock in (self._captured, self._dialled):
             if sock is not None and sock.fileno() >= 0:
-                self._poller.forget(sock.fileno())
-                abort(sock)
+                self._give_up(sock)
 
 
 def _ignore(_: int) -> None:
