@@ -44,6 +44,7 @@ ENTRY = {
     "role": "ingress",
     "listen_port": 15001,
     "mapping": [],
+    "socks5": None,
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
     "client_address": "tunnel",
@@ -367,3 +368,28 @@ def test_an_entry_that_maps_ports_captures_nothing() -> None:
 )
 def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     refused(mapped(**changes))
+
+
+PROXY = {"host": "127.0.0.1", "port": 1080, "username": "app", "password": "secret"}
+
+
+def proxied(**changes: object) -> bytes:
+    """A manifest with one entry, which is a proxy."""
+    document = json.loads(encoded(WHOLE))
+    document["entries"][0] |= {"listen_port": 0, "families": [], "socks5": {**PROXY, **changes}}
+    return encoded(document)
+
+
+def test_the_password_of_a_proxy_is_read_and_not_shown() -> None:
+    (entry,) = parse_manifest(proxied()).entries
+    assert entry.socks5 is not None
+    assert entry.socks5.password == "secret"
+    assert "secret" not in repr(entry)
+    assert parse_manifest(proxied(username=None, password=None)).entries[0].is_door
+
+
+@pytest.mark.parametrize(
+    "changes", [{"password": None}, {"username": ""}, {"host": "localhost"}, {"port": 0}, {"x": 1}]
+)
+def test_a_proxy_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    refused(proxied(**changes))

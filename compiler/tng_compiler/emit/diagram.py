@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.model.types import Mapping
 from tng_compiler.plan.types import EVERY_PORT, Box, Family, Interception, Plan, PlannedDoor, Ports
 
 MOST_LINES = 6
@@ -67,8 +68,11 @@ def _edges(entry: Interception) -> Iterator[str]:
 
 def _door(name: str, door: PlannedDoor) -> tuple[str, list[str]]:
     """Who connects to it may be anywhere, so that it has the ports alone."""
-    ports = [f"{rule.host} port {rule.ports.first}" for rule in door.rules]
-    there = [f"{rule.out_host} port {rule.out_first}" for rule in door.rules]
+    if isinstance(door.mode, Mapping):
+        ports = [f"{rule.host} port {rule.ports.first}" for rule in door.mode.rules]
+        there = [f"{rule.out_host} port {rule.out_first}" for rule in door.mode.rules]
+    else:
+        ports, there = [f"SOCKS5: {door.mode.host} port {door.mode.port}"], ["wherever programs ask for"]
     peer = "their egress" if door.role == "ingress" else "service"
     node = f"{name}[[{_label(f'{door.role} {door.pointer}', *_short(ports))}]]"
     arrow, what = ("==>", "RATS-TLS") if door.role == "ingress" else ("-->", "plaintext")

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict
 
-from tng_compiler.model.types import Attest, Service, Verify
+from tng_compiler.model.types import Attest, Mapping, Service, Socks5, Verify
 from tng_compiler.plan import names
 from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.types import EVERY_PORT, Interception, Plan, PlannedDoor
@@ -71,6 +71,7 @@ def _entry(entry: Interception) -> dict[str, object]:
         "role": entry.role,
         "listen_port": entry.listen_port,
         "mapping": [],
+        "socks5": None,
         "so_mark": entry.so_mark,
         "families": list(entry.families),
         "client_address": entry.client_address,
@@ -93,8 +94,9 @@ def _door(door: PlannedDoor) -> dict[str, object]:
                 "out_host": rule.out_host,
                 "out_port": rule.out_first,
             }
-            for rule in door.rules
+            for rule in (door.mode.rules if isinstance(door.mode, Mapping) else ())
         ],
+        "socks5": _socks5(door.mode) if isinstance(door.mode, Socks5) else None,
         "so_mark": door.so_mark,
         "families": [],
         "client_address": "tunnel",
@@ -102,6 +104,11 @@ def _door(door: PlannedDoor) -> dict[str, object]:
         "attest": _attest(door.attest) if door.attest else None,
         "verify": _verify(door.verify) if door.verify else None,
     }
+
+
+def _socks5(mode: Socks5) -> dict[str, object]:
+    username, password = mode.auth or (None, None)
+    return {"host": str(mode.host), "port": mode.port, "username": username, "password": password}
 
 
 def _attest(attest: Attest) -> dict[str, object]:

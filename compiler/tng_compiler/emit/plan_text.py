@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.model.types import Attest, Verify
+from tng_compiler.model.types import Attest, Mapping, Socks5, Verify
 from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, PlannedDoor, Ports, Region
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
@@ -64,7 +64,10 @@ def _entry(entry: Interception) -> Iterator[str]:
 def _door(door: PlannedDoor) -> Iterator[str]:
     yield f"{door.role} {door.pointer}"
     yield f"  captures nothing, dials with mark {door.so_mark}"
-    for rule in door.rules:
+    if isinstance(door.mode, Socks5):
+        who = "whoever knows the password" if door.mode.auth else "everybody who reaches it"
+        yield f"    SOCKS5 for {who} on {door.mode.host} port {door.mode.port}, to wherever programs ask for"
+    for rule in door.mode.rules if isinstance(door.mode, Mapping) else ():
         host = f"[{rule.host}]" if rule.host.version == 6 else str(rule.host)
         last = rule.out_first + rule.ports.last - rule.ports.first
         there = f"{rule.out_host} {_ports(Ports(rule.out_first, last))}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tng_compiler.diagnostics.codes import Code
@@ -9,11 +10,16 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.mapping import mapping
 from tng_compiler.model.netfilter import netfilter
+from tng_compiler.model.socks5 import socks5
 from tng_compiler.model.trust import attest, check_trust, verify
-from tng_compiler.model.types import Config, Door, Entry, Mapping, Mode, ProxyProtocol, Role, Verify
+from tng_compiler.model.types import Config, Door, Entry, Mode, Netfilter, ProxyProtocol, Role, Verify
 from tng_compiler.shape.check import Shape
 
-MODES = ("netfilter", "mapping")
+_BUILDERS: dict[str, Callable[[Block, Role], Mode | None]] = {
+    "netfilter": netfilter,
+    "mapping": mapping,
+    "socks5": socks5,
+}
 _TLV_HEAD = 3
 _MAX_POLICIES = 3800
 """NGX_PROXY_PROTOCOL_MAX_HEADER of nginx 1.23.2 is 4,096; addresses and the digest of the key take up to 90."""
@@ -65,24 +71,24 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
     if chosen is None:
         return None
     before = document.findings.errors
-    mode: Mode = mapping(chosen, role) if chosen.pointer.endswith("/mapping") else netfilter(chosen, role)
-    if document.findings.errors > before or _faulty(chosen):
+    mode = _BUILDERS[chosen.pointer.rpartition("/")[2]](chosen, role)
+    if mode is None or document.findings.errors > before or _faulty(chosen):
         return None
     told: ProxyProtocol | None = "v2" if entry.text("proxy_protocol") else None
     if told and demand and not _fits(entry, demand):
         return None
-    if isinstance(mode, Mapping):
+    if not isinstance(mode, Netfilter):
         return Door(role, index, pointer, mode, proof, demand, told)
     return Entry(role, index, pointer, mode, proof, demand, told)
 
 
 def _mode(entry: Block) -> Block | None:
     """Return the block of the one mode, and report an entry with none or with several."""
-    there = [name for name in MODES if name in entry.members]
+    there = [name for name in _BUILDERS if name in entry.members]
     if len(there) > 1:
         message = f"expected one mode an entry, found `{'` and `'.join(there)}`"
         entry.findings.error(Code.SEVERAL_MODES, entry.key_at(there[1]), message, "make two entries of them")
-    elif not there and not any(entry.said(name) for name in MODES):
+    elif not there and not any(entry.said(name) for name in _BUILDERS):
         message = "expected `netfilter` or `mapping` in the entry, found no mode at all"
         help_ = 'say what to capture: "netfilter": {"capture_dst": {"port": 8080}}'
         entry.findings.error(Code.NO_MODE, Place(entry.pointer), message, help_)

@@ -59,7 +59,7 @@ def _rule(pair: Block) -> MappingRule | None:
     comes, goes = pair.block("in"), pair.block("out")
     if comes is None or goes is None:
         return None
-    host, out_host = _address(comes), _host(goes)
+    host, out_host = own_address(comes), _host(goes)
     ports, out_ports = _ports(comes), _ports(goes)
     if host is None or out_host is None or ports is None or out_ports is None:
         return None
@@ -83,7 +83,8 @@ def _ports(block: Block) -> PortRange | None:
     return PortRange(first, first if last is None else last)
 
 
-def _address(block: Block) -> IPv4Address | IPv6Address | None:
+def own_address(block: Block) -> IPv4Address | IPv6Address | None:
+    """Return the address of this host that ``host`` names, 0.0.0.0 if it is absent; None after a fault."""
     text = ANY if block.members.get("host") is None else block.text("host")
     if text is None:
         return None

@@ -87,7 +87,17 @@ class Mapping:
     rules: tuple[MappingRule, ...]
 
 
-Mode = Netfilter | Mapping
+@dataclass(frozen=True, slots=True)
+class Socks5:
+    """A SOCKS5 proxy on an address of this host; ``auth`` is a name and a password, None: everybody may connect."""
+
+    pointer: str
+    host: IPv4Address | IPv6Address
+    port: int
+    auth: tuple[str, str] | None
+
+
+Mode = Netfilter | Mapping | Socks5
 """How connections come to an entry."""
 
 
@@ -146,7 +156,7 @@ class Door:
     role: Role
     index: int
     pointer: str
-    mapping: Mapping
+    mode: Mapping | Socks5
     attest: Attest | None
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tng_compiler.model.types import Config, Role
+from tng_compiler.plan.door_ports import listening
 from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 
 FIRST_LISTEN_PORT: dict[Role, int] = {"ingress": 15001, "egress": 16001}
@@ -26,8 +27,7 @@ def listen_ports(config: Config) -> tuple[int, ...]:
     Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
     used = {entry.netfilter.listen_port for entry in config.entries}
-    for door in config.doors:
-        used |= {port for rule in door.mapping.rules for port in range(rule.ports.first, rule.ports.last + 1)}
+    used |= {port for one in listening(config) for port in range(one.ports.first, one.ports.last + 1)}
     named = _named_ports(config)
     offers = {role: _offer(first, named) for role, first in FIRST_LISTEN_PORT.items()}
     ports: list[int] = []

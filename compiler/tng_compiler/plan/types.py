@@ -14,9 +14,10 @@ from tng_compiler.model.types import (
     ClientAddress,
     Forwarded,
     Ipv6Mode,
-    MappingRule,
+    Mapping,
     ProxyProtocol,
     Role,
+    Socks5,
     Udp,
     Verify,
 )
@@ -127,7 +128,7 @@ class PlannedDoor:
     pointer: str
     role: Role
     so_mark: int
-    rules: tuple[MappingRule, ...]
+    mode: Mapping | Socks5
     attest: Attest | None
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None

@@ -137,7 +137,7 @@ def _unknown_field(found: _Findings, path: Path, name: str, error: Any) -> None:
 def _unsupported(found: _Findings, here: Path, name: str, what: str, modes: frozenset[str]) -> None:
     if name in MODES:
         found.meant.add(pointer_of((*here[:-1], "netfilter")))
-        if other := next((mode for mode in ("netfilter", "mapping") if mode in modes), None):
+        if other := next((mode for mode in ("netfilter", "mapping", "socks5") if mode in modes), None):
             message = f"expected one mode an entry, found `{other}` and `{name}`"
             found.add(Code.SEVERAL_MODES, here, message, "make two entries of them", key=True)
             return
@@ -162,6 +162,7 @@ def _missing_field(found: _Findings, path: Path, name: str, instance: dict[str, 
 
 _EXAMPLES = {
     "policy_ids": '["default"]',
+    "proxy_listen": '{"host": "127.0.0.1", "port": 1080}',
     "in": '{"host": "127.0.0.1", "port": 10001}',
     "out": '{"host": "192.0.2.1", "port": 20001}',
     "host": '"192.0.2.1"',

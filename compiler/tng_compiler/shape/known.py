@@ -29,7 +29,6 @@ FIELDS: dict[str, dict[str, str]] = {
         **_MODES,
         **_PROTOCOLS,
         "http_proxy": "the HTTP proxy mode",
-        "socks5": "the SOCKS5 proxy mode",
         "encap_in_http": "the older name of ohttp",
         "web_page_inject": "the injection into web pages",
     },

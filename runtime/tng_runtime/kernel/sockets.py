@@ -169,6 +169,8 @@ def _places(entry: Entry) -> Iterator[tuple[Family, tuple[str, int]]]:
     for rule in entry.mapping:
         kind: Family = "ipv6" if ":" in rule.in_host else "ipv4"
         yield from ((kind, (rule.in_host, port)) for port in range(rule.in_port, rule.in_port_end + 1))
+    if entry.socks5 is not None:
+        yield "ipv6" if ":" in entry.socks5.host else "ipv4", (entry.socks5.host, entry.socks5.port)
 
 
 def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[socket.socket]:

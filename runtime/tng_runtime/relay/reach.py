@@ -43,13 +43,15 @@ def target_of(entry: Entry, connection: socket.socket) -> tuple[Destination, Tar
 
     Raises ``Refused`` (NET-DIRECT) or ``ClientLeftError``.
     """
-    if not entry.mapping:
+    if not entry.is_door:
         meant = original_destination(connection)
         return meant, meant
     meant = local_address(connection)
+    if entry.socks5 is not None:
+        return meant, meant  # until the client has named another
     for rule in entry.mapping:
         if rule.in_port <= meant.port <= rule.in_port_end and _listens(rule, meant):
-            return meant, _leads(rule, rule.out_port + meant.port - rule.in_port)
+            return meant, by_host(rule.out_host, rule.out_port + meant.port - rule.in_port)
     raise Refused(LinkCode.NET_DIRECT, f"no rule of the mapping is about {meant}")
 
 
@@ -58,12 +60,13 @@ def _listens(rule: MappingRule, at: Destination) -> bool:
     return rule.in_host == at.host or (host.is_unspecified and (host.version == 6) == (at.family == "ipv6"))
 
 
-def _leads(rule: MappingRule, port: int) -> Target:
+def by_host(host: str, port: int) -> Target:
+    """The target with this address, in its canonical form, or with this name."""
     try:
-        address = ip_address(rule.out_host)
+        address = ip_address(host)
     except ValueError:
-        return Named(rule.out_host, port)
-    return Destination("ipv6" if address.version == 6 else "ipv4", rule.out_host, port)
+        return Named(host, port)
+    return Destination("ipv6" if address.version == 6 else "ipv4", str(address), port)
 
 
 async def resolve(name: Named, seconds: float) -> list[Destination]:

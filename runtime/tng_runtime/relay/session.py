@@ -30,6 +30,7 @@ from tng_runtime.relay.introduction import introduce
 from tng_runtime.relay.link import Relay, Report
 from tng_runtime.relay.own import OwnConnections, source_of
 from tng_runtime.relay.reach import Named, Target, first_to_connect, resolve, target_of
+from tng_runtime.relay.socks5 import NEGOTIATION_SECONDS, Asked, elsewhere
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
 from tng_runtime.tunnel.turns import network_of
 
@@ -102,6 +103,7 @@ class _Session:
         self._dialled: socket.socket | None = None
         self._destination: Destination | None = None
         self._target: Target | None = None
+        self._asked: Asked | None = None
         self._peer = _address(captured)
         self._stream: AttestedStream | None = None
 
@@ -126,6 +128,10 @@ class _Session:
         self._handshakes.begin(counted)
         self._until_verdict.callback(self._handshakes.end, counted)
         self._poller.register(self._captured.fileno(), _ignore)
+        if self._entry.socks5 is not None:
+            self._asked = asked = Asked(self._captured, self._poller, self._entry.socks5)
+            self._target = await asked.target(min(end, self._poller.time() + NEGOTIATION_SECONDS))
+            source = network_of(self.who.source)
         shaken: Handshaken | None = None
         action = self._life.on(Event.CAPTURED)
         while action is not Action.RELAY:
@@ -145,6 +151,8 @@ class _Session:
                 case _:
                     raise AssertionError(f"{action} before the relay")
         assert self._stream is not None, "the table verifies before it relays"
+        if self._asked is not None:
+            self._asked.succeed()
         return await self._relayed(self._stream)
 
     def _may_be_ours(self) -> bool:
@@ -178,6 +186,8 @@ class _Session:
     async def _reach(self, target: Target) -> socket.socket:
         if isinstance(target, Named):
             addresses = await resolve(target, DIAL_SECONDS)
+            if self._asked is not None:
+                addresses = elsewhere(target, addresses)
             return await first_to_connect(addresses, self._dial, self._give_up)
         return await self._dial(target)
 
@@ -233,6 +243,8 @@ class _Session:
 
     def close(self) -> None:
         """Whatever is still open ends with a reset: the captured application must not take it for an end."""
+        if self._asked is not None:
+            self._asked.fail()
         self._until_verdict.close()
         self._ending.close()
         for sock in (self._captured, self._dialled):

@@ -75,7 +75,7 @@ def test_the_manifest_is_canonical_and_what_the_runtime_reads(name: str, golden:
     read = parse_manifest(text.encode())
     captured = [entry.listen_port for entry in plan.entries]
     assert [entry.listen_port for entry in read.entries] == captured + [0] * len(plan.doors)
-    assert [entry.pointer for entry in read.entries if entry.mapping] == [door.pointer for door in plan.doors]
+    assert [entry.pointer for entry in read.entries if entry.is_door] == [door.pointer for door in plan.doors]
 
 
 @pytest.mark.parametrize("name", NAMES)
