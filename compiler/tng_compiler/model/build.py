@@ -65,6 +65,7 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
         return None
     entry = Block(item, pointer, document.findings)
     check_trust(entry)
+    _check_tunnel(entry)
     attesting, verifying, chosen = entry.block("attest"), entry.block("verify"), _mode(entry)
     proof = attest(attesting) if attesting else None
     demand = verify(verifying) if verifying else None
@@ -80,6 +81,17 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
     if not isinstance(mode, Netfilter):
         return Door(role, index, pointer, mode, proof, demand, told)
     return Entry(role, index, pointer, mode, proof, demand, told)
+
+
+def _check_tunnel(entry: Block) -> None:
+    options = entry.block("rats_tls")
+    if options is not None and options.flag("multiplex"):
+        message = (
+            "expected what this version supports, found `multiplex` (several streams a TLS connection), known, but "
+        )
+        message += "not supported yet"
+        help_ = "remove it: one stream a connection is the default on both sides"
+        entry.findings.error(Code.NOT_SUPPORTED_YET, options.value_at("multiplex"), message, help_)
 
 
 def _mode(entry: Block) -> Block | None:

@@ -12,9 +12,9 @@ _MODES = {
 }
 _PROTOCOLS = {
     "ohttp": "Oblivious HTTP tunnels",
-    "rats_tls": "the options of RATS-TLS; a tunnel without them is one stream a TLS connection, their default",
     "quic": "QUIC tunnels",
 }
+MULTIPLEX = "several streams a TLS connection"
 MODES = frozenset({*_MODES, "netfilter", "mapping", "http_proxy", "socks5"})
 """Names of the ways to capture: an entry has exactly one."""
 
@@ -38,6 +38,10 @@ FIELDS: dict[str, dict[str, str]] = {
         "decap_from_http": "the older name of ohttp",
         "direct_forward": "the forwarding of plain HTTP beside the tunnel",
     },
+    "rats_tls": {
+        "multiplex_max_streams_per_connection": MULTIPLEX,
+        "multiplex_max_connections": MULTIPLEX,
+    },
     "attest": {
         "asr_addr": "the REST front end of the attestation agent",
         "api_key": "Intel Trust Authority",
@@ -54,9 +58,7 @@ FIELDS: dict[str, dict[str, str]] = {
     },
 }
 
-NULLABLE = frozenset(
-    {"ohttp", "rats_tls", "quic", "direct_forward", "metric", "trace", "control_interface", "admin_bind"}
-)
+NULLABLE = frozenset({"ohttp", "quic", "direct_forward", "metric", "trace", "control_interface", "admin_bind"})
 """Blocks for which ``null`` means absent."""
 
 CHOICES: dict[str, dict[str, str]] = {
