@@ -1,4 +1,4 @@
-"""``python -m bench``: the tunnel, in rounds that alternate with the Rust TNG, the guard, and the compiler."""
+"""``python -m bench``: the tunnel and its connections by turns with the Rust TNG, the guard, and the compiler."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import compiler, guard
+from bench import compiler, connections, guard, memory, quota
 from bench.phases import Figures, measure
 from bench.report import table
 from bench.sides import Program, Trust, tunnelled
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: tuple[Program, ...] = ("ours", "rust")
-SECTIONS = ("tunnel", "guard", "compiler")
+SECTIONS = ("tunnel", "connections", "quota", "memory", "guard", "compiler")
 TRUSTS: tuple[Trust, ...] = ("no_ra", "attested")
 
 
@@ -31,6 +31,15 @@ def main() -> int:
         how = f"`scripts/bench --rounds {options.rounds} --seconds {options.seconds} --write`"
         rounds = {trust: _rounds(trust, options.rounds, options.seconds, peer) for trust in options.trust}
         sections["tunnel"] = "\n\n".join([how, *(f"### {trust}\n\n{lines}" for trust, lines in rounds.items())])
+    if "connections" in options.only:
+        how = f"`scripts/bench --only connections --rounds {options.rounds} --seconds {options.seconds} --write`"
+        found = [(t, connections.table(t, options.rounds, options.seconds, peer)) for t in options.trust]
+        sections["connections"] = "\n\n".join([how, *(f"### One connection, {t}\n\n{lines}" for t, lines in found)])
+    if "quota" in options.only:
+        how = f"`scripts/bench --only quota --rounds {options.rounds} --seconds {options.seconds} --write`"
+        sections["quota"] = f"{how}\n\n{quota.tables('attested', options.rounds, options.seconds, peer)}"
+    if "memory" in options.only:
+        sections["memory"] = f"`scripts/bench --only memory --write`\n\n{memory.table()}"
     if "guard" in options.only:
         how = "`scripts/bench --only guard --write`: three times as many rounds, each of them shorter."
         sections["guard"] = f"{how}\n\n{guard.table(3 * options.rounds, max(1, options.seconds - 2))}"

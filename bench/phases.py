@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.sides import IPERF_PORT, WEB_PORT, Side
@@ -14,6 +15,8 @@ Figures = dict[str, float]
 
 CONNECTIONS = 32
 IDLE = 1000
+# For wrk: every request on a connection of its own.
+EACH_NEW = ("-H", "Connection: close")
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -39,7 +42,7 @@ def _bulk(side: Side, seconds: int) -> Figures:
 
 
 def _requests(side: Side, seconds: int) -> Figures:
-    output = _wrk(side, seconds)
+    output = wrk(side, seconds)
     return {
         "requests": figure(r"Requests/sec:\s+([\d.]+)", output),
         "requests_p50": _latency("50%", output),
@@ -48,7 +51,7 @@ def _requests(side: Side, seconds: int) -> Figures:
 
 
 def _new_connections(side: Side, seconds: int) -> Figures:
-    return {"connections": figure(r"Requests/sec:\s+([\d.]+)", _wrk(side, seconds, "-H", "Connection: close"))}
+    return {"connections": figure(r"Requests/sec:\s+([\d.]+)", wrk(side, seconds, *EACH_NEW))}
 
 
 def _idle(side: Side) -> Figures:
@@ -70,18 +73,19 @@ def _idle(side: Side) -> Figures:
 
 def _memory(side: Side, state: str) -> Figures:
     return {
-        f"memory_{state}_ingress": _resident(side.ingress),
-        f"memory_{state}_egress": _resident(side.egress),
+        f"memory_{state}_ingress": resident(side.ingress),
+        f"memory_{state}_egress": resident(side.egress),
     }
 
 
-def _resident(program: Process) -> float:
+def resident(program: Process, without: Sequence[int] = ()) -> float:
     """Memory of all processes of a program in MiB, what they share counted once (Pss, proc_pid_smaps(5))."""
-    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in program.all_pids()]
+    pids = [pid for pid in program.all_pids() if pid not in without]
+    rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in pids]
     return sum(figure(r"(?m)^Pss:\s+(\d+) kB", rollup) for rollup in rollups) / 1024
 
 
-def _wrk(side: Side, seconds: int, *flags: str) -> str:
+def wrk(side: Side, seconds: int, *flags: str) -> str:
     url = f"http://{side.server.ipv4}:{WEB_PORT}/"
     output = side.client.run("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", *flags, url).stdout
     if "Non-2xx" in output or "Socket errors" in output:

@@ -8,7 +8,8 @@ from statistics import median
 from bench.phases import CONNECTIONS, IDLE, Figures
 
 # Figure, words, digits, and whether more is better.
-_ROWS = (
+Row = tuple[str, str, int, bool]
+_ROWS: tuple[Row, ...] = (
     ("bulk_up_1", "bulk upload, 1 stream, Gbit/s", 2, True),
     ("bulk_down_1", "bulk download, 1 stream, Gbit/s", 2, True),
     ("bulk_up_8", "bulk upload, 8 streams, Gbit/s", 2, True),
@@ -25,9 +26,19 @@ _ROWS = (
 
 
 def table(ours: Sequence[Figures], rust: Sequence[Figures]) -> str:
-    """A Markdown table: medians of both, and the median of the ratios round by round."""
-    lines = ["| | ours | Rust TNG | ratio | worst to best round |", "|---|---:|---:|---:|---:|"]
-    for name, words, digits, more in _ROWS:
+    """A Markdown table of what ``phases.measure`` returned."""
+    return rows(_ROWS, ours, rust)
+
+
+def rows(
+    which: Sequence[Row],
+    ours: Sequence[Figures],
+    rust: Sequence[Figures],
+    heads: tuple[str, str] = ("ours", "Rust TNG"),
+) -> str:
+    """A Markdown table of ``which``: medians of both, and the median of the ratios round by round."""
+    lines = [f"| | {heads[0]} | {heads[1]} | ratio | worst to best round |", "|---|---:|---:|---:|---:|"]
+    for name, words, digits, more in which:
         ratios = sorted(a[name] / b[name] for a, b in zip(ours, rust, strict=True))
         spread = ratios if more else ratios[::-1]
         lines.append(

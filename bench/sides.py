@@ -7,7 +7,7 @@ comes second.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,9 @@ Trust = Literal["no_ra", "attested"]
 
 WEB_PORT = 8080
 IPERF_PORT = 8081
+# Captured, and whoever measures listens there; and one that is not captured.
+HELD_PORT = 8082
+DIRECT_PORT = 8083
 _SERVICE = ("127.0.0.1", 9081)
 
 _TRUST: Mapping[Trust, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
@@ -46,9 +49,22 @@ class Side:
 
 
 @contextlib.contextmanager
-def tunnelled(program: Program, trust: Trust, peer: Path, directory: Path) -> Iterator[Side]:
-    """Both gateways up, nginx and iperf3 behind them; everything is gone afterwards."""
-    capture = {"capture_dst": {"port": WEB_PORT, "port_end": IPERF_PORT}}
+def tunnelled(
+    program: Program,
+    trust: Trust,
+    peer: Path,
+    directory: Path,
+    *,
+    workers: int | None = None,
+    ingress_in: Sequence[str] = (),
+    ports: Sequence[int] = (),
+) -> Iterator[Side]:
+    """Both gateways up, nginx and iperf3 behind them; everything is gone afterwards.
+
+    ``workers`` are those of each of our gateways; ``ingress_in`` is a command that runs the ingress, such as in a
+    cgroup. ``ports`` are captured too.
+    """
+    capture = {"capture_dst": {"port": WEB_PORT, "port_end": max((HELD_PORT, *ports))}}
     ingress, egress = _TRUST[trust]
     with lab("client", "server") as hosts, contextlib.ExitStack() as stack:
         client, server = hosts["client"], hosts["server"]
@@ -56,25 +72,31 @@ def tunnelled(program: Program, trust: Trust, peer: Path, directory: Path) -> It
             stack.enter_context(SampleAgent(server.state / "run" / "aa.sock"))
             with client.inside():
                 stack.enter_context(SampleService(_SERVICE))
-        (serve(server, directory / "web", WEB_PORT).www / "index.html").write_text("hello\n", encoding="utf-8")
+        for name, port in (("web", WEB_PORT), ("direct", DIRECT_PORT)):
+            (serve(server, directory / name, port).www / "index.html").write_text("hello\n", encoding="utf-8")
         server.start("iperf3", "-s", "-p", str(IPERF_PORT))
         server.wait_for_port(IPERF_PORT)
-        programs = [
-            _start(
-                server, program, peer, directory / "server.json", {"add_egress": [{"netfilter": capture, **egress}]}
-            ),
-            _start(
-                client, program, peer, directory / "client.json", {"add_ingress": [{"netfilter": capture, **ingress}]}
-            ),
-        ]
-        client.run("curl", "-sS", "--fail", "--max-time", "20", f"http://{server.ipv4}:{WEB_PORT}/")
-        yield Side(client, server, ingress=programs[1], egress=programs[0])
+        command = _Command(program, peer, workers)
+        documents = {
+            "egress": {"add_egress": [{"netfilter": capture, **egress}]},
+            "ingress": {"add_ingress": [{"netfilter": capture, **ingress}]},
+        }
+        far = command.start(server, directory / "server.json", documents["egress"])
+        near = command.start(client, directory / "client.json", documents["ingress"], ingress_in)
+        client.run("curl", "-sS", "--fail", "--max-time", "60", f"http://{server.ipv4}:{WEB_PORT}/")
+        yield Side(client, server, ingress=near, egress=far)
 
 
-def _start(host: Host, program: Program, peer: Path, path: Path, config: Mapping[str, Any]) -> Process:
-    tunnel.write_config(path, config)
-    if program == "ours":
-        return tunnel.apply(host, path)
-    process = host.start(str(peer), "launch", "-c", str(path))
-    process.wait_for("All services are ready")
-    return process
+@dataclass(frozen=True, slots=True)
+class _Command:
+    program: Program
+    peer: Path
+    workers: int | None
+
+    def start(self, host: Host, path: Path, config: Mapping[str, Any], wrap: Sequence[str] = ()) -> Process:
+        tunnel.write_config(path, config)
+        workers = [] if self.workers is None else ["--", "--workers", str(self.workers)]
+        ours = [tunnel.TNG, "apply", str(path), *workers]
+        process = host.start(*wrap, *(ours if self.program == "ours" else [str(self.peer), "launch", "-c", str(path)]))
+        process.wait_for(r"\bevent=serving\b" if self.program == "ours" else "All services are ready", deadline=90)
+        return process

@@ -2,7 +2,7 @@
 
 Two hosts are joined by one cable; more hang on a bridge in a namespace of its own. Nothing is added to the
 machine's own network. Every program on a host sees that host's private ``/run``, so that sockets and locks have
-their usual paths and leave nothing on the machine.
+their usual paths and leave nothing on the machine; what it keeps for longer goes to the host's STATE_DIRECTORY.
 
 A lab lives in ``/var/lib/tng-lab/<lab>`` and holds a lock there. The next lab removes those whose owner is dead,
 with all that still runs in them; a lab that was kept on purpose is left alone until ``remove`` is called for
@@ -240,7 +240,7 @@ def _build(built: Lab) -> None:
 
 def _enter(namespace: str, run: Path) -> list[str]:
     # `ip netns exec` would also mount a new /sys, without the cgroups in it.
-    script = 'mount --bind "$0" /run && exec "$@"'
+    script = 'mount --bind "$0" /run && export STATE_DIRECTORY="${0%/run}/lib" && exec "$@"'
     return [
         *("nsenter", f"--net=/run/netns/{namespace}", "unshare", "--mount", "--propagation", "slave"),
         *("sh", "-c", script, str(run)),

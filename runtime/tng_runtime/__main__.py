@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import platform
 import sys
 import traceback
 from pathlib import Path
@@ -16,8 +17,8 @@ from tng_runtime.manifest import FILES, load_bundle
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
     options = _parser().parse_args(arguments)
-    log.configure(options.log_format, options.log_level)
     try:
+        log.configure(options.log_format, options.log_level)
         _execute(options)
     except KeyboardInterrupt:
         return 130
@@ -32,6 +33,7 @@ def _execute(options: argparse.Namespace) -> None:
     match options.command:
         case "run":
             from tng_runtime import app
+            from tng_runtime.events import Access
 
             given = app.Options(
                 options.drain,
@@ -40,6 +42,9 @@ def _execute(options: argparse.Namespace) -> None:
                 options.user,
                 max_connections=options.max_connections,
                 max_handshakes=options.max_handshakes,
+                record=options.record,
+                access=Access(options.log_connections, options.log_sample),
+                probes=options.probe,
             )
             app.run(options.directory, given)
         case "guard":
@@ -47,6 +52,10 @@ def _execute(options: argparse.Namespace) -> None:
 
             trusted.require(options.directory, FILES)
             instance.guard(load_bundle(options.directory))
+        case "explain-code":
+            from tng_runtime import explain
+
+            sys.stdout.write(explain.text(options.code) + "\n")
         case _:
             from tng_runtime.kernel import instance
 
@@ -67,11 +76,30 @@ def _report(error: BaseException, *, debug: bool) -> int:
     return 2
 
 
+class _Version(argparse.Action):
+    """Loads OpenSSL only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from cryptography import __version__ as cryptography
+        from cryptography.hazmat.backends.openssl import backend
+
+        openssl = " ".join(backend.openssl_version_text().split()[:2])
+        used = f"Python {platform.python_version()}, {openssl} of cryptography {cryptography}"
+        sys.stdout.write(f"{parser.prog} {__version__} ({used})\n")
+        parser.exit()
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds < math.inf:
         raise ValueError
     return seconds
+
+
+def _probe(text: str) -> object:
+    from tng_runtime.kernel import probe
+
+    return probe.parse(text)
 
 
 def _positive(text: str) -> int:
@@ -82,7 +110,7 @@ def _positive(text: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tng-runtime", description="Execute what `tng compile -o DIR` wrote.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version, and OpenSSL's, and end")
     parser.add_argument("--log-format", choices=("text", "json"), help="default: TNG_LOG_FORMAT, then text")
     parser.add_argument("--log-level", help="debug, info, warning or error; default: TNG_LOG_LEVEL, then info")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -98,11 +126,27 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
     run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
     run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
+    run.add_argument(
+        "--log-connections",
+        choices=("all", "refused", "none"),
+        default="all",
+        help="which connections have a line at their end; all are counted (all)",
+    )
+    run.add_argument("--log-sample", type=_positive, default=1, metavar="N", help="of those in order, one of N (1)")
     run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
+    run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
+    run.add_argument(
+        "--probe", type=_probe, action="append", default=[], metavar="ADDRESS:PORT=LISTEN_PORT",
+        help="a destination that is captured, tried once the rules are there; for `tng apply`",
+    )  # fmt: skip
     guard = commands.add_parser("guard", help="load the rules and serve nothing: what they capture is refused")
     guard.add_argument("directory", type=Path, metavar="DIR", help="as for run")
+    explain = commands.add_parser("explain-code", help="say what a code in the log means, and what to do")
+    explain.add_argument("code", nargs="?", metavar="CODE", help="such as NET-DIAL; all of them when left out")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")
-    down.add_argument("--table", default="tng", help="table of the instance (tng)")
+    which = down.add_mutually_exclusive_group()
+    which.add_argument("--table", default="tng", help="table of the instance (tng)")
+    which.add_argument("--instance", dest="table", type="tng_{}".format, metavar="NAME", help="its name")
     return parser
 
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,19 +28,26 @@ from tng_runtime import log
 from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import cgroups, manager, nftables, trusted
+from tng_runtime.events import Access
+from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
+from tng_runtime.kernel.probe import Probe, ProbeFailedError
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import cpus, judge, privileges, spawn, takeover, worker
+from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, syscalls, takeover, worker
+from tng_runtime.serve.captures import captures
+from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.standing import Stand, private_socket, public_socket
 from tng_runtime.serve.takeover import Predecessor, Successors
-from tng_runtime.serve.team import Team, Total
+from tng_runtime.serve.tally import Sums
+from tng_runtime.serve.team import Team
 from tng_runtime.tunnel import openssl
+from tng_runtime.tunnel.rehearsal import rehearse
 
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
@@ -57,6 +63,8 @@ class Options:
     None: 10 after a signal, without end for those of an instance that this one takes over.
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
+    ``record``: the directory that the record of the document gets when it serves. ``probes``: what is tried once the
+    rules are there.
     """
 
     drain_seconds: float | None = None
@@ -65,6 +73,9 @@ class Options:
     user: str | None = None
     max_connections: int | None = None
     max_handshakes: int | None = None
+    record: Path | None = None
+    access: Access = field(default_factory=Access)
+    probes: Sequence[Probe | None] = ()
 
 
 @dataclass(slots=True)
@@ -84,7 +95,13 @@ class _Course:
     hurry: anyio.Event
     upkeep: Upkeep
     old: Predecessor | None
+    stand: Stand
     heir: TakeOver | None = None
+    hangups: Hangups = field(default_factory=Hangups)
+    public: socket.socket | None = None
+    """Where the control interface answers over TCP, if the document says so."""
+    was_open: bool = False
+    """Nobody had rules of this table here before us."""
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
 
@@ -107,9 +124,12 @@ def run(directory: Path, options: Options) -> None:
     bundle = load_bundle(directory)
     nftables.require_privileges()
     to = privileges.unprivileged(options.user)
-    with Lock(bundle.manifest.table) as lock:
+    with ExitStack() as ending, Lock(bundle.manifest.table) as lock:
+        ending.callback(record.discard, options.record)
         old = _lock_or_holder(lock)
-        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options)))
+        lock.keep(directory)
+        rehearse()
+        nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
 
@@ -124,11 +144,15 @@ def _lock_or_holder(lock: Lock) -> socket.socket | None:
     return None
 
 
-def _child(manifest: Manifest, to: Unprivileged, most: Limits, role: ChildRole, sock: socket.socket) -> None:
+def _child(
+    manifest: Manifest, to: Unprivileged, most: Limits, access: Access, role: ChildRole, sock: socket.socket
+) -> None:
     if role == "judge":
         judge.run(manifest, to, sock)
+    elif role == "control":
+        control.run(to, sock)
     else:
-        worker.run(manifest, to, most, sock)
+        worker.run(manifest, to, most, access, sock)
 
 
 def _limits(options: Options) -> Limits:
@@ -140,6 +164,8 @@ def _limits(options: Options) -> Limits:
 
 async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, old: socket.socket | None) -> None:
     log.hand_over()
+    if (reason := syscalls.available()) is not None:
+        log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
     stop, hurry = anyio.Event(), anyio.Event()
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:
@@ -147,7 +173,18 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
             upkeep = Upkeep(bundle)
-            course = _Course(bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor)
+            stand = Stand(
+                bundle.manifest,
+                team,
+                options.workers or cpus.usable(),
+                lambda: course.upkeep,
+                lambda: course.bound,
+                captures(bundle.ruleset),
+            )
+            course = _Course(
+                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+            )
+            team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())
             resources.callback(team.close)
             if predecessor:
@@ -162,14 +199,19 @@ async def serve(course: _Course) -> None:
     manifest = course.manifest
     try:
         if course.old is None:
+            course.was_open = not nftables.exists(manifest.table)
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
+            _show(course)
         openssl.require()
         cgroups.require_present(manifest.cgroups)
-        _bind(course, await course.old.inherit(course.options.drain_seconds) if course.old else [])
+        inherited = await course.old.inherit(course.options.drain_seconds) if course.old else []
+        _bind(course, inherited)
+        course.stand.pending = "the workers are being started"
         await _prove(course)
         if not course.stop.is_set():
             if course.old is None:
+                await probe.run(course.options.probes)
                 _let_accept(course)
             else:
                 await _take_over(course, course.old)
@@ -179,7 +221,7 @@ async def serve(course: _Course) -> None:
     except Exception as error:
         if course.old is not None:
             raise _with_who_goes_on(error) from error
-        if course.options.on_exit == "open":
+        if course.options.on_exit == "open" or (course.was_open and isinstance(_only(error), ProbeFailedError)):
             _open(course)
         raise _with_the_state_of_the_rules(error, manifest.table) from error
     if course.options.on_exit == "open" and course.heir is None and course.old is None:
@@ -191,10 +233,16 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.upkeep.look()
     _mark(course)
     course.lock.adopt(await old.replace(course.upkeep.rules.restore, course.upkeep.rules.own))
+    try:
+        await probe.run(course.options.probes)
+    except Exception:
+        course.lock.hand_over()
+        raise
     course.old = None
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
+    _show(course)
     log.info("taken_over", table=course.manifest.table)
 
 
@@ -203,8 +251,12 @@ async def _relay(course: _Course) -> None:
         course.background.start_soon(_bind_late, course, number, entry)
     warn_of_listeners(course.manifest.cgroups.services)
     course.background.start_soon(_wait_for_heirs, course)
+    course.background.start_soon(course.hangups.run)
+    course.stand.pending = None
+    course.background.start_soon(course.stand.run)
     _announce(course)
     await course.stop.wait()
+    course.stand.stopping = True
     if course.heir is None:
         manager.notify("STOPPING=1")
         _listen_no_more(course)
@@ -228,6 +280,19 @@ def _let_accept(course: _Course) -> None:
             course.team.listen(number, sock)
 
 
+def _show(course: _Course) -> None:
+    """Answer from now on how this instance stands."""
+    path, private = private_socket(course.lock.socket_path.parent, course.manifest.table)
+    course.resources.callback(path.unlink, missing_ok=True)
+    course.resources.callback(private.close)
+    shown = [(True, private)]
+    if course.manifest.control is not None:
+        course.public = course.public or public_socket(course.manifest.control, ())
+        course.resources.callback(course.public.close)
+        shown.append((False, course.public))
+    course.background.start_soon(course.team.show, shown)
+
+
 async def _wait_for_heirs(course: _Course) -> None:
     """Hand over to whoever asks for it, and end."""
 
@@ -241,6 +306,7 @@ async def _wait_for_heirs(course: _Course) -> None:
         return course.lock.descriptor
 
     async def resume() -> None:
+        course.lock.sign()
         _mark(course)
         while True:
             try:
@@ -255,11 +321,16 @@ async def _wait_for_heirs(course: _Course) -> None:
         course.background.start_soon(course.upkeep.run)
         course.team.resume()
 
-    successors = Successors(course.lock.socket_path, course.listeners, pause, release, resume)
+    def inheritance() -> list[socket.socket]:
+        return [*course.listeners(), *([course.public] if course.public else [])]
+
+    successors = Successors(course.lock.socket_path, inheritance, pause, release, resume)
     course.resources.callback(successors.close)
     course.heir = await successors.wait()
     successors.close()
+    course.team.hide()
     course.lock.hand_over()
+    course.hangups.handed_over()
     log.info("handed_over", table=course.manifest.table, meaning="open connections go on under the rules of their time")
     course.stop.set()
 
@@ -279,8 +350,10 @@ def _bind(course: _Course, inherited: list[socket.socket]) -> None:
         course.bound.append(listeners(entry, inherited))
         for sock in course.bound[-1]:
             course.resources.callback(sock.close)
+    if course.old is not None and course.manifest.control is not None:
+        course.public = public_socket(course.manifest.control, inherited)
     for sock in inherited:
-        if sock not in course.listeners():
+        if sock not in course.listeners() and sock is not course.public:
             sock.close()
 
 
@@ -324,32 +397,14 @@ def _open(course: _Course) -> None:
 async def _on_signals(signals: AsyncIterator[signal.Signals], course: _Course) -> None:
     async for number in signals:
         if number == signal.SIGHUP:
-            course.background.start_soon(_reload)
+            # Some managers send one beside SIGTERM (systemd.kill(5), SendSIGHUP).
+            if course.heir is not None or not course.stop.is_set():
+                course.hangups.ask()
             continue
         log.info("hurrying" if course.stop.is_set() else "stopping", signal=number.name)
         if course.stop.is_set():
             course.hurry.set()
         course.stop.set()
-
-
-async def _reload() -> None:
-    """Start this program again, with the same arguments: it reads the directory anew, and takes over."""
-    log.info("reloading")
-    manager.reloading()
-    again = [sys.executable, *sys.orig_argv[1:]]
-    try:
-        # One that belongs to the event loop would be killed with it.
-        heir = subprocess.Popen(again, stdin=subprocess.DEVNULL)  # noqa: ASYNC220 - it only starts here
-        pidfd = os.pidfd_open(heir.pid)
-    except OSError as error:
-        log.error("reload_failed", reason=error.strerror, meaning="this instance goes on")
-        return
-    try:
-        await anyio.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
-    log.error("reload_failed", exit_status=heir.wait(), meaning="this instance goes on")
-    manager.notify("READY=1", "STATUS=serving; the last reload failed")
 
 
 async def _hurry(course: _Course) -> None:
@@ -364,6 +419,7 @@ async def _cancel_on(event: anyio.Event, group: TaskGroup) -> None:
 
 def _announce(course: _Course) -> None:
     manifest = course.manifest
+    record.keep(course.options.record)
     for entry in manifest.entries:
         where: dict[str, object] = {"listen_port": entry.listen_port}
         if entry.mapping:
@@ -378,8 +434,17 @@ def _announce(course: _Course) -> None:
         config=manifest.config_sha256[:12],
         workers=len(course.team.workers),
     )
-    status = f"STATUS=serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
-    manager.notify("READY=1", f"MAINPID={os.getpid()}", status)
+    status = f"serving, {len(manifest.entries)} entries, {len(course.team.workers)} workers"
+    manager.notify("READY=1", f"MAINPID={os.getpid()}", f"STATUS={status}")
+    if (seconds := manager.watchdog_seconds()) is not None:
+        course.background.start_soon(_feed, course, seconds, status)
+
+
+async def _feed(course: _Course, seconds: float, status: str) -> None:
+    """Until this instance ends, or hands over: then another one is the manager's."""
+    async with anyio.create_task_group() as feeding:
+        feeding.start_soon(_cancel_on, course.stop, feeding)
+        await heartbeat.beat(course.team.silent, seconds, status)
 
 
 def _trust_words(entry: Entry) -> dict[str, object]:
@@ -390,10 +455,15 @@ def _trust_words(entry: Entry) -> dict[str, object]:
     return words | ({"warning": "skip_as_token_cert_verify: anybody can sign the tokens"} if skips else {})
 
 
-def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
+def _only(error: Exception) -> Exception:
     # Task groups wrap what their tasks raise.
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
+    error = _only(error)
     if not isinstance(error, HostError) or not nftables.exists(table):
         return error
     stays = f"the rules are loaded and refuse what they capture until a start succeeds; `{down_command(table)}` opens"
@@ -401,9 +471,7 @@ def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
 
 
 def _with_who_goes_on(error: Exception) -> Exception:
-    # Task groups wrap what their tasks raise.
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
+    error = _only(error)
     if not isinstance(error, HostError):
         return error
     hint = f"{error.hint}\n  the instance that runs already goes on as before"
@@ -420,10 +488,12 @@ def _say_the_end(course: _Course) -> None:
             "meaning": "captured traffic is refused until the next start",
             "opens": down_command(course.manifest.table),
         }
-    total = course.team.total()
-    log.info("stopped", relayed=total.relayed, **_refusals(total), **words)
+    log.info("stopped", **_totals(course.team.sums, len(course.manifest.entries)), **words)
 
 
-def _refusals(total: Total) -> dict[str, object]:
-    left: dict[str, object] = {"left": total.left} if total.left else {}
-    return left | {f"refused.{code}": number for code, number in sorted(total.refused.items())}
+def _totals(sums: Sums, entries: int) -> dict[str, object]:
+    totals = [sums.total(number) for number in range(entries)]
+    left, refused = sum(each.left for each in totals), sum((each.refused for each in totals), Counter[str]())
+    said: dict[str, object] = {"relayed": sum(each.ended.total() for each in totals)}
+    said |= {"left": left} if left else {}
+    return said | {f"refused.{code}": number for code, number in sorted(refused.items())}

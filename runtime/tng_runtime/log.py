@@ -15,13 +15,21 @@ import logging
 import os
 import re
 import time
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, cast
 
+from tng_runtime import journal
+from tng_runtime.errors import HostError
+from tng_runtime.journal import Journal
 from tng_runtime.outlet import Outlet
 
 Style = Literal["text", "json"]
 
 MAX_VALUE = 1024
+
+# The first is the default.
+_STYLES = ("text", "json")
+_LEVELS = ("info", "debug", "warning", "error")
 
 _BARE = re.compile(r"[A-Za-z0-9_./:@%+,~*\[\]-]+").fullmatch
 # Libraries that tell of every request at INFO.
@@ -33,16 +41,27 @@ Value = str | int | float | bool
 def configure(style: Style | None = None, level: str | None = None) -> None:
     """Send all logging to standard error.
 
-    ``style`` and ``level`` (a name of the logging module, in any case) default to ``TNG_LOG_FORMAT`` and
-    ``TNG_LOG_LEVEL`` of the environment, then to text and info; a name that is not known counts as the default.
+    ``style`` and ``level`` (debug, info, warning or error, in any case) default to ``TNG_LOG_FORMAT`` and
+    ``TNG_LOG_LEVEL`` of the environment, then to text and info. Raises ``HostError`` (2) for another word. Where
+    nobody names a style and standard error is systemd's journal, lines are its entries.
     """
-    _OUTPUT.style = style or ("json" if os.environ.get("TNG_LOG_FORMAT") == "json" else "text")
-    _OUTPUT.threshold = logging.getLevelNamesMapping().get(
-        (level or os.environ.get("TNG_LOG_LEVEL", "info")).upper(), logging.INFO
-    )
+    _OUTPUT.style = cast("Style", _one_of(_STYLES, style, "--log-format", "TNG_LOG_FORMAT"))
+    chosen = style is not None or "TNG_LOG_FORMAT" in os.environ
+    _OUTPUT.journal = None if chosen or not journal.is_standard_error() else Journal()
+    named = _one_of(_LEVELS, level, "--log-level", "TNG_LOG_LEVEL")
+    _OUTPUT.threshold = logging.getLevelNamesMapping()[named.upper()]
     logging.basicConfig(level=_OUTPUT.threshold, handlers=[_LibraryLines()], force=True)
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(_OUTPUT.threshold, logging.WARNING))
+
+
+def _one_of(words: Sequence[str], given: str | None, option: str, variable: str) -> str:
+    """The word that was given, else that of the environment, else the first; an empty variable is none."""
+    where, word = (option, given) if given is not None else (variable, os.environ.get(variable) or words[0])
+    if word.lower() not in words:
+        expected = f"{', '.join(words[:-1])} or {words[-1]}"
+        raise HostError(f"{where}: expected {expected}, found {word[:40]!r}", hint=f"{option} {words[0]}", exit_code=2)
+    return word.lower()
 
 
 def debug(event: str, /, **fields: object) -> None:
@@ -70,9 +89,19 @@ def hand_over() -> None:
     _OUTPUT.outlet.hand_over()
 
 
+def tells_info() -> bool:
+    """Whether whoever reads wants lines at info."""
+    return _OUTPUT.threshold <= logging.INFO
+
+
 def tells_all() -> bool:
     """Whether whoever reads wants every line (debug)."""
     return _OUTPUT.threshold <= logging.DEBUG
+
+
+def lost() -> int:
+    """How many lines this process had to drop since it began."""
+    return _OUTPUT.outlet.lost
 
 
 def close() -> None:
@@ -91,11 +120,14 @@ class _Output:
     def __init__(self) -> None:
         self.style: Style = "text"
         self.threshold = logging.INFO
+        self.journal: Journal | None = None
         self._stamped = (0, "")
         self.outlet = Outlet(self._dropped)
 
     def line(self, created: float, level: str, pairs: dict[str, Value]) -> None:
         """Write one line."""
+        if self.journal is not None and self.journal.send(level, f"level={level} {_as_text(pairs)}", pairs):
+            return
         self.outlet.write(self._line(created, level, pairs))
 
     def _line(self, created: float, level: str, pairs: dict[str, Value]) -> str:
@@ -137,6 +169,8 @@ def _emit(severity: int, level: str, event: str, fields: dict[str, object]) -> N
 
 
 def _plain(value: object) -> Value:
+    if type(value) is str:
+        return value if len(value) <= MAX_VALUE else _bounded(value)
     if isinstance(value, (bool, int, float)):
         return value
     return _bounded(value.decode("ascii", "backslashreplace") if isinstance(value, bytes) else str(value))
@@ -147,11 +181,14 @@ def _bounded(text: str) -> str:
 
 
 def _as_text(pairs: dict[str, Value]) -> str:
-    words = []
-    for name, value in pairs.items():
-        text = value if isinstance(value, str) else json.dumps(value)
-        words.append(f"{name}={text if _BARE(text) else _quoted(text)}")
-    return " ".join(words)
+    return " ".join([f"{name}={_word(value)}" for name, value in pairs.items()])
+
+
+def _word(value: Value) -> str:
+    if type(value) is int:
+        return str(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if _BARE(text) else _quoted(text)
 
 
 def _quoted(value: object) -> str:

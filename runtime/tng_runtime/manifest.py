@@ -161,6 +161,14 @@ class Ipset:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control interface answers over TCP: an address of IPv4 or IPv6, and a port."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """The whole document; the digests name the one ruleset and guard that it belongs to.
 
@@ -176,6 +184,7 @@ class Manifest:
     guard_table: str
     cgroups: Cgroups
     entries: tuple[Entry, ...]
+    control: Control | None = None
     way_back: contract.WayBack | None = None
 
 
@@ -231,6 +240,7 @@ def parse_manifest(data: bytes) -> Manifest:
         guard_table=root.get("guard_table", _matching(contract.TABLE + contract.GUARD_SUFFIX)),
         cgroups=root.get("cgroups", _cgroups),
         entries=root.get("entries", _tuple(_entry)),
+        control=root.get("control", _control) if root.has("control") else None,
         way_back=root.get("way_back", _nullable(_way_back)),
     )
     root.close()
@@ -248,6 +258,27 @@ def parse_manifest(data: bytes) -> Manifest:
     if len(set(ports)) != len(ports):
         raise _bad("/entries", "expected a listen_port of its own for each entry")
     return manifest
+
+
+def _control(value: object, path: str) -> Control:
+    obj = _Object(value, path)
+    control = Control(obj.get("host", _address), obj.get("port", _between(1, 0xFFFF)))
+    obj.close()
+    return control
+
+
+def _address(value: object, path: str) -> str:
+    text = _text(value, path)
+    if not contract.is_address(text):
+        raise _bad(path, f"expected an address of IPv4 or IPv6, got {text!r}")
+    return text
+
+
+def _own_address(value: object, path: str) -> str:
+    text = _address(value, path)
+    if str(ip_address(text.partition("%")[0])) != text:
+        raise _bad(path, f"expected an address in its canonical form, got {text!r}")
+    return text
 
 
 def _way_back(value: object, path: str) -> contract.WayBack:
@@ -350,7 +381,7 @@ def _mapping_rule(value: object, path: str) -> MappingRule:
     obj = _Object(value, path)
     port = _between(1, 0xFFFF)
     rule = MappingRule(
-        in_host=obj.get("in_host", _address),
+        in_host=obj.get("in_host", _own_address),
         in_port=obj.get("in_port", port),
         in_port_end=obj.get("in_port_end", port),
         out_host=obj.get("out_host", _matching(r"[A-Za-z0-9_.:-]{1,253}")),
@@ -365,7 +396,7 @@ def _mapping_rule(value: object, path: str) -> MappingRule:
 def _socks5(value: object, path: str) -> Socks5:
     obj = _Object(value, path)
     found = Socks5(
-        host=obj.get("host", _address),
+        host=obj.get("host", _own_address),
         port=obj.get("port", _between(1, 0xFFFF)),
         username=obj.get("username", _nullable(_text)),
         password=obj.get("password", _nullable(_text)),
@@ -374,17 +405,6 @@ def _socks5(value: object, path: str) -> Socks5:
     if (found.username is None) != (found.password is None):
         raise _bad(path, "expected a username and a password, or neither")
     return found
-
-
-def _address(value: object, path: str) -> str:
-    text = _text(value, path)
-    try:
-        found = str(ip_address(text))
-    except ValueError:
-        found = ""
-    if found != text or "%" in text:
-        raise _bad(path, f"expected an address, got {text!r}")
-    return text
 
 
 def _attest(value: object, path: str) -> Attest:
@@ -440,6 +460,9 @@ class _Object:
         self._members = cast("dict[str, object]", value)
         self._left = set(self._members)
         self._path = path
+
+    def has(self, name: str) -> bool:
+        return name in self._members
 
     def get(self, name: str, parse: Callable[[object, str], T]) -> T:
         if name not in self._members:

@@ -8,12 +8,17 @@ Descriptors travel beside the bytes (SCM_RIGHTS, unix(7)): ``descriptors`` says 
 arrive in the order of the messages that own them.
 
     supervisor -> nursery: Spawn                      nursery -> supervisor: Spawned, NotSpawned, Ended
-    supervisor -> worker:  Listen, UseJudge, Pause, Drain
-                                                      worker -> supervisor:  Ready, Failed, Paused, Tally
-    supervisor -> judge:   Attach, AgentGiven, AgentAway
-                                                      judge -> supervisor:   Ready, Failed, AgentWanted
+    supervisor -> worker:  Listen, UseJudge, Pause, Drain, Ping
+                                                      worker -> supervisor:  Ready, Failed, Paused, Tally, Lost, Pong
+    supervisor -> judge:   Attach, AgentGiven, AgentAway, Ping
+                                                      judge -> supervisor:   Ready, Failed, AgentWanted,
+                                                                             JudgeTally, Lost, Pong
     worker -> judge:       CertificateWanted, VerdictWanted
     judge -> worker:       Certificate, VerdictGiven, Declined
+    supervisor -> control: Serve, Hide, Snapshot, Connections
+                                                      control -> supervisor: Ready, SnapshotWanted, Lost,
+                                                                             ConnectionsWanted
+    supervisor -> worker:  ConnectionsWanted          worker -> supervisor:  Connections
     new supervisor -> old: TakeOver, Commit, Loaded, Done
     old supervisor -> new: Inherit, Inherited, Yielded, Released
 """
@@ -52,7 +57,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Spawn(Message):
-    """Fork a child: ``role`` is judge or worker. With its channel to the supervisor."""
+    """Fork a child: ``role`` is judge, worker or control. With its channel to the supervisor."""
 
     descriptors: ClassVar[int] = 1
     number: int
@@ -99,6 +104,16 @@ class Failed(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """Say ``Pong``, from the event loop that does the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Message):
+    """The answer to ``Ping``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Listen(Message):
     """Accept on this socket for the entry at ``entry`` of the manifest."""
 
@@ -132,12 +147,100 @@ class Paused(Message):
 
 @dataclass(frozen=True, slots=True)
 class Tally(Message):
-    """What happened in a worker since its start; ``codes`` and ``refused`` belong together."""
+    """What happened in one entry of a worker since its start: ``counts.EntryCounts``, and what it has open now.
 
-    relayed: int
+    ``endings`` and ``ended``, ``codes`` and ``refused`` belong together; bytes count those of open connections.
+    Durations are the numbers of ``counts.Durations``: its buckets, and their sum in microseconds.
+    """
+
+    entry: int
+    accepted: int
+    opened: int
+    open: int
     left: int
+    bugs: int
+    sent: int
+    received: int
+    endings: tuple[str, ...]
+    ended: tuple[int, ...]
     codes: tuple[str, ...]
     refused: tuple[int, ...]
+    handshakes: tuple[int, ...]
+    handshake_microseconds: int
+    verdicts_kept: int
+    verdicts_given: int
+    verdicts_refused: int
+    verdict_waits: tuple[int, ...]
+    verdict_microseconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeTally(Message):
+    """How one entry stands with the judge: its certificate's end, verdicts kept now, calls since the judge's start."""
+
+    entry: int
+    not_after: datetime | None
+    refusal: str | None
+    kept: int
+    agent: tuple[int, ...]
+    agent_microseconds: int
+    agent_failed: int
+    service: tuple[int, ...]
+    service_microseconds: int
+    service_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost(Message):
+    """Lines of the log that this process had to drop since its start."""
+
+    lines: int
+
+
+@dataclass(frozen=True, slots=True)
+class Serve(Message):
+    """Answer over HTTP on this listening socket; ``private``: whoever reaches it may see who is connected."""
+
+    descriptors: ClassVar[int] = 1
+    private: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hide(Message):
+    """Answer on private sockets only, and close the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotWanted(Message):
+    """How the instance stands."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot(Message):
+    """A part of the answer, JSON in UTF-8; with ``more`` 0 the last one."""
+
+    ticket: int
+    more: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionsWanted(Message):
+    """The open connections of this worker, or of all."""
+
+    ticket: int
+
+
+@dataclass(frozen=True, slots=True)
+class Connections(Message):
+    """Those of one worker: a JSON array in UTF-8, of ``total`` that are open; with ``more`` 0 the last part."""
+
+    ticket: int
+    more: int
+    total: int
+    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +402,16 @@ KINDS: tuple[type[Message], ...] = (
     Loaded,
     Released,
     Done,
+    Ping,
+    Pong,
+    JudgeTally,
+    Lost,
+    Serve,
+    Hide,
+    SnapshotWanted,
+    Snapshot,
+    ConnectionsWanted,
+    Connections,
 )
 
 

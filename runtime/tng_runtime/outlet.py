@@ -5,6 +5,9 @@ property of the open file, which whoever started us, and others, may share. So a
 to a thread that waits in their place. What is held for it is bounded; what does not fit is dropped, counted, and told
 of when there is room again.
 
+The thread is woken for the first line after a pause only, and takes what has gathered then. One wake-up for each line
+makes two threads of a busy process pass the interpreter's lock to and fro: eight futex calls for each connection.
+
 A thread does not survive fork(2). A child begins as a process that writes itself, and holds nothing of its parent's.
 """
 
@@ -21,6 +24,8 @@ from collections.abc import Callable
 # Characters held for a reader that is late: some thousand lines.
 MAX_HELD = 1 << 20
 CLOSE_SECONDS = 3.0
+# In which lines gather after some were written.
+GATHER_SECONDS = 0.02
 
 
 class Outlet:
@@ -36,8 +41,10 @@ class Outlet:
         self._changed = threading.Condition()
         self._held: deque[str] = deque()
         self._size = self._dropped = 0
+        self.lost = 0
+        """Lines dropped since the process began."""
         self._writer: threading.Thread | None = None
-        self._ending = self._stuck = False
+        self._ending = self._stuck = self._idle = False
 
     def write(self, text: str) -> None:
         """Write ``text``, which ends its last line; a reader that went away is no reason to fail."""
@@ -50,10 +57,13 @@ class Outlet:
         with self._changed:
             if self._size + len(text) > self._limit:
                 self._dropped += 1
+                self.lost += 1
                 return
             self._held.append(text)
             self._size += len(text)
-            self._changed.notify()
+            if self._idle:
+                self._idle = False
+                self._changed.notify()
 
     def hand_over(self, descriptor: int = 2) -> None:
         """From now on a thread of this process writes, to ``descriptor``; nobody waits for it until ``close``."""
@@ -81,17 +91,19 @@ class Outlet:
     def _write_on(self, descriptor: int) -> None:
         while text := self._next():
             data = memoryview(text.encode("utf-8", "backslashreplace"))
-            try:
+            with contextlib.suppress(OSError):  # nobody reads any more
                 while data:
                     data = data[os.write(descriptor, data) :]
-            except OSError:  # nobody reads any more
-                continue
+            if not self._ending:
+                time.sleep(GATHER_SECONDS)
 
     def _next(self) -> str:
         """All that is held, awaited; nothing at the end. What was dropped came after it."""
         with self._changed:
             while not self._held and not self._dropped and not self._ending:
+                self._idle = True
                 self._changed.wait()
+            self._idle = False
             text = "".join(self._held)
             if self._dropped:
                 text += self._told(self._dropped)

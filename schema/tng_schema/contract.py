@@ -14,6 +14,19 @@ from ipaddress import ip_address
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
 
+STATE_DIRECTORY = "/var/lib/tng"
+"""The documents that were applied, by table: ``TABLE/NNNN-TIME-DIGEST``, hidden until they serve."""
+
+RECORD = r"[0-9]{4,9}-[0-9]{8}T[0-9]{6}Z-[0-9a-f]{12}"
+"""The name of one of them."""
+
+KEPT_RECORDS = 5
+STATUS_SUFFIX = ".status"
+"""After ``TABLE.NAMESPACE`` in that directory: the unix socket on which a run says over HTTP how it stands."""
+
+NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
+"""Of Debian's python3-nftables."""
+
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
 
@@ -50,6 +63,12 @@ CGROUP_COMPONENT = r"[A-Za-z0-9_.@:+,=~\\-]{1,255}"
 SET_NAME = r"[A-Za-z_][A-Za-z0-9_.-]{0,30}"
 """A set of our tables, and an ipset of the kernel (IPSET_MAXNAMELEN)."""
 
+
+def lock_name(table: str, namespace: int) -> str:
+    """The file in ``RUN_DIRECTORY`` that the run of ``table`` locks, its process id in it; the inode of the network."""
+    return f"{table}.{namespace}.lock"
+
+
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """RFC 9110, section 5.1."""
 _HEADER_VALUE = re.compile(r"(?:[!-~](?:[\t -~]*[!-~])?)?")
@@ -73,6 +92,15 @@ def is_header_value(value: str) -> bool:
 def is_framing(name: str) -> bool:
     """Whether a header is for the HTTP client alone to set."""
     return name.lower() in _FRAMING
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address of IPv4 or IPv6, with or without brackets, and no name."""
+    try:
+        ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

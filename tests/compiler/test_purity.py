@@ -36,7 +36,7 @@ for name, data in documents:
     outcome = compile_bytes(Path(name).name, data)
     output[Path(name).name] = [item.diagnostic.message for item in outcome.found]
     if outcome.plan:
-        output[Path(name).name] += [texts(outcome.plan, emit) for emit in ("nft", "manifest", "plan", "diagram")]
+        output[Path(name).name] += [texts(outcome.plan, emit) for emit in ("nft", "manifest", "plan", "diagram", "svg")]
 modules = sorted({name.partition(".")[0] for name in sys.modules})
 print(json.dumps({"seen": seen[started:], "output": output, "modules": modules}))
 """

@@ -12,6 +12,7 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,20 +76,21 @@ def honest_token() -> str:
 
 @dataclass
 class Log:
-    """The runtime's JSON log, read as it grows."""
+    """The runtime's JSON log, read as it grows, by any thread."""
 
     path: Path
     lines: list[dict[str, Any]] = field(default_factory=list)
     _at: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read(self) -> list[dict[str, Any]]:
         """All complete lines up to now."""
-        with self.path.open("rb") as file:
+        with self._lock, self.path.open("rb") as file:
             file.seek(self._at)
             data = file.read()
-        complete = data[: data.rfind(b"\n") + 1]
-        self._at += len(complete)
-        self.lines += [json.loads(line) for line in complete.splitlines() if line.startswith(b"{")]
+            complete = data[: data.rfind(b"\n") + 1]
+            self._at += len(complete)
+            self.lines += [json.loads(line) for line in complete.splitlines() if line.startswith(b"{")]
         return self.lines
 
     def wait(
@@ -105,7 +107,7 @@ class Log:
 
     def refusal(self, client: str, since: int) -> dict[str, Any]:
         """The refusal of the connection that came from ``client`` (address:port), which may have been used before."""
-        return self.wait(lambda line: line.get("client") == client and line["event"] in ("refused", "bug"), since=since)
+        return self.wait(lambda line: line.get("src") == client and line["event"] in ("refused", "bug"), since=since)
 
 
 @dataclass
@@ -319,9 +321,16 @@ def again(stage: Stage, *options: str) -> Process:
 
 
 def _run(host: Host, output: Path, env: Mapping[str, str] | None, *options: str) -> Process:
-    run = host.start(RUNTIME, "--log-format", "json", "--log-level", "debug", "run", str(output), *options, env=env)
+    arguments = ("--log-format", "json", "--log-level", "debug", "run", str(output))
+    # Of an option that comes twice the last one counts.
+    run = host.start(RUNTIME, *arguments, "--workers", workers(host), *options, env=env)
     run.wait_for('"event": "serving"')
     return run
+
+
+def workers(host: Host) -> str:
+    """How many serve on a host: one as ingress and two as egress, or on both what TNG_TEST_WORKERS says."""
+    return os.environ.get("TNG_TEST_WORKERS") or ("1" if host.name == "client" else "2")
 
 
 @contextlib.contextmanager

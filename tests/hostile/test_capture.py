@@ -98,7 +98,7 @@ def test_74_its_own_calls_to_the_service_are_not_captured(hosts: Lab, tmp_path: 
         log.wait(lambda line: line["event"] == "closed")
         assert run.stop() == 0
         endings = [line for line in log.read() if line["event"] in ("closed", "refused")]
-    assert [line["destination"] for line in endings] == [f"{server.ipv4}:{BACKGROUND}"]
+    assert [line["dst"] for line in endings] == [f"{server.ipv4}:{BACKGROUND}"]
 
 
 @pytest.mark.parametrize("side", ["ingress", "egress"])
@@ -129,7 +129,7 @@ def _each_entry_demands_its_own(stage: Stage) -> None:
     for port, shown in passes.items():
         held = stage.open(port, shown)
         held.close()
-        line = stage.log.wait(lambda line, client=held.client: line.get("client") == client)  # type: ignore[misc]
+        line = stage.log.wait(lambda line, client=held.client: line.get("src") == client)  # type: ignore[misc]
         assert line["entry"] == f"/add_{stage.side}/{list(passes).index(port)}"
     for port, code in (
         (BACKGROUND, "RA-CERT-NO-EVIDENCE"),

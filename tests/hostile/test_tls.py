@@ -336,4 +336,5 @@ def test_07_peers_that_take_their_time_are_refused_at_the_deadline(tmp_path: Pat
         assert len(found) == len(threads)
         for stage, outcome, seconds in found:
             stage.refused(outcome, "TLS-DEADLINE")
-            assert DEADLINE - 1 < seconds < DEADLINE + 3
+            # The slow hello would take four minutes. On a busy host a deadline is seen late, never early.
+            assert DEADLINE - 1 < seconds < 2 * DEADLINE

@@ -71,30 +71,46 @@ def rules(name: str, backend: str) -> str:
 
 def load(host: Host, plan: Plan, backend: str, text: str) -> None:
     """Load ``text`` and fill the operator's sets."""
-    if backend == "nft":
-        if plan.known_levels:
-            tool(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text, nft.render_guard(plan)))
-        else:
-            tool(host, text, "nft", "-f", "-")
-        for group in plan.operator_sets:
-            element = f"add element inet {plan.instance} {group.name} {{ {OPERATOR_SETS[group.name]} }}"
-            tool(host, element, "nft", "-f", "-")
-        return
-    tool(host, text, "sh")
+    load_rules(host, plan, backend, text)
     for group in plan.operator_sets:
-        tool(host, f"add {group.name} {OPERATOR_SETS[group.name]} -exist", "ipset", "restore")
+        fill(host, plan, backend, group.name, OPERATOR_SETS[group.name])
+
+
+def load_rules(host: Host, plan: Plan, backend: str, text: str) -> None:
+    """Load ``text``, with what is known of this host's cgroups."""
+    if backend != "nft":
+        tool(host, text, "sh")
+    elif plan.known_levels:
+        tool(host, text, sys.executable, "-c", LOADER, manifest.render(plan, text, nft.render_guard(plan)))
+    else:
+        tool(host, text, "nft", "-f", "-")
+
+
+def fill(host: Host, plan: Plan, backend: str, name: str, address: str) -> None:
+    """Put ``address`` into one of the operator's sets."""
+    if backend == "nft":
+        tool(host, f"add element inet {plan.instance} {name} {{ {address} }}", "nft", "-f", "-")
+    else:
+        tool(host, f"add {name} {address} -exist", "ipset", "restore")
 
 
 def unload(host: Host, plan: Plan, backend: str) -> None:
     """Remove the rules; nothing may be left."""
+    remove(host, plan, backend)
     if backend == "nft":
-        tool(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
         assert tool(host, "", "nft", "list", "ruleset") == ""
         return
-    tool(host, iptables.render(plan), "sh", "-s", "remove")
     assert "tng" not in tool(host, "", "iptables-save") + tool(host, "", "ip6tables-save")
     left = tool(host, "", "ipset", "list", "-name").split()
     assert left == [group.name for group in plan.operator_sets]
+
+
+def remove(host: Host, plan: Plan, backend: str) -> None:
+    """Remove the rules."""
+    if backend == "nft":
+        tool(host, f"delete table inet {plan.instance}", "nft", "-f", "-")
+    else:
+        tool(host, iptables.render(plan), "sh", "-s", "remove")
 
 
 def tool(host: Host, text: str, *argv: str) -> str:

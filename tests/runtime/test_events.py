@@ -9,8 +9,9 @@ import pytest
 
 from tng_runtime import events as module
 from tng_runtime import log
+from tng_runtime.counts import Counts, EntryCounts
 from tng_runtime.errors import LinkCode
-from tng_runtime.events import Counts, Events, Left, LimitLeft, LimitReached, Refusal, Who
+from tng_runtime.events import Access, Closed, Events, Left, LimitLeft, LimitReached, Opened, Refusal, Who
 
 pytestmark = pytest.mark.anyio
 
@@ -50,10 +51,10 @@ async def test_repeated_refusals_of_one_source_are_summed_and_all_of_them_count(
     events = Events(counts)
     for port in range(400):
         events.tell(refusal(port=port))
-    assert [line["client"] for line in lines.now()] == ["10.0.0.1:0"]
+    assert [line["src"] for line in lines.now()] == ["10.0.0.1:0"]
     first, second = await lines.count(2)
     assert "times" not in first
-    assert (second["times"], second["client"], second["code"]) == (399, "10.0.0.1:399", "TLS-BROKEN")
+    assert (second["times"], second["src"], second["code"]) == (399, "10.0.0.1:399", "TLS-BROKEN")
     assert counts.refused == {"TLS-BROKEN": 400}
     events.close()
     assert len(lines.now()) == 2
@@ -64,7 +65,7 @@ async def test_at_debug_every_refusal_has_its_line(capsys: pytest.CaptureFixture
     log.configure("json", "debug")
     for port in range(5):
         events.tell(refusal(port=port))
-    assert [line["client"] for line in lines.now()] == [f"10.0.0.1:{port}" for port in range(5)]
+    assert [line["src"] for line in lines.now()] == [f"10.0.0.1:{port}" for port in range(5)]
     assert not events._sums
 
 
@@ -83,7 +84,7 @@ async def test_who_comes_back_later_is_said_at_once_again(capsys: pytest.Capture
         while events._sums:  # noqa: ASYNC110 - a timer of the loop
             await anyio.sleep(0.05)
     events.tell(refusal(port=2))
-    assert [line["client"] for line in lines.now()] == ["10.0.0.1:1", "10.0.0.1:2"]
+    assert [line["src"] for line in lines.now()] == ["10.0.0.1:1", "10.0.0.1:2"]
     events.close()
 
 
@@ -117,4 +118,86 @@ async def test_limits_and_clients_that_left_have_lines_of_their_own(capsys: pyte
     events.tell(LimitLeft("connections", 3))
     events.tell(Left(Who("/add_egress/0", None, None, "")))
     assert [line["event"] for line in lines.now()] == ["connections_at_limit", "connections_below_limit"]
-    assert counts == Counts(left=1)
+    assert counts == Counts({"/add_egress/0": EntryCounts(left=1)})
+
+
+def opened(heard: int = 6) -> Opened:
+    who = Who("/add_ingress/0", "10.0.0.1:1", "10.0.0.2:80", "10.0.0.2")
+    return Opened(
+        who, "ingress", "10.0.0.1:77", 0.02, ("default",), lambda: "ab12", "X25519", "AES", lambda: (5, heard)
+    )
+
+
+async def test_a_connection_counts_from_its_opening_to_its_end_and_has_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines, counts = Lines(capsys), Counts()
+    events, one, other = Events(counts), opened(), opened()
+    events.tell(one)
+    events.tell(other)
+    assert events.bytes_open() == {"/add_ingress/0": (10, 12)}
+    events.tell(Closed(one, "plain_eof"))
+    of = counts.of("/add_ingress/0")
+    assert (of.opened, of.open, of.sent, of.received, of.ended) == (2, 1, 5, 6, {"plain_eof": 1})
+    events.tell(Refusal(other.who, LinkCode.TLS_FLOOD, "too much", other))
+    assert (of.open, of.sent, events.open) == (0, 10, set())
+    (line, _) = lines.now()
+    assert {name: line[name] for name in line if name not in ("time", "duration")} == {
+        "level": "info",
+        "event": "closed",
+        "entry": "/add_ingress/0",
+        "src": "10.0.0.1:1",
+        "dst": "10.0.0.2:80",
+        "direction": "outbound",
+        "leg": "10.0.0.1:77",
+        "bytes_sent": 5,
+        "bytes_received": 6,
+        "verdict": "default",
+        "peer": "ab12",
+        "group": "X25519",
+        "cipher": "AES",
+        "ending": "plain_eof",
+    }
+    events.close()
+
+
+@pytest.mark.parametrize(
+    ("reason", "heard", "advice"),
+    [("tlsv1 alert bad certificate", 6, "refused this side"), (None, 0, "may have refused"), (None, 6, "")],
+)
+async def test_the_line_of_a_broken_tls_side_says_that_the_peer_refused(
+    capsys: pytest.CaptureFixture[str], reason: str | None, heard: int, advice: str
+) -> None:
+    lines, events, one = Lines(capsys), Events(Counts()), opened(heard)
+    events.tell(one)
+    events.tell(Closed(one, "tls_broken", reason))
+    (line,) = lines.now()
+    assert line.get("reason") == reason
+    assert advice in str(line.get("advice", ""))
+    assert bool(advice) == ("advice" in line)
+
+
+@pytest.mark.parametrize(
+    ("access", "closed", "refused"),
+    [(Access("all"), 10, 1), (Access("refused"), 0, 1), (Access("none"), 0, 0), (Access("all", 4), 3 + 1, 1)],
+    ids=str,
+)
+async def test_lines_are_what_the_operator_wants_and_counts_are_complete(
+    capsys: pytest.CaptureFixture[str], access: Access, closed: int, refused: int
+) -> None:
+    """Of a sample what ended in order is one of N, and what broke is always said."""
+    lines, counts = Lines(capsys), Counts()
+    events = Events(counts, access)
+    endings = ["plain_eof"] * 9 + ["tls_broken"]
+    for ending in endings:
+        one = opened()
+        events.tell(one)
+        events.tell(Closed(one, ending))
+    events.tell(refusal())
+    events.close()
+    said = [line["event"] for line in lines.now()]
+    assert (said.count("closed"), said.count("refused")) == (closed, refused)
+    assert counts.of("/add_ingress/0").ended == {"plain_eof": 9, "tls_broken": 1}
+    assert counts.refused == {"TLS-BROKEN": 1}
+    if access.one_of > 1:
+        assert [line.get("one_of") for line in lines.now() if line["event"] == "closed"] == [4, 4, 4, None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,4 +68,31 @@ def test_a_manifest_that_was_changed_ends_with_1_and_the_member(compiled: Path) 
 
 def test_the_version_is_told() -> None:
     done = subprocess.run([RUNTIME, "--version"], capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.startswith("tng-runtime 0.")
+    assert re.fullmatch(r"tng-runtime 0\.\S+ \(Python 3\.\S+, OpenSSL \S+ of cryptography \S+\)\n", done.stdout)
+
+
+def test_a_process_that_may_not_execute_what_it_wrote_ends_with_3_and_the_name_of_the_setting(compiled: Path) -> None:
+    """What systemd's MemoryDenyWriteExecute=yes does, here by prctl(2), PR_SET_MDWE (Linux 6.3)."""
+    script = "assert ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) == 0; os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", f"import ctypes, os, sys; {script}", RUNTIME, "run", str(compiled)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 3, done
+    assert "MemoryDenyWriteExecute=no" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "word", "expected"),
+    [
+        ("TNG_LOG_LEVEL", "loud", "TNG_LOG_LEVEL: expected info, debug, warning or error, found 'loud'"),
+        ("TNG_LOG_FORMAT", "xml", "TNG_LOG_FORMAT: expected text or json, found 'xml'"),
+    ],
+)
+def test_a_wrong_word_in_the_environment_ends_with_2(variable: str, word: str, expected: str) -> None:
+    environment = {**os.environ, variable: word}
+    done = subprocess.run([RUNTIME, "down"], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, f"tng-runtime: {expected}")
+    assert "help: " in done.stderr
+
+
+def test_a_wrong_log_level_ends_with_2() -> None:
+    assert "--log-level: expected" in failing(2, "--log-level", "loud", "down")

@@ -11,12 +11,13 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from runtime.serve.test_privileges import status
-from runtime.test_app import PORT, Tunnel, assert_closed, ends, tables
+from runtime.test_app import PORT, RUNTIME, Tunnel, assert_closed, ends, tables
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Lab
@@ -105,6 +106,7 @@ def test_only_the_supervisor_and_the_nursery_may_change_anything(ends: Tunnel) -
         assert [found[name] for name in ("CapEff", "CapPrm", "CapBnd")] == [f"{1 << CAP_NET_RAW:016x}"] * 3
         assert [found[name] for name in ("CapInh", "CapAmb")] == ["0" * 16] * 2
         assert found["NoNewPrivs"] == "1"
+        assert found["Seccomp"] == "2", "a filter (proc_pid_status(5))"
         assert found["Groups"] == ""
         assert found["Uid"].split() == ["65534"] * 4
         limits = Path(f"/proc/{pid}/limits").read_text(encoding="ascii")
@@ -200,13 +202,14 @@ def test_who_forked_the_others_takes_them_along_and_the_rules_refuse(ends: Tunne
     assert again.stop() == 0
 
 
-@pytest.mark.parametrize("role", ["judge", "nursery", "supervisor"])
-def test_a_process_that_stands_still_for_a_while_stops_no_connection(ends: Tunnel, role: str) -> None:
+def test_processes_that_stand_still_for_a_while_stop_no_connection(ends: Tunnel) -> None:
+    """All but the workers, together: what none of them can do then, none of them can do alone."""
     ends.start("server", "--workers", "1")
     run = ends.start("client", "--workers", "2")
-    pid = run.pid if role == "supervisor" else children(run, role)[0]
+    stopped = [run.pid, only(run, "nursery"), only(run, "judge")]
     with connections(ends, 4) as made:
-        os.kill(pid, signal.SIGSTOP)
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
         try:
             end = time.monotonic() + 20
             while time.monotonic() < end:
@@ -215,7 +218,8 @@ def test_a_process_that_stands_still_for_a_while_stops_no_connection(ends: Tunne
                     assert works(*new[0])
                 time.sleep(0.5)
         finally:
-            os.kill(pid, signal.SIGCONT)
+            for pid in reversed(stopped):
+                os.kill(pid, signal.SIGCONT)
         assert all(works(*both) for both in made)
     assert run.stop() == 0
     assert "_died" not in run.output()
@@ -285,6 +289,46 @@ def test_signals_to_the_children_are_not_theirs(ends: Tunnel) -> None:
     assert "_died" not in run.output()
 
 
+@contextmanager
+def no_more_processes(pid: int) -> Iterator[Callable[[], object]]:
+    """Let fork(2) fail in process ``pid`` until what is yielded is called (pids.max of cgroups, v1 or v2)."""
+    first = Path("/sys/fs/cgroup/pids").is_dir()
+    root, own = (Path("/sys/fs/cgroup/pids"), ":pids:") if first else (Path("/sys/fs/cgroup"), "0::")
+    lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="utf-8").splitlines()
+    home = root / next(line.partition(own)[2] for line in lines if own in line).strip("/")
+    group = root / f"tng-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "pids.max").write_text("1")
+        yield partial((group / "pids.max").write_text, "max")
+    finally:
+        for left in (group / "cgroup.procs").read_text().split():
+            (home / "cgroup.procs").write_text(left)
+        group.rmdir()
+
+
+@pytest.mark.parametrize("role", ["judge", "worker"])
+def test_who_cannot_be_forked_is_replaced_when_it_can_be_again(ends: Tunnel, role: str) -> None:
+    ends.start("server")
+    run = ends.start("client", "--workers", "2")
+    with no_more_processes(only(run, "nursery")) as no_longer, connections(ends, 1):
+        os.kill(children(run, role)[0], signal.SIGKILL)
+        said = run.wait_for(f"event={role}_not_replaced.*", PATIENCE)[0]
+        assert "could not be forked: Resource temporarily unavailable" in said
+        assert "pids.max" in said
+        with connections(ends, 4) as made:
+            assert all(works(*both) for both in made)
+        assert "_replaced pid=" not in run.output()
+        no_longer()
+        run.wait_for(f"event={role}_replaced", PATIENCE)
+        assert len(children(run, "worker")) == 2
+        assert only(run, "judge")
+        with connections(ends, 4) as made:
+            assert all(works(*both) for both in made)
+    assert run.stop() == 0, run.output()
+
+
 @pytest.fixture
 def scene(hosts: Lab) -> Scene:
     return scenes.set_up(hosts)
@@ -323,3 +367,72 @@ def test_what_a_stopped_judge_was_asked_is_answered_late(scene: Scene) -> None:
         os.kill(judge, signal.SIGCONT)
     assert curl.wait(PATIENCE) == 0
     assert curl.output() == PAGE
+
+
+@contextmanager
+def manager_of(ends: Tunnel) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+    """What a service manager listens at, and what it tells a program about that (sd_notify(3))."""
+    path = ends.lab["client"].state / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+        sock.settimeout(PATIENCE)
+        yield sock, {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": "2000000"}
+
+
+def told(manager: socket.socket, wanted: str) -> None:
+    """Wait until the manager was told something that has a line like ``wanted``."""
+    while not re.search(wanted, manager.recv(1000).decode(), re.MULTILINE):
+        pass
+
+
+def is_fed(manager: socket.socket, seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    with contextlib.suppress(TimeoutError):
+        while (left := end - time.monotonic()) > 0:
+            manager.settimeout(left)
+            if b"WATCHDOG=1" in manager.recv(1000):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("role", ["judge", "worker"])
+def test_the_watchdog_is_fed_while_judge_and_workers_answer(ends: Tunnel, role: str) -> None:
+    with manager_of(ends) as (manager, env):
+        client = ends.lab["client"]
+        run = client.start(RUNTIME, "run", str(ends.client), "--workers", "2", env=env)
+        told(manager, "^READY=1$")
+        told(manager, "^WATCHDOG=1$")
+        told(manager, "^WATCHDOG=1$")
+        pid = children(run, role)[0]
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            told(manager, f"^STATUS=serving, .*; no answer from: {role} {pid}$")
+            assert not is_fed(manager, 4)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        manager.settimeout(PATIENCE)
+        told(manager, "^STATUS=serving, 1 entries, 2 workers$")
+        assert is_fed(manager, PATIENCE)
+        assert run.stop() == 0, run.output()
+
+
+def test_the_watchdog_is_fed_by_whoever_took_over(ends: Tunnel) -> None:
+    """The manager named one process; it names none to the heir of that one."""
+    with manager_of(ends) as (manager, env):
+        run = ends.lab["client"].start(
+            "sh", "-c", 'export WATCHDOG_PID=$$; exec "$0" "$@"', RUNTIME, "run", str(ends.client), env=env
+        )
+        told(manager, "^WATCHDOG=1$")
+        run.popen.send_signal(signal.SIGHUP)
+        told(manager, "^READY=1$")
+        assert run.wait(PATIENCE) == 0, run.output()
+        assert is_fed(manager, PATIENCE)
+        assert is_fed(manager, PATIENCE)
+
+
+def test_who_is_named_by_no_manager_feeds_none(ends: Tunnel) -> None:
+    with manager_of(ends) as (manager, env):
+        run = ends.lab["client"].start(RUNTIME, "run", str(ends.client), env={**env, "WATCHDOG_PID": "1"})
+        told(manager, "^READY=1$")
+        assert not is_fed(manager, 3)
+        assert run.stop() == 0, run.output()

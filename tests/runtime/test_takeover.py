@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -306,6 +307,120 @@ def test_a_hangup_reads_the_directory_again(ends: Tunnel) -> None:
     os.kill(heir, signal.SIGTERM)
     until(lambda: not run.all_pids(), "the new one does not end")
     assert tables(client) == BOTH
+
+
+def holder(host: Host) -> int:
+    """The process that serves, by what it wrote into the lock."""
+    (path,) = (host.state / "run" / "tng").glob("*.lock")
+    return int(path.read_text().splitlines()[0])
+
+
+def hang_up(host: Host) -> int:
+    """SIGHUP to who serves; who serves then."""
+    before = holder(host)
+    os.kill(before, signal.SIGHUP)
+    until(lambda: holder(host) != before, "nobody takes over")
+    return holder(host)
+
+
+def test_hangups_and_applies_in_any_order(hosts: Lab) -> None:
+    """What `tng apply` compiled stays as long as a run needs it, and no longer; one run of each keeps connections."""
+    scene = scenes.set_up(hosts)
+    client = scene.client
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    runs = [tunnel.apply(client, CLIENT_CONFIG)]
+    with Senders(client, scene.server.ipv4) as senders:
+        for step in ("hangup", "hangup", "apply", "apply", "hangup", "hangup", "hangup"):
+            senders.wait_for_writes(senders.writes + 20)
+            if step == "apply":
+                runs.append(tunnel.apply(client, CLIENT_CONFIG))
+            else:
+                hang_up(client)
+            assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+        assert senders.failures == 0
+    for run in runs:
+        assert run.wait(PATIENCE) == 0, run.output()
+    serves = holder(client)
+    assert hang_up(client) != serves, "nothing is left of the run that had compiled it"
+    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    until(lambda: not Path(f"/proc/{serves}").exists(), "the one before does not end")
+    os.kill(holder(client), signal.SIGTERM)
+    until(lambda: not (client.state / "run" / "tng").exists(), "something stays")
+
+
+def test_a_hangup_while_another_one_is_being_done_is_not_lost(ends: Tunnel) -> None:
+    """It came after the documents were read: they are read once more, by whoever serves then."""
+    client = ends.lab["client"]
+    ends.start("server")
+    run = ends.start("client", "--workers", "1")
+    with connections(ends, 1) as made:
+        for port in (15601, 15602):
+            compiled(client, {"add_ingress": [{"netfilter": {**CAPTURE, "listen_port": port}, **NO_RA}]})
+            run.popen.send_signal(signal.SIGHUP)
+            if port == 15601:
+                run.wait_for("event=takeover_begins", PATIENCE)
+        until(
+            lambda: "redirect to :15602" in client.run("nft", "list", "table", "inet", "tng").stdout,
+            "the last document is not in force",
+        )
+        assert all(works(*both) for both in made)
+        with connections(ends, 2) as later:
+            assert all(works(*both) for both in later)
+
+
+def test_a_hangup_after_one_that_failed_is_done(ends: Tunnel) -> None:
+    client = ends.lab["client"]
+    ends.start("server")
+    run = ends.start("client", "--workers", "1")
+    attests = {"add_ingress": [{"netfilter": CAPTURE, "attest": {"aa_addr": "unix:///run/silent.sock"}}]}
+    compiled(client, attests)
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(client.state / "run" / "silent.sock"))
+        agent.listen()
+        agent.settimeout(PATIENCE)
+        run.popen.send_signal(signal.SIGHUP)
+        asked, _ = agent.accept()
+        compiled(client, {"add_ingress": [{"netfilter": {**CAPTURE, "listen_port": 15602}, **NO_RA}]})
+        run.popen.send_signal(signal.SIGHUP)
+        run.popen.send_signal(signal.SIGHUP)
+    asked.close()
+    run.wait_for("event=reload_failed", PATIENCE)
+    assert run.wait(PATIENCE) == 0, run.output()
+    assert "redirect to :15602" in client.run("nft", "list", "table", "inet", "tng").stdout
+    with connections(ends, 2) as made:
+        assert all(works(*both) for both in made)
+
+
+def test_an_instance_that_drains_without_end_has_a_judge_as_long_as_one_can_be_asked(ends: Tunnel) -> None:
+    ends.start("server")
+    old = ends.start("client")
+    with connections(ends, 2) as made:
+        taken_over(ends)
+        old.wait_for("event=draining", PATIENCE)
+        os.kill(only(old, "judge"), signal.SIGKILL)
+        old.wait_for("event=judge_died", PATIENCE)
+        old.wait_for("event=judge_replaced", PATIENCE)
+        assert len(children(old, "judge")) == 1
+        assert all(works(*both) for both in made)
+    assert old.wait(PATIENCE) == 0, old.output()
+
+
+def test_the_judge_goes_when_nobody_can_ask_it_any_more(ends: Tunnel) -> None:
+    """It would get certificates for days that nobody shows. Its minute is a second here."""
+    client = ends.lab["client"]
+    ends.start("server")
+    program = "import sys; from tng_runtime import __main__; from tng_runtime.serve import team; "
+    program += "team.JUDGE_SECONDS = 1; sys.exit(__main__.main())"
+    old = client.start(sys.executable, "-c", program, "run", str(ends.client))
+    old.wait_for("event=serving", PATIENCE)
+    with connections(ends, 2) as made:
+        new = taken_over(ends)
+        old.wait_for("event=judge_dismissed", PATIENCE)
+        until(lambda: not children(old, "judge"), "it is still there")
+        assert all(works(*both) for both in made)
+        assert len(children(new, "judge")) == 1
+    assert old.wait(PATIENCE) == 0, old.output()
+    assert "_died" not in old.output()
 
 
 def test_no_plaintext_leaves_while_instances_and_workers_change(hosts: Lab, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The command ``tng``: options to one call of the pipeline, its outcome to texts and an exit code.
 
-0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready (``apply`` only).
+0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready (``apply`` only); what
+``explain`` answers beside captured, which is 0: 4 passed, 5 refused, 6 depends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except ModuleNotFoundError as error:
+        if sys.argv[1:2] == ["down"]:
+            from tng_compiler.cli.runtime import run_down
+
+            run_down(sys.argv[2:])
         # The base package is the runtime's: hosts that only run what was compiled elsewhere do without these.
         print(f"tng: the compiler needs the package {error.name}\n  help: pip install 'tng[compiler]'", file=sys.stderr)
         sys.exit(3)

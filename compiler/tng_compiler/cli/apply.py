@@ -1,94 +1,146 @@
-"""``apply`` and ``down``: become the runtime. It is executed as a program of its own and never imported."""
+"""``apply``: compile, and become the runtime.
+
+Whatever can fail is done before anything is changed: the document, the runtime, the directories, the record of what is
+applied. What was written until then is removed again.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
+from tng_compiler.cli import confirm, history, private
+from tng_compiler.cli.doctor import preflight
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.report import Format, report
+from tng_compiler.cli.runtime import become, find_runtime
+from tng_compiler.emit import probes
+from tng_compiler.host import running
 from tng_compiler.pipeline import compile_bytes
+from tng_compiler.plan.allocate import INSTANCE
+from tng_compiler.plan.types import Plan
 from tng_schema import contract
 
-RUNTIME = "tng-runtime"
 # Execution keeps the process id, by which the runtime knows its documents and removes them with its end.
 STATE_ROOT = Path(contract.RUN_DIRECTORY)
 
 
-def run_apply(argument: str, state_dir: str | None, options: Sequence[str], *, strict: bool) -> Exit:
-    """Compile into a private directory and execute ``tng-runtime run`` on it; return only when there are faults."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """How a document is to be applied: ``command`` is ``run`` of the runtime with its options.
+
+    ``confirm``: seconds until ``tng confirm``. ``before``: the record to which a rollback returns from here, if it is
+    ``chosen``; otherwise that of what was there.
+    """
+
+    command: Sequence[str]
+    strict: bool
+    state_dir: str | None = None
+    confirm: float | None = None
+    before: str | None = None
+    chosen: bool = False
+    table: str = INSTANCE
+
+
+def run_apply(argument: str, wish: Wish) -> Exit:
+    """Read a document, and ``execute`` it."""
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
     (name, data), *_ = documents([argument])
-    outcome = compile_bytes(name, data, strict=strict)
+    return execute(name, data, wish)
+
+
+def execute(name: str, data: bytes, wish: Wish) -> Exit:
+    """Compile into a private directory, and execute the runtime on it; return only when there are faults."""
+    outcome = compile_bytes(name, data, strict=wish.strict, instance=wish.table)
     report(outcome.found, Format.TEXT, sys.stderr)
     if outcome.plan is None:
         return Exit.FINDINGS
-    program = find_runtime()
-    directory = Path(state_dir) if state_dir else STATE_ROOT / f"{outcome.plan.instance}.{os.getpid()}"
-    _make_private(directory)
-    write_directory(outcome.plan, directory)
-    return _become(program, ["run", *options, str(directory)])
+    table, program = outcome.plan.instance, find_runtime()
+    _require_nothing_pending(table)
+    host = preflight(outcome.plan, name, data)
+    report(host, Format.TEXT, sys.stderr)
+    if any(item.is_error for item in host):
+        fail(Exit.HOST_NOT_READY, "the host is not ready; nothing was changed", "`tng doctor` looks again")
+    was = confirm.before(table) if wish.confirm is not None else None
+    directory = compile_into(outcome.plan, data, wish.state_dir)
+    try:
+        record = _record(outcome.plan, name, data, wish)
+        if was is not None and wish.confirm is not None:
+            confirm.watch(table, record, was, wish.confirm, partial(_again, table))
+    except SystemExit:
+        if wish.state_dir is None:
+            _remove(directory)
+        raise
+    return become(program, [*wish.command, *arguments(outcome.plan, record), str(directory)])
 
 
-def run_down(arguments: Sequence[str]) -> None:
-    """Execute ``tng-runtime down``."""
-    _become(find_runtime(), ["down", *arguments])
+def arguments(plan: Plan, record: Path) -> list[str]:
+    """What a run is told beside its options: the place of its record, and what it tries once its rules are there."""
+    return [f"--record={record}", *(f"--probe={probe}" for probe in probes.render(plan) or ("none",))]
 
 
-def find_runtime() -> Path:
-    """Return the runtime that was installed together with this program, else the one on PATH."""
-    for neighbour in (sys.argv[0], sys.executable):
-        beside = Path(neighbour).parent / RUNTIME
-        if os.sep in neighbour and os.access(beside, os.X_OK):
-            return beside.absolute()
-    found = shutil.which(RUNTIME)
-    if found is None:
+def compile_into(plan: Plan, data: bytes, state_dir: str | None) -> Path:
+    """Write what the runtime executes into a private directory; ends the run with 3 and leaves nothing otherwise."""
+    directory = Path(state_dir) if state_dir else STATE_ROOT / f"{plan.instance}.{os.getpid()}"
+    was_there = directory.exists()
+    private.make(directory, "apply needs root; --state-dir names another directory")
+    try:
+        write_directory(plan, directory, Exit.HOST_NOT_READY, config=data)
+    except SystemExit:
+        if not was_there:
+            _remove(directory)
+        raise
+    return directory
+
+
+def _require_nothing_pending(table: str) -> None:
+    if sock := confirm.pending(table):
+        sock.close()
         fail(
             Exit.HOST_NOT_READY,
-            f"{RUNTIME} was not found beside this program, nor on PATH",
-            "the base package `tng` brings it; the extra `compiler` alone does not",
-        )
-    return Path(found)
-
-
-def _make_private(directory: Path) -> None:
-    """Make a directory that nobody else can write to: what lies in it is executed with our privileges."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.lstat()
-    except OSError as error:
-        help_ = "apply needs root; --state-dir names another directory" if os.geteuid() else None
-        fail(Exit.HOST_NOT_READY, f"cannot make {directory}: {error.strerror or error}", help_)
-    theirs = None if stat.S_ISDIR(status.st_mode) else directory
-    # The runtime looks once more before it executes anything; here it is where we are going to write.
-    way = directory.resolve()
-    theirs = theirs or next((path for path in (way, *way.parents) if _others_write(path, final=path == way)), None)
-    if theirs is not None:
-        fail(
-            Exit.HOST_NOT_READY,
-            f"{directory} is not ours alone to write to: {theirs}",
-            f"chown it to root and chmod go-w it, or name another directory: {theirs}",
+            f"what was applied last to inet {table} waits to be confirmed",
+            "`tng confirm` keeps it, `tng rollback` takes it back",
         )
 
 
-def _others_write(path: Path, *, final: bool) -> bool:
-    status = path.lstat()
-    sticky = status.st_mode & stat.S_ISVTX and status.st_uid == 0 and not final
-    return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & 0o022 and not sticky)
+def _record(plan: Plan, name: str, data: bytes, wish: Wish) -> Path:
+    """The place of the record: that of what is there if it is the same, else a new one."""
+    table, kept = plan.instance, history.records(plan.instance)
+    run = running.find(table)
+    current = (history.find(table, run.record) if run else None) or (kept[-1] if kept else None)
+    same = current is not None and (current.sha256, current.command) == (plan.config_sha256, tuple(wish.command))
+    if current is not None and same and not wish.chosen:
+        return current.directory
+    before = current.directory.name if current and not wish.chosen else wish.before
+    return history.prepare(table, name, data, plan.config_sha256, wish.command, before)
 
 
-def _become(program: Path, arguments: Sequence[str]) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execv(program, [RUNTIME, *arguments])  # noqa: S606 - no shell is the point
-    except OSError as error:
-        fail(Exit.HOST_NOT_READY, f"cannot execute {program}: {error.strerror or error}")
+def _again(table: str, was: confirm.Before) -> list[str]:
+    """The command that brings back what served, or refused, from its record."""
+    record = was.record
+    assert record is not None
+    outcome = compile_bytes(record.source, record.document(), instance=table)
+    if outcome.plan is None:
+        report(outcome.found, Format.TEXT, sys.stderr)
+        fail(Exit.HOST_NOT_READY, f"{record.directory}: the document of before is refused by now", "mend and apply it")
+    directory = compile_into(outcome.plan, record.document(), None)
+    if was.state == "closed":
+        return ["guard", str(directory)]
+    return [*record.command, *arguments(outcome.plan, record.directory), str(directory)]
+
+
+def _remove(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.parent == STATE_ROOT:
+        try:
+            directory.parent.rmdir()
+        except OSError:  # others have something there
+            return

@@ -12,6 +12,7 @@ from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import texts, write_directory
 from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import Backend, Outcome, compile_bytes
+from tng_compiler.plan.allocate import INSTANCE
 
 BEYOND = "no document shows, and no rule sees: nat chains of other tables before priority -105 (docs/security.md)"
 
@@ -28,9 +29,11 @@ def run_check(arguments: Sequence[str], format_: Format, *, strict: bool, emit: 
     return Exit.FINDINGS
 
 
-def run_compile(arguments: Sequence[str], emit: str, output: str | None, format_: Format, *, strict: bool) -> Exit:
+def run_compile(
+    arguments: Sequence[str], emit: str, output: str | None, format_: Format, *, strict: bool, table: str = INSTANCE
+) -> Exit:
     """Write every document's output, or none when one has an error."""
-    outcomes = _compile(arguments, emit, strict=strict)
+    outcomes = _compile(arguments, emit, strict=strict, table=table)
     found = [item for outcome in outcomes for item in outcome.found]
     if found or format_ is not Format.TEXT:
         report(found, format_, sys.stderr)
@@ -54,9 +57,11 @@ def run_schema() -> Exit:
     return Exit.CLEAN
 
 
-def _compile(arguments: Sequence[str], emit: str, *, strict: bool) -> list[Outcome]:
+def _compile(arguments: Sequence[str], emit: str, *, strict: bool, table: str = INSTANCE) -> list[Outcome]:
     backend: Backend = "iptables" if emit == "iptables" else "nft"
-    return [compile_bytes(name, data, strict=strict, backend=backend) for name, data in documents(arguments)]
+    return [
+        compile_bytes(name, data, strict=strict, backend=backend, instance=table) for name, data in documents(arguments)
+    ]
 
 
 def _print(outcomes: Sequence[Outcome], emit: str) -> Exit:

@@ -14,6 +14,10 @@ class Exit(IntEnum):
     FINDINGS = 1
     USAGE = 2
     HOST_NOT_READY = 3
+    # What `explain` answers; a captured flow is 0.
+    PASSED = 4
+    REFUSED = 5
+    DEPENDS = 6
 
 
 def fail(code: Exit, message: str, help_: str | None = None) -> NoReturn:

@@ -14,6 +14,8 @@ from tng_compiler.plan.types import Plan
 from tng_schema import contract
 
 RULESET, GUARD, MANIFEST = contract.RULESET, contract.GUARD, contract.MANIFEST
+CONFIG = "config.json"
+"""Kept by ``apply`` with what it compiled, for ``diff --live``."""
 
 
 def texts(plan: Plan, emit: str) -> str:
@@ -37,6 +39,10 @@ def texts(plan: Plan, emit: str) -> str:
             from tng_compiler.emit.iptables import render as iptables
 
             return iptables(plan)
+        case "svg":
+            from tng_compiler.emit.svg import render as svg
+
+            return svg(plan)
         case _:
             from tng_compiler.emit.diagram import render as diagram
 
@@ -53,22 +59,27 @@ def documents(plan: Plan) -> dict[str, str]:
     return {RULESET: ruleset, GUARD: guard, MANIFEST: manifest(plan, ruleset, guard)}
 
 
-def write_directory(plan: Plan, directory: Path) -> None:
-    """Write all files; an error of the file system ends the run with the usage code and leaves no part behind."""
-    written = documents(plan)
+def write_directory(plan: Plan, directory: Path, code: Exit = Exit.USAGE, *, config: bytes | None = None) -> None:
+    """Write all files; an error of the file system ends the run with ``code`` and leaves no part of one behind.
+
+    ``config`` is the document as it was read, to be kept with them.
+    """
+    written = {name: text.encode() for name, text in documents(plan).items()}
+    if config is not None:
+        written = {CONFIG: config, **written}
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in written.items():
-            _replace(directory / name, text)
+        for name, data in written.items():
+            _replace(directory / name, data)
     except OSError as error:
-        fail(Exit.USAGE, f"cannot write to {directory}: {error.strerror or error}")
+        fail(code, f"cannot write to {directory}: {error.strerror or error}")
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, data: bytes) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with beside.open("xb") as stream:
+            stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tng_compiler.diagnostics.catalogue_capture import CAPTURE
+from tng_compiler.diagnostics.catalogue_host import HOST
 from tng_compiler.diagnostics.catalogue_meaning import MEANING
 from tng_compiler.diagnostics.catalogue_shape import SHAPE
 from tng_compiler.diagnostics.catalogue_text import TEXT
@@ -10,4 +11,4 @@ from tng_compiler.diagnostics.catalogue_trust import TRUST
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.explanation import Explanation
 
-CATALOGUE: dict[Code, Explanation] = TEXT | SHAPE | MEANING | CAPTURE | TRUST
+CATALOGUE: dict[Code, Explanation] = TEXT | SHAPE | MEANING | CAPTURE | TRUST | HOST

@@ -175,6 +175,21 @@ MEANING: dict[Code, Explanation] = {
         "TLS and streams, 107.",
         '{"verify": {"policy_ids": ["a name of four thousand characters ..."]}, "proxy_protocol": "v2"}',
     ),
+    Code.BAD_CONTROL_HOST: Explanation(
+        "A control interface at no address",
+        "It listens on an address of this host. A name would have to be looked up when the instance starts, and "
+        "could mean another address each time.",
+        '{"control_interface": {"restful": {"host": "gateway.example", "port": 50000}}}',
+        '{"control_interface": {"restful": {"port": 50000}}}',
+    ),
+    Code.CONTROL_OPEN: Explanation(
+        "A control interface that others can ask",
+        "It has no password and no TLS. Nobody can change anything there, but whoever reaches it sees what is "
+        "captured, whom this host believes, and how much it carries. The Rust TNG listens on all addresses when "
+        "`host` is left out; here that is 127.0.0.1.",
+        '{"control_interface": {"restful": {"host": "0.0.0.0", "port": 50000}}}',
+        '{"control_interface": {"restful": {"port": 50000}}}',
+    ),
     Code.MAPPING_UNSAID: Explanation(
         "A mapping without an in and an out",
         "A mapping is one pair of `in` and `out`, or a list of such pairs in `rules`, not both.",

@@ -1,8 +1,8 @@
 """Stable codes of everything the compiler has to say.
 
 The hundreds are stages: ``TNG1xx`` text, ``TNG2xx`` shape, ``TNG3xx`` meaning, ``TNG4xx`` capture analysis, ``TNG5xx``
-trust. A code keeps its number for ever; a retired one is never used again. What each means is in ``catalogue``: a code
-without an entry there, or without a refusal case in the tests, fails the tests.
+trust, ``TNG6xx`` the host. A code keeps its number for ever; a retired one is never used again. What each means is in
+``catalogue``: a code without an entry there, or without a refusal case in the tests, fails the tests.
 """
 
 from __future__ import annotations
@@ -75,9 +75,11 @@ class Code(StrEnum):
     FIELD_OF_OTHER_MODEL = "TNG328"
     RELATIVE_PATH = "TNG329"
     PROXY_HEADER_TOO_LONG = "TNG330"
-    MAPPING_UNSAID = "TNG331"
-    BAD_DOOR = "TNG332"
-    MAPPED_RANGES_DIFFER = "TNG333"
+    BAD_CONTROL_HOST = "TNG331"
+    CONTROL_OPEN = "TNG332"
+    MAPPING_UNSAID = "TNG333"
+    BAD_DOOR = "TNG334"
+    MAPPED_RANGES_DIFFER = "TNG335"
 
     ENTRY_SHADOWED = "TNG401"
     ITEM_SHADOWED = "TNG402"
@@ -113,3 +115,24 @@ class Code(StrEnum):
     NO_ATTESTATION = "TNG501"
     SIGNATURE_UNCHECKED = "TNG502"
     PLAIN_HTTP_SERVICE = "TNG503"
+
+    NFT_MISSING = "TNG601"
+    NFT_OLD = "TNG602"
+    BINDING_MISSING = "TNG603"
+    KERNEL_OLD = "TNG604"
+    NOT_PERMITTED = "TNG605"
+    RULES_REFUSED = "TNG606"
+    PORT_TAKEN = "TNG611"
+    CGROUP_ABSENT = "TNG612"
+    IPSET_ABSENT = "TNG613"
+    NAT_BEFORE_OURS = "TNG621"
+    FLUSHED_AT_BOOT = "TNG622"
+    CONNTRACK_FULL = "TNG623"
+    INSTANCES_MEET = "TNG624"
+    MARKS_APART = "TNG625"
+    AGENT_SILENT = "TNG631"
+    SERVICE_UNREACHABLE = "TNG632"
+    SERVICE_CERTIFICATE = "TNG633"
+    CLOCKS_APART = "TNG634"
+    IPV6_OFF = "TNG641"
+    CONTAINERS_HERE = "TNG642"

@@ -39,13 +39,13 @@ def _nodes(entry: Interception) -> Iterator[str]:
     near = "programs" if entry.role == "ingress" else "services"
     cgroups = [f"in {path}" for level in entry.inside for path in level.paths]
     cgroups += [f"not in {path}" for level in entry.outside for path in level.paths]
-    yield f"{entry.name}_app[{_label(near, *_short(cgroups))}]"
+    yield f"{entry.name}_app[{_label(near, *short(cgroups))}]"
     where = f"port {entry.listen_port}, mark {entry.so_mark}"
     yield f"{entry.name}[[{_label(f'{entry.role} {entry.pointer}', where)}]]"
 
 
 def _edges(entry: Interception) -> Iterator[str]:
-    name, captured = entry.name, _short(list(_captured(entry)))
+    name, captured = entry.name, short(list(destinations(entry)))
     if entry.role == "ingress":
         yield f"{name}_app -->|{_label('captured:', *captured)}| {name}"
         yield f"{name} ==>|{_label('RATS-TLS')}| {name}_peer({_label('their egress')})"
@@ -74,12 +74,13 @@ def _door(name: str, door: PlannedDoor) -> tuple[str, list[str]]:
     else:
         ports, there = [f"SOCKS5: {door.mode.host} port {door.mode.port}"], ["wherever programs ask for"]
     peer = "their egress" if door.role == "ingress" else "service"
-    node = f"{name}[[{_label(f'{door.role} {door.pointer}', *_short(ports))}]]"
+    node = f"{name}[[{_label(f'{door.role} {door.pointer}', *short(ports))}]]"
     arrow, what = ("==>", "RATS-TLS") if door.role == "ingress" else ("-->", "plaintext")
-    return node, [f"{name} {arrow}|{_label(what, *_short(there))}| {name}_far({_label(peer)})"]
+    return node, [f"{name} {arrow}|{_label(what, *short(there))}| {name}_far({_label(peer)})"]
 
 
-def _captured(entry: Interception) -> Iterator[str]:
+def destinations(entry: Interception) -> Iterator[str]:
+    """Yield what the entry captures, and what it resets, one line each."""
     for verb, regions, sets in (
         ("", entry.captured, entry.captured_sets),
         ("reset: ", entry.rejected, entry.rejected_sets),
@@ -102,7 +103,8 @@ def _ports(ports: Ports) -> str:
     return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
 
 
-def _short(lines: list[str]) -> list[str]:
+def short(lines: list[str]) -> list[str]:
+    """Return at most ``MOST_LINES`` lines, the last of which says that there are more."""
     return lines if len(lines) <= MOST_LINES else [*lines[: MOST_LINES - 1], "and more"]
 
 

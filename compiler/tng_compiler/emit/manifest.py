@@ -21,7 +21,7 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
 
     Canonical in the manner of RFC 8785: sorted members, no white space, UTF-8; one newline at the end.
     """
-    document = {
+    document: dict[str, object] = {
         "manifest_version": MANIFEST_VERSION,
         "compiler_version": plan.compiler_version,
         "config_sha256": plan.config_sha256,
@@ -49,6 +49,8 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
         },
         "entries": [*map(_entry, plan.entries), *map(_door, plan.doors)],
     }
+    if plan.control is not None:
+        document["control"] = {"host": plan.control.host, "port": plan.control.port}
     return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -35,6 +35,31 @@ def render(plan: Plan) -> str:
     return f"{_header(plan, table.notes)}\n{head}\ndelete {head}\n\n{head} {{\n{body}\n}}\n"
 
 
+def first_lines(plan: Plan, table: tree.Table) -> dict[str, int]:
+    """Return for each chain the line of ``ruleset.nft`` (from 1) that its first rule stands on; a rule is one line."""
+    line = _header(plan, table.notes).count("\n") + 6  # a blank line, the three heads with another, the first block
+    line += sum(len(_counter(counter)) + 1 for counter in table.counters)
+    for group in table.sets:
+        line += len(_set_head(group)) + 4 + (_size(group) + 2 if _size(group) else 0)
+    found: dict[str, int] = {}
+    for chain in table.chains:
+        found[chain.name] = line + (2 if chain.base else 1)
+        line += len(chain.rules) + (4 if chain.base else 3)
+    return found
+
+
+def _size(group: tree.SetDefinition) -> int:
+    match group:
+        case tree.AddressSet():
+            return len(group.boxes)
+        case tree.CgroupSet():
+            return len(group.paths)
+        case tree.OperatorAddresses():
+            return 0
+        case _:
+            assert_never(group)
+
+
 def render_guard(plan: Plan) -> str:
     """Return ``guard.nft``: the guard once more, for a table that the runtime makes and owns while it lives.
 
@@ -141,10 +166,11 @@ def _hook(base: tree.Base) -> str:
 
 
 def _rules(chain: tree.Chain) -> Iterator[str]:
-    return map(_rule, chain.rules)
+    return map(rule_text, chain.rules)
 
 
-def _rule(rule: tree.Rule) -> str:
+def rule_text(rule: tree.Rule) -> str:
+    """Return the rule as its line in the file, without the indentation."""
     words = [_match(match) for match in rule.matches]
     if rule.counter:
         words.append(f"counter name {rule.counter}")

@@ -20,6 +20,8 @@ def render(plan: Plan) -> str:
         f"conntrack: own connections in zone {plan.zone}, those to this host with label {plan.published_label}",
         f"while it runs the guard stands once more in table inet {plan.guard_table}",
     ]
+    if plan.control is not None:
+        lines.append(f"says how it stands at http://{_socket(plan.control.host, plan.control.port)}/status/")
     if back := plan.way_back:
         lines += [
             f"outside of the tables: routing rule {back.priority}, mark {back.mark:#x} to table {back.routing_table};",
@@ -30,6 +32,10 @@ def render(plan: Plan) -> str:
     for door in plan.doors:
         lines += ["", *_door(door)]
     return "\n".join(lines) + "\n"
+
+
+def _socket(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _entry(entry: Interception) -> Iterator[str]:
@@ -57,8 +63,8 @@ def _entry(entry: Interception) -> Iterator[str]:
         yield "  dials from the client's own address: the service sees the client"
     if entry.proxy_protocol:
         yield f"  tells the service who its client is: PROXY protocol {entry.proxy_protocol}"
-    yield f"  proves itself: {_attest(entry.attest)}"
-    yield f"  demands: {_verify(entry.verify)}"
+    yield f"  proves itself: {attestation(entry.attest)}"
+    yield f"  demands: {demand(entry.verify)}"
 
 
 def _door(door: PlannedDoor) -> Iterator[str]:
@@ -74,8 +80,8 @@ def _door(door: PlannedDoor) -> Iterator[str]:
         yield f"    listens on {host} {_ports(Ports(rule.ports.first, rule.ports.last))}, leads to {there}"
     if door.proxy_protocol:
         yield f"  tells the service who its client is: PROXY protocol {door.proxy_protocol}"
-    yield f"  proves itself: {_attest(door.attest)}"
-    yield f"  demands: {_verify(door.verify)}"
+    yield f"  proves itself: {attestation(door.attest)}"
+    yield f"  demands: {demand(door.verify)}"
 
 
 def _plaintext(*, passes: bool) -> str:
@@ -107,7 +113,8 @@ def _ports(ports: Ports) -> str:
     return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
 
 
-def _attest(attest: Attest | None) -> str:
+def attestation(attest: Attest | None) -> str:
+    """Return how the entry's side proves itself."""
     if attest is None:
         return "no"
     issuer = f", token from {attest.service.as_addr}" if attest.service else ""
@@ -116,7 +123,8 @@ def _attest(attest: Attest | None) -> str:
     return f"{attest.model} through the agent at {attest.aa_path}, {refresh}{issuer}{policies}"
 
 
-def _verify(verify: Verify | None) -> str:
+def demand(verify: Verify | None) -> str:
+    """Return what the entry demands of its peer."""
     if verify is None:
         return "nothing of its peer"
     parts = [f"{verify.model}, policies {', '.join(verify.policy_ids)}"]

@@ -22,6 +22,11 @@ class Findings:
     faults: list[Diagnostic] = field(default_factory=list)
     errors: int = 0
 
+    @property
+    def full(self) -> bool:
+        """Whether more faults would not be kept: then reading on is in vain, and what shape refused is not known."""
+        return self.errors >= MAX_FAULTS or len(self.shape.faults) >= MAX_FAULTS
+
     def error(
         self, code: Code, place: Place, message: str, help_: str | None = None, notes: tuple[Note, ...] = ()
     ) -> None:

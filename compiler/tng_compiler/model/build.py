@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.block import Block, Findings
+from tng_compiler.model.control import control
 from tng_compiler.model.mapping import mapping
 from tng_compiler.model.netfilter import netfilter
 from tng_compiler.model.socks5 import socks5
 from tng_compiler.model.trust import attest, check_trust, verify
-from tng_compiler.model.types import Config, Door, Entry, Mode, Netfilter, ProxyProtocol, Role, Verify
+from tng_compiler.model.types import Config, Control, Door, Entry, Mode, Netfilter, ProxyProtocol, Role, Verify
 from tng_compiler.shape.check import Shape
 
 _BUILDERS: dict[str, Callable[[Block, Role], Mode | None]] = {
@@ -42,12 +43,15 @@ def build(shape: Shape) -> Model:
     """Build what the user said; every fault of meaning is reported in one run."""
     findings = Findings(shape)
     entries: list[Entry | Door] = []
+    interface: Control | None = None
     if isinstance(shape.value, dict):
         document = Block(shape.value, "", findings)
         entries += _entries(document, "add_ingress", "ingress")
         entries += _entries(document, "add_egress", "egress")
+        interface = control(document)
     captures = tuple(entry for entry in entries if isinstance(entry, Entry))
-    partial = Config(captures, tuple(entry for entry in entries if isinstance(entry, Door)))
+    doors = tuple(entry for entry in entries if isinstance(entry, Door))
+    partial = Config(captures, interface, doors)
     clean = not shape.faults and not findings.errors
     return Model(partial if clean else None, partial, tuple(findings.faults))
 

@@ -163,8 +163,21 @@ class Door:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """Where the control interface listens: an address, and a port."""
+
+    pointer: str
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
-    """One document: the entries that capture, and those that are doors; each ingress before egress, in its order."""
+    """One document: the entries that capture, and those that are doors; each ingress before egress, in its order.
+
+    ``control`` None: a unix socket alone.
+    """
 
     entries: tuple[Entry, ...]
+    control: Control | None = None
     doors: tuple[Door, ...] = ()

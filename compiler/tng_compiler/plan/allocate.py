@@ -2,17 +2,24 @@
 
 15001 and up for an ingress, 16001 and up for an egress, below the ephemeral range of Linux (32768 to 60999,
 ip_local_port_range), so that no outgoing connection of the host takes one before the runtime binds it.
+
+An instance with a name has ports and labels of its own, from a slot that its name gives (CRC-32), so that documents
+which know nothing of each other seldom meet; where they do, `tng doctor` says so. The mark and the zone are the same
+for all: what carries the mark is exempt from every instance, and must be tracked in one place by all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from zlib import crc32
 
 from tng_compiler.model.types import Config, Role
 from tng_compiler.plan.door_ports import listening
 from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 
+INSTANCE = "tng"
 FIRST_LISTEN_PORT: dict[Role, int] = {"ingress": 15001, "egress": 16001}
+_FIRST_OF_NAMED, _PORTS, _SLOTS = 17001, 270, 58
 EPHEMERAL = (32768, 60999)
 UNPRIVILEGED = 1024
 ZONE = 0x7467
@@ -21,15 +28,35 @@ PUBLISHED_LABEL, JUDGED_LABEL = 116, 117
 """Switches keep labels in zones of their own; host firewalls seldom have any (connlabel, iptables-extensions(8))."""
 
 
-def listen_ports(config: Config) -> tuple[int, ...]:
+def slot(instance: str) -> int | None:
+    """Return the slot of a named instance (0 to 57), and none for the one without a name."""
+    return None if instance == INSTANCE else crc32(instance.encode()) % _SLOTS
+
+
+def labels(instance: str) -> tuple[int, int]:
+    """Return the bits of conntrack's labels for published and for judged connections."""
+    found = slot(instance)
+    return (PUBLISHED_LABEL, JUDGED_LABEL) if found is None else (2 * found, 2 * found + 1)
+
+
+def first_listen_ports(instance: str) -> dict[Role, int]:
+    """Return where the ports of each role begin: those of a slot, half of them for each role."""
+    if (found := slot(instance)) is None:
+        return FIRST_LISTEN_PORT
+    first = _FIRST_OF_NAMED + _PORTS * found
+    return {"ingress": first, "egress": first + _PORTS // 2}
+
+
+def listen_ports(config: Config, instance: str = INSTANCE) -> tuple[int, ...]:
     """Return the port of each entry, in the order of the document (of which an earlier stage bounds the length).
 
     Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
     used = {entry.netfilter.listen_port for entry in config.entries}
     used |= {port for one in listening(config) for port in range(one.ports.first, one.ports.last + 1)}
+    used |= {config.control.port} if config.control else set()
     named = _named_ports(config)
-    offers = {role: _offer(first, named) for role, first in FIRST_LISTEN_PORT.items()}
+    offers = {role: _offer(first, named) for role, first in first_listen_ports(instance).items()}
     ports: list[int] = []
     for entry in config.entries:
         port = entry.netfilter.listen_port or next(port for port in offers[entry.role] if port not in used)

@@ -12,7 +12,6 @@ from tng_compiler.model.types import Config, Role
 from tng_compiler.plan.clients import clients
 from tng_compiler.plan.doors import doors
 from tng_compiler.plan.hazards import hazards
-from tng_compiler.plan.items import items_of
 from tng_compiler.plan.listeners import listeners
 from tng_compiler.plan.operator_sets import operator_sets
 from tng_compiler.plan.overlap import overlaps
@@ -27,16 +26,16 @@ _ROLES: tuple[Role, Role] = ("ingress", "egress")
 def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) -> Iterator[Diagnostic]:
     """Yield the diagnostics; ``touching`` names the entries, by position, and families where items may overlap."""
     yield from _limited(listeners(config, tuple(entry.listen_port for entry in plan.entries)))
-    yield from hazards(config)
+    for of_entry in hazards(config):
+        yield from _limited(of_entry)
     yield from _limited(clients(config, plan))
     yield from _limited(doors(config, plan))
-    yield from operator_sets(config, plan)
+    yield from _limited(operator_sets(config, plan))
     families: dict[int, list[Family]] = {}
     for position, family in touching:
         families.setdefault(position, []).append(family)
     for position, some in families.items():
-        netfilter = config.entries[position].netfilter
-        yield from _limited(_once(found for family in some for found in overlaps(family, items_of(netfilter, family))))
+        yield from _limited(overlaps(config.entries[position].netfilter, some))
     for role in _ROLES:
         entries = [entry for entry in config.entries if entry.role == role]
         by_entry: dict[int, list[Diagnostic]] = {}
@@ -44,16 +43,6 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
             by_entry.setdefault(position, []).append(found)
         for found_there in by_entry.values():
             yield from _limited(found_there)
-
-
-def _once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Items without a host are in both families, and are reported for one."""
-    seen: set[tuple[Code, str]] = set()
-    for diagnostic in found:
-        key = (diagnostic.code, diagnostic.place.pointer)
-        if key not in seen:
-            seen.add(key)
-            yield diagnostic
 
 
 def _limited(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

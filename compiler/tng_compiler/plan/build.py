@@ -13,7 +13,7 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
 from tng_compiler.plan import names
-from tng_compiler.plan.allocate import JUDGED_LABEL, PUBLISHED_LABEL, ZONE, listen_ports
+from tng_compiler.plan.allocate import INSTANCE, ZONE, labels, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.doors import planned
 from tng_compiler.plan.intervals import Interval, union
@@ -30,16 +30,14 @@ from tng_compiler.plan.types import (
     Region,
 )
 
-INSTANCE = "tng"
 
-
-def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """Return the plan of ``config`` and what is wrong or surprising about it (codes ``TNG4xx``).
+def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> tuple[Plan, tuple[Diagnostic, ...]]:
+    """Return the plan of ``config`` for ``instance``, and what is wrong or surprising about it (codes ``TNG4xx``).
 
     ``source_digest`` is the SHA-256 of the text as it was read, 64 hexadecimal digits. With an error among the
     diagnostics the plan is not to be written down.
     """
-    ports = listen_ports(config)
+    ports = listen_ports(config, instance)
     entries: list[Interception] = []
     touching: list[tuple[int, Family]] = []
     fragmented: list[Diagnostic] = []
@@ -55,7 +53,14 @@ def build_plan(config: Config, source_digest: str) -> tuple[Plan, tuple[Diagnost
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
     plan = Plan(
-        INSTANCE, __version__, source_digest, ZONE, PUBLISHED_LABEL, JUDGED_LABEL, tuple(entries), planned(config)
+        instance,
+        __version__,
+        source_digest,
+        ZONE,
+        *labels(instance),
+        tuple(entries),
+        config.control,
+        planned(config),
     )
     return plan, (*fragmented, *analyse(config, plan, touching))
 

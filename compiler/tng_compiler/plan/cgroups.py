@@ -7,10 +7,8 @@ those outside of all. On an egress there is one more question: does the packet c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-
-from tng_compiler.model.types import CgroupPath, Entry, Netfilter
 
 ELSEWHERE = ""
 
@@ -29,33 +27,53 @@ class Sender:
         return cgroup + (" sent by this host itself" if self.local else "")
 
 
-def senders(entries: Sequence[Entry]) -> tuple[Sender, ...]:
-    """Return the cases that the entries of one role can tell apart; those outside of all cgroups first."""
-    paths = {path.path for entry in entries for path in _mentioned(entry.netfilter)}
-    local = (False, True) if any(entry.netfilter.capture_local_traffic for entry in entries) else (False,)
-    return tuple(Sender(cgroup, own) for own in local for cgroup in (ELSEWHERE, *sorted(paths)))
+def around(path: str) -> Iterator[str]:
+    """Yield the cgroups that ``path`` is in, from the outermost, and itself."""
+    end = path.find("/")
+    while end >= 0:
+        yield path[:end]
+        end = path.find("/", end + 1)
+    yield path
 
 
-def meant(entry: Entry, cases: Iterable[Sender]) -> frozenset[Sender]:
-    """Return the cases in which ``entry`` captures, whatever the destination."""
-    netfilter = entry.netfilter
-    return frozenset(
-        case
-        for case in cases
-        if (not case.local or netfilter.capture_local_traffic) and _inside(netfilter, case.cgroup)
-    )
-
-
-def within(path: str, parents: Iterable[str]) -> bool:
+def within(path: str, parents: Container[str]) -> bool:
     """Whether the cgroup ``path`` is one of ``parents`` or below one."""
-    return any(path == parent or path.startswith(f"{parent}/") for parent in parents)
+    return any(parent in parents for parent in around(path))
 
 
-def _inside(netfilter: Netfilter, cgroup: str) -> bool:
-    wanted = [path.path for path in netfilter.capture_cgroup]
-    exempt = [path.path for path in netfilter.nocapture_cgroup]
-    return (not wanted or within(cgroup, wanted)) and not within(cgroup, exempt)
+@dataclass(frozen=True, slots=True)
+class Class:
+    """Cgroups that no condition tells apart: ``paths``, sorted, ``ELSEWHERE`` among them if it is one.
+
+    Bit n of ``meant`` is set if condition n holds there.
+    """
+
+    paths: tuple[str, ...]
+    meant: int
 
 
-def _mentioned(netfilter: Netfilter) -> Iterable[CgroupPath]:
-    return (*netfilter.capture_cgroup, *netfilter.nocapture_cgroup)
+def classes(conditions: Sequence[tuple[Iterable[str], Iterable[str]]]) -> tuple[Class, ...]:
+    """Return the classes of ``conditions``: inside of one of the first (of any if there are none), and of no second.
+
+    The class of those outside of all comes first. Costs the paths times their depth.
+    """
+    inside: dict[str, int] = {}
+    outside: dict[str, int] = {}
+    everywhere = 0
+    for number, (wanted, exempt) in enumerate(conditions):
+        bit = 1 << number
+        some = 0
+        for path in wanted:
+            inside[path] = inside.get(path, 0) | bit
+            some = bit
+        everywhere |= bit & ~some
+        for path in exempt:
+            outside[path] = outside.get(path, 0) | bit
+    found: dict[int, list[str]] = {}
+    for path in (ELSEWHERE, *sorted({*inside, *outside})):
+        meant, exempt_from = everywhere, 0
+        for parent in around(path):
+            meant |= inside.get(parent, 0)
+            exempt_from |= outside.get(parent, 0)
+        found.setdefault(meant & ~exempt_from, []).append(path)
+    return tuple(Class(tuple(paths), meant) for meant, paths in found.items())

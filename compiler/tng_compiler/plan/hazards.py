@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, Service
-from tng_compiler.plan.cgroups import within
+from tng_compiler.model.types import CaptureDst, Config, Entry, Network, Service
+from tng_compiler.plan.cgroups import around, within
+from tng_compiler.plan.intervals import touching, union
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
 from tng_schema import contract
 
@@ -30,19 +32,23 @@ _BROAD = {4: 16, 6: 48}
 _SENSITIVE = {DNS_PORT: "DNS over TCP", 22: "SSH"}
 
 
-def hazards(config: Config) -> Iterator[Diagnostic]:
-    """Yield what each entry by itself, or beside the trust settings and listeners of the document, should not do."""
-    for entry in config.entries:
-        yield from _nothing_captured(entry)
-        yield from _cgroup_conditions(entry)
-        yield from _well_known_mark(entry)
-        yield from _broad(entry)
-        yield from _passing_by(entry)
-        if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
-            message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
-            yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
-        if entry.role == "ingress":
-            yield from _own_service(entry, config.entries)
+def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
+    """Yield, for each entry, what it should not do by itself, or beside the trust settings of the document."""
+    services = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
+    return (_of_entry(entry, services) for entry in config.entries)
+
+
+def _of_entry(entry: Entry, services: Mapping[str, str]) -> Iterator[Diagnostic]:
+    yield from _nothing_captured(entry)
+    yield from _cgroup_conditions(entry)
+    yield from _well_known_mark(entry)
+    yield from _broad(entry)
+    yield from _passing_by(entry)
+    if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
+        message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
+        yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
+    if entry.role == "ingress":
+        yield from _own_service(entry, services)
 
 
 def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
@@ -50,19 +56,20 @@ def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
     if netfilter.ipv6 != "capture" and not _reaches(entry, 4):
         message = f"expected something to capture, found IPv6 destinations only, with `ipv6: {netfilter.ipv6}`"
         yield _error(Code.CAPTURES_NOTHING, f"{netfilter.pointer}/ipv6", message, "use `capture`, or name IPv4 too")
-    exempt = [path.path for path in netfilter.nocapture_cgroup]
+    exempt = {path.path: path for path in netfilter.nocapture_cgroup[::-1]}
     dead = [path for path in netfilter.capture_cgroup if within(path.path, exempt)]
     for path in dead:
-        other = next(other for other in netfilter.nocapture_cgroup if within(path.path, [other.path]))
+        other = next(exempt[parent] for parent in around(path.path) if parent in exempt)
         notes = (Note(Place(other.pointer), "this exempts it"),)
         message = f"expected a cgroup whose traffic is captured, found `{path.path}` inside of an exempt one"
         everything = len(dead) == len(netfilter.capture_cgroup)
         code = Code.CAPTURES_NOTHING if everything else Code.CGROUP_EXEMPT
         severity = Severity.ERROR if everything else Severity.WARNING
         yield Diagnostic(code, severity, message, Place(path.pointer), notes, "nocapture_cgroup always wins")
+    wanted = {path.path for path in netfilter.capture_cgroup}
+    above = {parent for path in wanted for parent in around(path)}
     for path in netfilter.nocapture_cgroup:
-        wanted = [other.path for other in netfilter.capture_cgroup]
-        if wanted and not within(path.path, wanted) and not any(within(other, [path.path]) for other in wanted):
+        if wanted and not within(path.path, wanted) and path.path not in above:
             message = f"expected an exemption from what is captured, found `{path.path}` outside of capture_cgroup"
             yield _warn(Code.CGROUP_EXEMPT, path.pointer, message, "nothing of it would be captured anyway: remove it")
 
@@ -131,19 +138,15 @@ def _is_broad(item: CaptureDst) -> bool:
     return item.ipset is None and wide and not single
 
 
-def _own_service(entry: Entry, entries: Sequence[Entry]) -> Iterator[Diagnostic]:
+def _own_service(entry: Entry, services: Mapping[str, str]) -> Iterator[Diagnostic]:
     """Our own calls carry the mark and pass; every other program of this host that asks the service would not."""
-    seen: set[str] = set()
-    for other in entries:
-        for service, place in _services(other):
-            if service.as_addr in seen:
-                continue
-            seen.add(service.as_addr)
-            item = _capturing(entry, service.as_addr)
-            if item is not None:
-                message = f"expected the attestation service to be left alone, found {service.as_addr} captured"
-                advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
-                yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (place, "the service"))
+    captured = _Captured(entry) if services else None
+    for url, place in services.items():
+        item = captured.by(url) if captured else None
+        if item is not None:
+            message = f"expected the attestation service to be left alone, found {url} captured"
+            advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
+            yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (place, "the service"))
 
 
 def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
@@ -153,27 +156,39 @@ def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
         yield entry.attest.service, f"{entry.pointer}/attest/as_addr"
 
 
-def _capturing(entry: Entry, url: str) -> str | None:
-    """Return the pointer of what in ``entry`` captures a connection to ``url``, as far as the document can tell."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = parts.hostname or ""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        address = None
-    if contract.is_loopback(host):
-        return None
-    if address is not None and address.version == 6 and entry.netfilter.ipv6 == "bypass":
-        return None
-    if not entry.netfilter.capture_dst:
-        return entry.netfilter.pointer
-    for item in entry.netfilter.capture_dst:
-        first, last = ports_of(item)
-        inside = item.network is None or (address is not None and address in item.network)
-        if item.ipset is None and inside and first <= port <= last:
-            return item.pointer
-    return None
+class _Captured:
+    """The items of an entry by network, to be asked for many services."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._items: defaultdict[Network | None, list[CaptureDst]] = defaultdict(list)
+        for item in entry.netfilter.capture_dst or ():
+            if item.ipset is None:
+                self._items[item.network].append(item)
+        self._ports = {network: union(map(ports_of, items)) for network, items in self._items.items()}
+        self._lengths = sorted({(network.version, network.prefixlen) for network in self._items if network})
+
+    def by(self, url: str) -> str | None:
+        """Return the pointer of what captures a connection to ``url``, as far as the document can tell."""
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname or ""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            address = None
+        netfilter = self._entry.netfilter
+        if contract.is_loopback(host) or (address and address.version == 6 and netfilter.ipv6 == "bypass"):
+            return None
+        if not netfilter.capture_dst:
+            return netfilter.pointer
+        networks: list[Network | None] = [None]
+        if address:
+            lengths = (length for version, length in self._lengths if version == address.version)
+            networks += [ip_network((address, length), strict=False) for length in lengths]
+        hits = [n for n in networks if n in self._ports and touching(self._ports[n], port, port)]
+        items = (item for network in hits for item in self._items[network])
+        return next((i.pointer for i in items if ports_of(i)[0] <= port <= ports_of(i)[1]), None)
 
 
 def _reaches(entry: Entry, version: int) -> bool:

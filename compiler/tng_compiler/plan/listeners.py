@@ -23,6 +23,11 @@ def listeners(config: Config, ports: tuple[int, ...]) -> Iterator[Diagnostic]:
             message = f"expected a listen port outside {EPHEMERAL[0]} to {EPHEMERAL[1]}, found {port}"
             advice = "the kernel gives these to outgoing connections, and one may have it when the runtime starts"
             yield Diagnostic(Code.LISTEN_PORT_EPHEMERAL, Severity.WARNING, message, _place(entry), (), advice)
+    if config.control is not None and (other := owners.get(config.control.port)):
+        message = f"expected a port of its own for the control interface, found {config.control.port} in an entry too"
+        notes = (Note(_place(other), "listens on it"),)
+        place = Place(f"{config.control.pointer}/port")
+        yield Diagnostic(Code.LISTEN_PORT_TWICE, Severity.ERROR, message, place, notes, "choose another port")
     lowest, highest = min(ports, default=0), max(ports, default=0)
     for entry in config.entries:
         for item in entry.netfilter.capture_dst or ():

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tng_compiler.model.types import Entry
-from tng_compiler.plan.cgroups import Sender, meant, senders
+from tng_compiler.plan.cgroups import Sender, classes
 from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 from tng_compiler.plan.items import Item, items_of
 from tng_compiler.plan.types import BITS, FAMILIES, Family
@@ -63,11 +63,8 @@ def precedence(entries: Sequence[Entry]) -> Precedence:
     result = Precedence()
     if len(entries) < 2:
         return result
-    cases = senders(entries)
-    groups: dict[tuple[bool, ...], Sender] = {}
-    captures = [meant(entry, cases) for entry in entries]
-    for case in cases:
-        groups.setdefault(tuple(case in captured for captured in captures), case)
+    groups = _groups(entries)
+    by_path: dict[int, dict[int, Sender]] = {}
     cost = 0
     for family in FAMILIES:
         nodes: defaultdict[tuple[int, int], list[Item]] = defaultdict(list)
@@ -78,15 +75,49 @@ def precedence(entries: Sequence[Entry]) -> Precedence:
                 nodes[item.first, item.length].append(item)
                 result.fates.setdefault(item.pointer, Fate(item))
         for address, path in _places(BITS[family], nodes):
-            cost += len(path) * len(path) * len(groups)
+            cost += len(path)
             if cost > BUDGET:
                 result.complete = False
                 return result
             if all(result.fates[item.pointer].settled for item in path):
                 continue
-            for matching, case in groups.items():
-                _judge(result.fates, family, address, [item for item in path if matching[item.entry]], case)
+            cases = _cases(path, groups, by_path)
+            cost += len(cases)
+            for meant, case in cases.items():
+                matching = [item for item in path if meant >> item.entry & 1]
+                cost += len(path) + (len(matching) ** 2 if meant & meant - 1 else 0)
+                if cost > BUDGET:
+                    result.complete = False
+                    return result
+                _judge(result.fates, family, address, matching, case)
     return result
+
+
+def _groups(entries: Sequence[Entry]) -> dict[int, Sender]:
+    """Return a case of senders for each different set of entries, as bits, that capture in it."""
+    conditions = [
+        ([path.path for path in netfilter.capture_cgroup], [path.path for path in netfilter.nocapture_cgroup])
+        for netfilter in (entry.netfilter for entry in entries)
+    ]
+    found = classes(conditions)
+    groups = {group.meant: Sender(group.paths[0], local=False) for group in found}
+    local = sum(1 << n for n, entry in enumerate(entries) if entry.netfilter.capture_local_traffic)
+    if local:
+        for group in found:
+            groups.setdefault(group.meant & local, Sender(group.paths[0], local=True))
+    return groups
+
+
+def _cases(path: Sequence[Item], groups: dict[int, Sender], known: dict[int, dict[int, Sender]]) -> dict[int, Sender]:
+    """Return the cases that the entries of one place tell apart."""
+    here = 0
+    for item in path:
+        here |= 1 << item.entry
+    if here not in known:
+        known[here] = {}
+        for meant, case in groups.items():
+            known[here].setdefault(meant & here, case)
+    return known[here]
 
 
 def _places(bits: int, nodes: dict[tuple[int, int], list[Item]]) -> Iterator[tuple[int, list[Item]]]:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 from tng_compiler.model.types import (
     Attest,
     ClientAddress,
+    Control,
     Forwarded,
     Ipv6Mode,
     Mapping,
@@ -151,6 +152,7 @@ class Plan:
     published_label: int
     judged_label: int
     entries: tuple[Interception, ...]
+    control: Control | None = None
     doors: tuple[PlannedDoor, ...] = ()
 
     @property

@@ -37,7 +37,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``port`` is the listen port that a captured packet comes to. ``path`` is every rule that held, in order."""
+    """``port`` is the listen port that the packet was redirected to, refused there or not.
+
+    ``path`` is every rule that held, in order.
+    """
 
     fate: Fate
     port: int | None
@@ -84,7 +87,7 @@ class _Traversal:
                 if base.kind == "nat" and (not first or (hook == "prerouting" and self._way == "within")):
                     continue
                 if end := self._ends(chain, hook):
-                    return Decision(end, None, tuple(self._path))
+                    return Decision(end, self._port, tuple(self._path))
             if hook == "output" and self._way == "out" and (self._port is not None or self._comes_back):
                 self._way, hooks = "within", ["postrouting", "prerouting", "input"]
             elif hook == "prerouting" and self._way == "through" and self._comes_back:

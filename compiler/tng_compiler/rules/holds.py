@@ -105,7 +105,9 @@ def _owned(
 
 
 def _in_cgroups(socket: Socket | None, ancestor: str, group: tree.CgroupSet) -> bool:
-    return ancestor in group.paths if group.paths else socket is not None and socket.known
+    # Its ancestors are as old as the sets say; the cgroup itself has another id than the one of that path had.
+    anew = socket is not None and not socket.known and ancestor == socket.cgroup
+    return not anew and (ancestor in group.paths or not group.paths)
 
 
 def _ancestor(socket: Socket | None, level: int) -> str | None:

@@ -16,7 +16,7 @@ Way = Literal["out", "in", "within", "through"]
 class Socket:
     """A full socket of this host: its own mark, and its cgroup's path below the root ("" is the root).
 
-    ``known``: the cgroup is in the sets that the runtime fills.
+    ``known`` False: the cgroup was made after the rules were loaded, and the runtime has not looked it up yet.
     """
 
     mark: int = 0

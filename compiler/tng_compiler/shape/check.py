@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from tng_compiler.diagnostics.codes import Code
@@ -73,7 +74,7 @@ def _translate(found: _Findings, error: Any) -> None:
     path: Path = tuple(error.absolute_path)
     match error.validator:
         case "additionalProperties":
-            for name in _extras(error.instance, error.schema):
+            for name in islice(_extras(error.instance, error.schema), MAX_FAULTS):
                 _unknown_field(found, path, name, error)
         case "required":
             for name in error.validator_value:
@@ -161,12 +162,12 @@ def _missing_field(found: _Findings, path: Path, name: str, instance: dict[str, 
 
 
 _EXAMPLES = {
+    "port": "50000",
     "policy_ids": '["default"]',
     "proxy_listen": '{"host": "127.0.0.1", "port": 1080}',
     "in": '{"host": "127.0.0.1", "port": 10001}',
     "out": '{"host": "192.0.2.1", "port": 20001}',
     "host": '"192.0.2.1"',
-    "port": "10001",
     "aa_addr": '"unix:///run/confidential-containers/attestation-agent/attestation-agent.sock"',
 }
 

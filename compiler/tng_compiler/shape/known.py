@@ -20,7 +20,6 @@ MODES = frozenset({*_MODES, "netfilter", "mapping", "http_proxy", "socks5"})
 
 FIELDS: dict[str, dict[str, str]] = {
     "": {
-        "control_interface": "the control interface",
         "metric": "the export of metrics",
         "trace": "the export of traces",
         "admin_bind": "the admin interface of Envoy",
@@ -58,7 +57,7 @@ FIELDS: dict[str, dict[str, str]] = {
     },
 }
 
-NULLABLE = frozenset({"ohttp", "quic", "direct_forward", "metric", "trace", "control_interface", "admin_bind"})
+NULLABLE = frozenset({"ohttp", "quic", "direct_forward", "metric", "trace", "admin_bind"})
 """Blocks for which ``null`` means absent."""
 
 CHOICES: dict[str, dict[str, str]] = {

@@ -13,7 +13,8 @@ from tng_compiler.source.lines import Lines
 from tng_compiler.source.text import decode
 
 _MAX_REPAIRS = 20
-_REPAIRABLE = 1024 * 1024
+_REPAIRABLE = 4 * 1024 * 1024
+"""Characters that all repairs together may walk over, a few seconds: each walks over the whole text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def read(name: str, data: bytes) -> Document:
             return Document(name, text, clean, digest, None, False, (*faults, *deep))
         fault = syntax.explain(clean, reading.position, Lines(text))
         faults.append(fault.diagnostic)
-        if fault.repaired is None or len(faults) >= _MAX_REPAIRS or len(clean) > _REPAIRABLE:
+        if fault.repaired is None or len(faults) >= _MAX_REPAIRS or len(clean) * len(faults) > _REPAIRABLE:
             return Document(name, text, clean, digest, None, False, tuple(faults))
         clean = fault.repaired
     if not reading.suspicious:

@@ -49,7 +49,8 @@ def parser() -> Lark:
 def _scanner() -> re.Pattern[str]:
     terminals = sorted(parser().terminals, key=lambda terminal: -terminal.priority)
     named = [f"(?P<{terminal.name}>{terminal.pattern.to_regexp()})" for terminal in terminals if terminal.name != "WS"]
-    return re.compile(r"[ \t\r\n]*(?:" + "|".join(named) + ")")
+    # Blanks are given back to nothing, and may end the text: else each of many would be tried as the first of them.
+    return re.compile(r"[ \t\r\n]*+(?:" + "|".join([*named, r"\Z"]) + ")")
 
 
 def tokens(text: str, start: int = 0) -> Iterator[tuple[str, int, int]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -24,10 +25,14 @@ MAX_FAULTS = 100
 
 @dataclass(slots=True)
 class _Frame:
-    """An open container; ``index`` is None in an object, ``name`` the current member's."""
+    """An open container; ``index`` is None in an object, ``name`` the current member's.
+
+    ``left``: how many wanted places inside of it, not deeper, are not found yet.
+    """
 
     pointer: str
     start: int
+    left: int
     index: int | None
     name: str = ""
     after_colon: bool = False
@@ -58,9 +63,13 @@ class Walk:
     keys: dict[str, tuple[int, int]] = field(default_factory=dict)
     faults: list[_Fault] = field(default_factory=list)
     stack: list[_Frame] = field(default_factory=list)
+    inside: dict[str, int] = field(default_factory=dict)
+    spent: int = 0
 
     def run(self) -> None:
         """Walk to the end, or until there is no point in going on."""
+        for pointer in self.wanted - {""}:
+            self.inside[parent(pointer)] = self.inside.get(parent(pointer), 0) + 1
         resume: int | None = 0
         while resume is not None:
             resume = self._run_from(resume)
@@ -69,6 +78,8 @@ class Walk:
         """Walk until the end, or up to a container of nothing wanted: return where the text goes on behind it."""
         for kind, start, end in tokens(self.text, offset):
             top = self.stack[-1] if self.stack else None
+            if top and not top.left and not self.judging:
+                return self._leave(top, start)
             if top is None:
                 self._value(kind, "", start, end)
             elif kind == "COLON":
@@ -82,63 +93,92 @@ class Walk:
             elif top.index is None and not top.after_colon:
                 self._name(top, (start, end))
             else:
-                pointer = top.here()
-                if kind in _OPENERS and not self.judging and pointer not in self.wanted:
+                pointer = "" if self.judging else top.here()
+                if pointer in self.wanted and not self.judging:
+                    top.left -= 1
+                elif kind in _OPENERS and not self.judging:
                     return _SKIP(self.text, start)[1]
                 self._value(kind, pointer, start, end)
-            if len(self.faults) >= MAX_FAULTS or len(self.stack) > MAX_DEPTH:
+            if len(self.faults) >= MAX_FAULTS or len(self.stack) > MAX_DEPTH or self.spent > _MOST_POINTERS:
                 break
         return None
 
+    def _leave(self, frame: _Frame, inside: int) -> int:
+        """Close the innermost container, in which nothing more is wanted: return where the text goes on behind it."""
+        depth, end = 1, len(self.text)
+        for match in _BRACKETS.finditer(self.text, inside):
+            char = self.text[match.start()]
+            if char != '"':
+                depth += 1 if char in "[{" else -1
+            if not depth:
+                end = match.end()
+                break
+        self._close(end)
+        frame.after_colon = False
+        return end
+
     def _close(self, end: int) -> None:
         frame = self.stack.pop()
-        if frame.pointer in self.wanted:
+        if not self.judging and frame.pointer in self.wanted:
             self.values[frame.pointer] = (frame.start, end)
 
     def _value(self, kind: str, pointer: str, start: int, end: int) -> None:
-        if pointer in self.wanted:
+        if not self.judging and pointer in self.wanted:
             self.values.setdefault(pointer, (start, end))
         if kind in _OPENERS:
-            self.stack.append(_Frame(pointer, start, 0 if kind == "LSQB" else None))
+            left = self.inside.get(pointer, 0)
+            self.stack.append(_Frame(pointer, start, left, 0 if kind == "LSQB" else None))
             if self.judging and len(self.stack) > MAX_DEPTH:
                 message = f"expected at most {MAX_DEPTH} nested arrays and objects, found more"
                 help_ = "no configuration nests deeper than 6"
-                self.faults.append(_Fault(Code.TOO_DEEP, pointer, message, (start, end), help_))
+                self.stack.pop()
+                self._fault(Code.TOO_DEEP, message, (start, end), help_)
+                self.stack.append(_Frame("", start, 0, None))
         elif self.judging:
-            self._judge_scalar(kind, pointer, (start, end))
+            self._judge_scalar(kind, (start, end))
+
+    def _fault(
+        self, code: Code, message: str, span: tuple[int, int], help_: str, first: tuple[int, int] | None = None
+    ) -> None:
+        """Note a fault at the current place, whose pointer is made only here: names may be as long as the text."""
+        pointer = "".join(child("", frame.name if frame.index is None else frame.index) for frame in self.stack)
+        self.spent += len(pointer)
+        self.faults.append(_Fault(code, pointer, message, span, help_, first))
 
     def _name(self, frame: _Frame, span: tuple[int, int]) -> None:
         raw = self.text[span[0] : span[1]]
         frame.name = json.loads(raw) if "\\" in raw else raw[1:-1]
-        pointer = frame.here()
-        if pointer in self.wanted:
-            self.keys.setdefault(pointer, span)
         if not self.judging:
+            if (pointer := frame.here()) in self.wanted:
+                self.keys.setdefault(pointer, span)
             return
         first = frame.names.setdefault(frame.name, span)
         if first is not span:
             message = f"expected every name once in an object, found {visible(raw)} again"
-            self.faults.append(_Fault(Code.DUPLICATE_KEY, pointer, message, span, "keep one of the two", first))
-        self._judge_surrogates(raw, pointer, span)
+            self._fault(Code.DUPLICATE_KEY, message, span, "keep one of the two", first)
+        self._judge_surrogates(raw, span)
 
-    def _judge_scalar(self, kind: str, pointer: str, span: tuple[int, int]) -> None:
+    def _judge_scalar(self, kind: str, span: tuple[int, int]) -> None:
         raw = self.text[span[0] : span[1]]
         if kind == "STRING":
-            self._judge_surrogates(raw, pointer, span)
+            self._judge_surrogates(raw, span)
         elif kind not in VALUES:
             message = f"expected a JSON value, found {visible(raw)}, which JSON does not have"
-            self.faults.append(_Fault(Code.NOT_A_NUMBER, pointer, message, span, "write a finite number"))
+            self._fault(Code.NOT_A_NUMBER, message, span, "write a finite number")
         elif kind == "NUMBER" and (len(raw) > _LONG or ("e" in raw.lower() and math.isinf(float(raw)))):
             message = f"expected a number that computers can hold, found {visible(raw, 24)}"
-            self.faults.append(_Fault(Code.NOT_A_NUMBER, pointer, message, span, "write a finite number"))
+            self._fault(Code.NOT_A_NUMBER, message, span, "write a finite number")
 
-    def _judge_surrogates(self, raw: str, pointer: str, span: tuple[int, int]) -> None:
+    def _judge_surrogates(self, raw: str, span: tuple[int, int]) -> None:
         if "\\u" in raw and any("\ud800" <= char <= "\udfff" for char in json.loads(raw)):
             message = "expected Unicode text, found half of a surrogate pair"
             help_ = "write the character itself, or both halves: \\ud83d\\ude00"
-            self.faults.append(_Fault(Code.LONE_SURROGATE, pointer, message, span, help_))
+            self._fault(Code.LONE_SURROGATE, message, span, help_)
 
 
+_BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+"""What matters for the end of a container: brackets, and strings, which may hold some."""
+_MOST_POINTERS = 32 * 1024 * 1024
 _SKIP = json.JSONDecoder().raw_decode
 """Reads one value in C: the fastest way to its end."""
 _OPENERS = frozenset({"LBRACE", "LSQB"})

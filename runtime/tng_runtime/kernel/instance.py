@@ -10,6 +10,7 @@ rules from under it would let captured traffic pass in plaintext.
 
 The directory of the locks also holds the documents that ``tng apply`` compiled for its run, by table and process id.
 They go with their run; those of a killed one go with the next run or with ``down``, so that nothing stays on the host.
+A run that was started on the documents of an earlier one (SIGHUP) needs them too: a link by its own process id says so.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import captured, cgroups, ipsets, nftables, way_back
+from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
@@ -46,10 +49,11 @@ class Lock:
         # thread-self: a thread can be in another network namespace than its process (setns(2)).
         namespace = Path("/proc/thread-self/ns/net").stat().st_ino
         self._table, self._locks = table, locks
-        self._path = locks / f"{table}.{namespace}.lock"
+        self._path = locks / contract.lock_name(table, namespace)
         self.socket_path = locks / f"{table}.{namespace}.sock"
         """Where the holder is asked to hand over."""
         self.descriptor: int | None = None
+        self._handed_over = False
 
     def __enter__(self) -> Lock:
         return self
@@ -60,6 +64,7 @@ class Lock:
             self.socket_path.unlink(missing_ok=True)
             self._path.unlink(missing_ok=True)
             os.close(self.descriptor)
+        if self.descriptor is not None or self._handed_over:
             with contextlib.suppress(OSError):
                 self._locks.rmdir()
 
@@ -72,11 +77,24 @@ class Lock:
         self.descriptor = descriptor
         _sign(descriptor)
 
+    def keep(self, directory: Path) -> None:
+        """This process needs ``directory``, also when it was compiled for another run and that one ends."""
+        own = self._locks / f"{self._table}.{os.getpid()}"
+        if directory.absolute().parent == self._locks and _owner(directory, self._table) and directory.name != own.name:
+            own.unlink(missing_ok=True)
+            own.symlink_to(directory.name)
+
+    def sign(self) -> None:
+        """Say once more that this process is the holder, after another has said so and ended."""
+        assert self.descriptor is not None
+        _sign(self.descriptor)
+
     def hand_over(self) -> None:
         """Another process has the open file by now: it is the holder."""
         assert self.descriptor is not None
         os.close(self.descriptor)
         self.descriptor = None
+        self._handed_over = True
 
 
 @contextlib.contextmanager
@@ -112,13 +130,18 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     manifest = bundle.manifest
     nftables.require_privileges()
     with hold(manifest.table, locks):
-        follower = cgroups.Follower((manifest.table,), manifest.cgroups)
-        addresses = ipsets.Follower((manifest.table,), manifest.ipsets)
+        tables = (manifest.table, manifest.guard_table)
+        follower = cgroups.Follower(tables, manifest.cgroups)
+        addresses = ipsets.Follower(tables, manifest.ipsets)
+
+        def fill(table: str) -> str:
+            return addresses.commands(table) + follower.closed_commands(table)
+
         try:
             addresses.start()
         finally:
-            known = addresses.commands(manifest.table)
-            nftables.load(bundle.ruleset, manifest.table, lambda: known + follower.closed_commands(manifest.table))
+            nftables.load(bundle.ruleset, manifest.table, lambda: fill(manifest.table))
+            _replace_guard(bundle, lambda: fill(manifest.guard_table))
     log.info(
         "guarding",
         table=manifest.table,
@@ -128,17 +151,47 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     )
 
 
+def _replace_guard(bundle: Bundle, fill: Callable[[], str]) -> None:
+    """Where a run that is gone has left its guard, that of another document may refuse what this one does not name."""
+    if nftables.exists(bundle.manifest.guard_table):
+        guard = OwnedTable(bundle.manifest.guard_table)
+        try:
+            guard.replace(bundle.guard, fill)
+        finally:
+            guard.close()
+
+
 def down_command(table: str) -> str:
-    """Return the command that removes the rules of a table."""
-    return "tng down" if table == "tng" else f"tng down --table {table}"
+    """Return the command that removes the rules of a table, by the program that this host has."""
+    program = "tng" if shutil.which("tng") or Path(sys.executable).with_name("tng").exists() else "tng-runtime"
+    return f"{program} down" if table == "tng" else f"{program} down --table {table}"
 
 
 def _discard_documents(table: str, locks: Path) -> None:
-    """Remove what was compiled for this process, and for processes that are gone."""
-    for directory in locks.glob(f"{table}.*"):
-        owner = directory.name.removeprefix(f"{table}.")
-        if owner.isdecimal() and (owner == str(os.getpid()) or not Path("/proc", owner).exists()):
-            shutil.rmtree(directory, ignore_errors=True)
+    """Remove what was compiled for this process, and for processes that are gone, unless another one needs it;
+    and the status sockets of those that are gone."""
+    named = [path for path in locks.glob(f"{table}.*") if _owner(path, table)]
+    ended = [path for path in named if (owner := _owner(path, table)) == str(os.getpid()) or not _lives(owner)]
+    needed = {os.readlink(path) for path in named if path.is_symlink() and path not in ended}
+    for path in ended:
+        if path.is_symlink():
+            path.unlink(missing_ok=True)
+        elif path.name not in needed:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in locks.glob(f"{table}.*{contract.STATUS_SUFFIX}"):
+        owner = path.name.removesuffix(contract.STATUS_SUFFIX).rpartition(".")[2]
+        if owner.isdecimal() and (owner == str(os.getpid()) or not _lives(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _owner(directory: Path, table: str) -> str:
+    """The process id in the name of a directory of documents; nothing if it is none."""
+    owner = directory.name.removeprefix(f"{table}.")
+    return owner if owner.isdecimal() and directory.name != owner else ""
+
+
+def _lives(process: str) -> bool:
+    return Path("/proc", process).exists()
 
 
 def _acquire(path: Path, table: str) -> int:
@@ -153,7 +206,7 @@ def _acquire(path: Path, table: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").partition("\n")[0]
             os.close(descriptor)
             raise _taken(table, holder) from None
         # The file that was opened may have been unlinked by its last holder in between; then it locks nothing.
@@ -165,8 +218,10 @@ def _acquire(path: Path, table: str) -> int:
 
 
 def _sign(descriptor: int) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    # The first line is somebody's number at any time.
+    line = f"{os.getpid()}\n".encode()
+    os.pwrite(descriptor, line, 0)
+    os.ftruncate(descriptor, len(line))
 
 
 def _private(directory: Path) -> None:

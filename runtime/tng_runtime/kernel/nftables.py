@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from tng_runtime.errors import HostError
+from tng_schema import contract
 
-BINDING = Path("/usr/lib/python3/dist-packages/nftables/nftables.py")
+BINDING = Path(contract.NFT_BINDING)
 
 # Where nft looks for the paths of `socket cgroupv2` (nftables: src/datatype.c).
 CGROUPS = Path("/sys/fs/cgroup")
@@ -29,6 +30,8 @@ _ATTEMPTS = 20
 
 # capabilities(7), linux/capability.h
 _CAP_NET_ADMIN = 12
+
+_COUNTER = re.compile(r"^\tcounter (\S+) \{[^}]*?\bpackets (\d+) bytes \d+\n\t\}$", re.MULTILINE)
 
 _NO_CGROUP = "cgroupv2 path fails"
 
@@ -123,6 +126,16 @@ def listing(table: str, *, terse: bool = False) -> str | None:
             # The binding knows the flag and has no method for it.
             getattr(context, "_Nftables__set_output_flag")(flag, True)  # noqa: B009 - a name that mypy does not know
     return _query(context, f"list table inet {table}") if exists(table, context) else None
+
+
+def counters(table: str) -> dict[str, int]:
+    """Packets by named counter of ``inet table``; empty if there is no such table."""
+    code, text, problem = open_context().cmd(f"list counters table inet {table}")
+    if code != 0:
+        if "No such file or directory" in problem:
+            return {}
+        raise _refused("the counters could not be read", problem)
+    return {name: int(packets) for name, packets in _COUNTER.findall(text)}
 
 
 def elements(table: str, name: str) -> str:

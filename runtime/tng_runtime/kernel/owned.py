@@ -7,6 +7,9 @@ EPERM, and ``flush ruleset`` passes it by (kernel: nf_tables_api.c, nft_table_ha
 nft 1.0.6 has no word for ``persist``, and a context of libnftables has one netlink socket for its life. So the table is
 made by hand through the context's own socket, and filled by libnftables, as its owner. Everything else that a run
 changes in the kernel goes through the same socket: by its port its own changes are told from those of others.
+
+A context remembers what it has loaded, 2 KiB for each element of a set, until it is freed. So it is freed after a load;
+the socket stays, and is put in the place of the one that the next context opens.
 """
 
 from __future__ import annotations
@@ -34,8 +37,21 @@ class OwnedTable:
 
     def __init__(self, table: str) -> None:
         self.table = table
-        self.context, self._socket = _context_with_its_socket()
+        self._context: nftables.Context | None
+        self._context, self._socket = _context_with_its_socket()
         self.persists = False
+
+    @property
+    def context(self) -> nftables.Context:
+        """A context that speaks through the socket of the owner. Raises ``HostError``."""
+        if (context := self._context) is None:
+            context, _ = _context_with_its_socket(self._socket)
+            self._context = context
+        return context
+
+    def free_context(self) -> None:
+        """Forget what was loaded; another context is made when one is needed."""
+        self._context = None
 
     @property
     def port(self) -> int:
@@ -52,8 +68,8 @@ class OwnedTable:
 
     def close(self) -> None:
         """Give up the ownership; the table goes, or with ``persists`` becomes an ordinary one."""
+        self._context = None
         self._socket.close()
-        self.__dict__.pop("context", None)
 
     def _make(self) -> None:
         name = netlink.attribute(_TABLE_NAME, self.table.encode() + b"\0")
@@ -73,8 +89,11 @@ class OwnedTable:
                 return
 
 
-def _context_with_its_socket() -> tuple[nftables.Context, socket.socket]:
-    """Make a context, and a duplicate of the descriptor of its netlink socket, which it does not tell."""
+def _context_with_its_socket(instead: socket.socket | None = None) -> tuple[nftables.Context, socket.socket]:
+    """Make a context, and a duplicate of the descriptor of its netlink socket, which it does not tell.
+
+    With ``instead`` it speaks through that one.
+    """
     before = _netfilter_sockets()
     context = nftables.open_context()
     made = _netfilter_sockets() - before
@@ -84,6 +103,9 @@ def _context_with_its_socket() -> tuple[nftables.Context, socket.socket]:
             hint="another version of libnftables than 1.0.6 may do so; please report it",
         )
     descriptor, _ = made.pop()
+    if instead is not None:
+        os.dup2(instead.fileno(), descriptor, inheritable=False)
+        return context, instead
     sock = socket.socket(fileno=os.dup(descriptor))
     # Its port is that of the socket; otherwise it would get one with the first message.
     sock.bind((0, 0))

@@ -6,7 +6,8 @@ program that sends little gets through without the tunnel, and not with it. RFC 
 Linux is a setting of the whole namespace (net.ipv4.tcp_mtu_probing), and not ours.
 
 For one socket IPv4 has this: without DF (ip(7), IP_MTU_DISCOVER) a router cuts what is too large, and the kernel sends
-again without it what was lost with it. IPv6 routers never cut.
+again without it what was lost with it. IPv6 routers never cut, and no setting makes the segments of a connected socket
+smaller; TCP_MAXSEG does before it is connected, and tells the other side as well. So who dialled dials once more.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ import struct
 _INFO = struct.Struct("=2xB21xI")
 # The first time may be an ordinary loss.
 _LOST = 2
+# What fits into 1280 bytes, which every IPv6 path carries (RFC 8200, section 5), behind its headers.
+SMALL_SEGMENT = 1280 - 40 - 20
 _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT = 10, 0  # linux/in.h
+
+
+class TooNarrowError(Exception):
+    """What was sent does not get through; a connection with ``SMALL_SEGMENT`` may."""
 
 
 def is_stuck(sock: socket.socket) -> bool:
@@ -38,3 +45,15 @@ def let_routers_cut(sock: socket.socket) -> bool:
         sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
         return True
     return False
+
+
+def send_small(sock: socket.socket) -> None:
+    """Let a socket that is not connected yet send, and ask for, ``SMALL_SEGMENT`` at most."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
+
+
+def require_small(sock: socket.socket) -> None:
+    """Raise ``TooNarrowError`` if smaller segments may get through where those of ``sock`` are lost."""
+    with contextlib.suppress(OSError):
+        if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) > SMALL_SEGMENT:
+            raise TooNarrowError

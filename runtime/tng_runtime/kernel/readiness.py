@@ -29,6 +29,10 @@ _BATCH = 512
 Handler = Callable[[int], None]
 
 
+def ignore(_: int) -> None:
+    """The handler of a descriptor that nobody waits for yet."""
+
+
 class Poller:
     """Calls a handler with the epoll events of its descriptor. Belongs to one running event loop."""
 

@@ -7,11 +7,26 @@ replaced the other refuses. All goes through the context that owns the guard.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
-from tng_runtime.kernel import captured, nftables, way_back
+from tng_runtime.kernel import captured, memory, nftables, way_back
 from tng_runtime.kernel.owned import OwnedTable
 from tng_runtime.kernel.watch import Watch
 from tng_runtime.manifest import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class RulesState:
+    """Whether both tables are there, what differs from what was loaded, how often others changed it; packets counted.
+
+    ``counters`` by table and name.
+    """
+
+    table: bool
+    guard: bool
+    drift: tuple[str, ...]
+    changes: int
+    counters: dict[str, dict[str, int]]
 
 
 class Rules:
@@ -33,6 +48,7 @@ class Rules:
         guard = self._bundle.manifest.guard_table
         self._guard.replace(self._bundle.guard, lambda: self._fill(guard))
         self._watch.loaded()
+        self._forget()
 
     def restore(self) -> None:
         """Load the table of the ruleset, in place of what is there; raises ``HostError``.
@@ -41,6 +57,14 @@ class Rules:
         """
         way_back.keep(self._table, self._bundle.manifest.way_back)
         nftables.load(self._bundle.ruleset, self._table, lambda: self._fill(self._table), self._guard.context)
+        self._forget()
+
+    def state(self) -> RulesState:
+        """How the rules stand in the kernel; raises ``HostError``."""
+        drift = self._watch.drift()
+        there = nftables.exists(self._guard.table)
+        counted = {table: nftables.counters(table) for table in (self._table, self._guard.table)}
+        return RulesState(drift is not None, there, tuple(drift or ()), self._watch.changes, counted)
 
     def change(self, commands: str) -> bool:
         """Execute nft commands on both tables, like ``nftables.change``."""
@@ -60,6 +84,11 @@ class Rules:
         """Give up the ownership of the guard, and leave the rules."""
         self._watch.close()
         self._guard.close()
+
+    def _forget(self) -> None:
+        """What was read to be loaded is needed no more."""
+        self._guard.free_context()
+        memory.give_back()
 
     def _free_sets(self) -> Iterable[str]:
         return ()

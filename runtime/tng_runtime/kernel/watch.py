@@ -20,7 +20,7 @@ import anyio
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import netlink, nftables
+from tng_runtime.kernel import memory, netlink, nftables
 
 # linux/netfilter/nfnetlink.h
 _NFNLGRP_NFTABLES = 7
@@ -58,6 +58,9 @@ class Foreign:
 
     by: str
     changes: tuple[str, ...]
+
+
+_LOST = Foreign("unknown", ("more happened than the kernel had memory to tell",))
 
 
 @dataclass(slots=True)
@@ -111,10 +114,27 @@ class Watch:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER_BYTES)
         self._socket.setsockopt(netlink.SOL_NETLINK, netlink.NETLINK_ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         self._loaded = ""
+        self.changes = 0
+        """How often others changed the table since the start."""
+        self._seen: list[Foreign] = []
 
     def loaded(self) -> None:
-        """Remember the rules as the kernel lists them now: they were loaded just now."""
+        """Remember the rules as the kernel lists them now: they were loaded just now.
+
+        A table of many elements is more news than the kernel keeps. What got lost right behind our own load is taken
+        for that load's: loading it again for that reason would never end.
+        """
+        self._seen += [foreign for foreign in self._news() if foreign is not _LOST]
         self._loaded = nftables.listing(self._table, terse=True) or ""
+        memory.give_back()
+
+    def drift(self) -> list[str] | None:
+        """What the kernel lists now and did not after the load, and the other way round; None: no such table.
+
+        Raises ``HostError``.
+        """
+        now = nftables.listing(self._table, terse=True)
+        return None if now is None else differences(self._loaded, now)
 
     def close(self) -> None:
         """Give the socket back."""
@@ -123,8 +143,10 @@ class Watch:
     async def run(self) -> None:
         """Restore what others change, until cancelled."""
         while True:
-            await anyio.wait_readable(self._socket)
-            if foreign := list(self._news()):
+            if not self._seen:
+                await anyio.wait_readable(self._socket)
+            foreign, self._seen = [*self._seen, *self._news()], []
+            if foreign:
                 await self._undo(foreign)
 
     def _news(self) -> Iterator[Foreign]:
@@ -136,12 +158,13 @@ class Watch:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                yield Foreign("unknown", ("more happened than the kernel had memory to tell",))
+                yield _LOST
             else:
                 yield from self._reader.read(netlink.messages(data))
 
     async def _undo(self, foreign: list[Foreign]) -> None:
         began, pause = time.monotonic(), _RETRY_SECONDS[0]
+        self.changes += 1
         log.error(
             "rules_changed",
             table=self._table,

@@ -37,11 +37,32 @@ _LOOKED_AT = 256
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """How a relay ended: the event that closed it, and the payload bytes that the kernel took in each direction."""
+    """How a relay ended: the event that closed it, and the payload bytes that the kernel took in each direction.
+
+    ``reason`` is what OpenSSL says of a TLS side that broke: the name of the peer's alert above all.
+    """
 
     ending: Event
     to_tls: int
     to_plain: int
+    reason: str | None = None
+
+
+class Carried:
+    """The payload bytes that a relay has carried so far, to be looked at while it runs and after its end."""
+
+    __slots__ = ("_link",)
+
+    def __init__(self) -> None:
+        self._link: _Link | None = None
+
+    def count(self) -> tuple[int, int]:
+        """To TLS, and to plaintext."""
+        return (0, 0) if self._link is None else (self._link.to_tls, self._link.to_plain)
+
+    def begin(self, link: _Link) -> None:
+        """It runs."""
+        self._link = link
 
 
 class Relay:
@@ -55,14 +76,18 @@ class Relay:
         self._decrypted = openssl.Memory(BUFFER)
         self._links: set[_Link] = set()
 
-    async def run(self, stream: AttestedStream, plain: socket.socket, life: Lifecycle) -> Report:
-        """Relay until both directions have ended or one broke; both sockets are closed then.
+    async def run(
+        self, stream: AttestedStream, plain: socket.socket, life: Lifecycle, carried: Carried | None = None
+    ) -> Report:
+        """Relay until both directions have ended or one broke; both sockets are closed then. ``carried`` follows it.
 
         The poller watches the stream's socket already. Cancellation aborts both sides.
         """
         link = _Link(self._poller, stream, plain, life, self._plaintext, self._decrypted)
         self._links.add(link)
         self._look_soon()
+        if carried is not None:
+            carried.begin(link)
         try:
             link.start()
             return await link.done
@@ -105,6 +130,7 @@ class _Link:
         "_read_wants_write",
         "_reading_plain",
         "_reading_tls",
+        "_reason",
         "_ssl",
         "_tls",
         "_tls_fd",
@@ -138,6 +164,7 @@ class _Link:
         self._reading_plain = self._reading_tls = True
         self._read_wants_write = False
         self._finishing = False
+        self._reason: str | None = None
         self.to_tls = self.to_plain = 0
         self.done: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
 
@@ -309,6 +336,7 @@ class _Link:
                 if not self._finishing:
                     self._close(event)
             case Action.ABORT:
+                self._reason = openssl.take_reason() if event is Event.TLS_BROKEN else None
                 openssl.clear_errors()
                 self._break_off(event)
 
@@ -351,4 +379,4 @@ class _Link:
 
     def _report(self, event: Event) -> None:
         if not self.done.done():
-            self.done.set_result(Report(event, self.to_tls, self.to_plain))
+            self.done.set_result(Report(event, self.to_tls, self.to_plain, self._reason))

@@ -2,174 +2,124 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 
 from tng_runtime import events
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
-from tng_runtime.accept.limits import Handshakes
 from tng_runtime.attest.codes import Code
-from tng_runtime.errors import HostError, LinkCode, Refused
-from tng_runtime.kernel.liveness import carry_for_others
-from tng_runtime.kernel.readiness import Poller
+from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel.dialling import Dialler
+from tng_runtime.kernel.names import Target
+from tng_runtime.kernel.own import OwnConnections, source_of
+from tng_runtime.kernel.readiness import Poller, ignore
 from tng_runtime.kernel.sockets import (
     ClientLeftError,
     Destination,
     abort,
-    bind_to_client,
-    dial_socket,
     sent_by_this_host,
 )
 from tng_runtime.manifest import Entry
-from tng_runtime.relay.introduction import introduce
-from tng_runtime.relay.link import Relay, Report
-from tng_runtime.relay.own import OwnConnections, source_of
-from tng_runtime.relay.reach import Named, Target, first_to_connect, resolve, target_of
-from tng_runtime.relay.socks5 import NEGOTIATION_SECONDS, Asked, elsewhere
-from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door, Handshaken
+from tng_runtime.relay.carrier import Accepts, Opens, Stream
+from tng_runtime.relay.link import Carried
+from tng_runtime.relay.proxy_header import Told, proxy_header
+from tng_runtime.relay.reach import leads, meant_by
+from tng_runtime.relay.socks5 import NEGOTIATION_SECONDS, Asked
 from tng_runtime.tunnel.turns import network_of
 
-DIAL_SECONDS = 10.0
-# What SO_ERROR says of a socket that was connected, and reset before anybody looked (kernel: net/ipv4/tcp_input.c,
-# tcp_reset); a connection that was not made at all is ECONNREFUSED.
-_RESET = (errno.ECONNRESET, errno.EPIPE)
 
-
-class Sessions:
+class Sessions(ABC):
     """The connections of one entry; ``own`` is that of all entries."""
 
-    def __init__(
-        self,
-        entry: Entry,
-        door: Door,
-        relay: Relay,
-        poller: Poller,
-        told: events.Events,
-        own: OwnConnections,
-        handshakes: Handshakes,
-    ) -> None:
+    def __init__(self, entry: Entry, poller: Poller, told: events.Events, own: OwnConnections) -> None:
         self._entry = entry
-        self._door = door
-        self._relay = relay
         self._poller = poller
         self._tell = told.tell
         self._own = own
-        self._handshakes = handshakes
 
     async def serve(self, captured: socket.socket) -> None:
         """See one captured connection through to its end. Nothing but cancellation is raised."""
-        session = _Session(self._entry, self._door, self._relay, self._poller, self._own, self._handshakes, captured)
+        session = _Session(self._entry, _address(captured))
+        self._tell(events.Accepted(self._entry.pointer))
         try:
-            report = await session.run()
-            if report.ending is Event.TLS_FLOODED:
-                raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
-            self._tell(session.closed(report))
+            await self._told(session, self._carry(session, captured))
+        finally:
+            # Whatever is still open ends with a reset: the captured application must not take it for an end.
+            if captured.fileno() >= 0:
+                self._poller.forget(captured.fileno())
+                abort(captured)
+
+    async def _told(self, session: _Session, work: Awaitable[None]) -> None:
+        """Do it, and tell how it ended if it ended badly."""
+        try:
+            await work
         except ClientLeftError:
             self._tell(events.Left(session.who))
         except Refused as refused:
-            self._tell(events.Refusal(session.who, refused.code, refused.detail))
+            self._tell(events.Refusal(session.who, refused.code, refused.detail, session.opened, session.leg))
         except Exception as error:
-            self._tell(events.Failed(session.who, f"{type(error).__name__}: {error}"))
-        finally:
-            session.close()
+            self._tell(events.Failed(session.who, f"{type(error).__name__}: {error}", session.opened))
+        except BaseException:
+            if session.opened is not None:
+                self._tell(events.Closed(session.opened, Event.DRAIN_OVER.name.lower()))
+            raise
 
-
-class _Session:
-    def __init__(
-        self,
-        entry: Entry,
-        door: Door,
-        relay: Relay,
-        poller: Poller,
-        own: OwnConnections,
-        handshakes: Handshakes,
-        captured: socket.socket,
-    ) -> None:
-        self._entry = entry
-        self._door = door
-        self._relay = relay
-        self._poller = poller
-        self._own = own
-        self._handshakes = handshakes
-        self._until_verdict = contextlib.ExitStack()
-        self._ending = contextlib.ExitStack()
-        self._life = Lifecycle(entry.role)
-        self._captured = captured
-        self._dialled: socket.socket | None = None
-        self._destination: Destination | None = None
-        self._target: Target | None = None
-        self._asked: Asked | None = None
-        self._peer = _address(captured)
-        self._stream: AttestedStream | None = None
-
-    @property
-    def who(self) -> events.Who:
-        """Which connection, and whose doing it is."""
-        destination = None if self._target is None else str(self._target)
-        source = self._peer if self._entry.role == "egress" else destination
-        return events.Who(self._entry.pointer, self._peer, destination, (source or "").rpartition(":")[0])
-
-    async def run(self) -> Report:
-        """Carry out the table's actions until the relay's report; raises ``Refused`` or ``ClientLeftError``."""
-        end = self._poller.time() + VERDICT_SECONDS
-        if self._peer is None:
+    def _arrive(self, session: _Session, captured: socket.socket) -> Destination:
+        if session.peer is None:
             raise ClientLeftError
-        self._destination, self._target = target_of(self._entry, self._captured)
-        if self._may_be_ours() and self._own.has(self._peer, self._destination):
+        session.destination = destination = meant_by(self._entry, captured)
+        if self._may_be_ours(captured) and self._own.has(session.peer, destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
-        source = network_of(self.who.source)
-        # Where it is a program of this host that begins them, none of them is a stranger's.
-        counted = source if self._entry.role == "egress" else None
-        self._handshakes.begin(counted)
-        self._until_verdict.callback(self._handshakes.end, counted)
-        self._poller.register(self._captured.fileno(), _ignore)
-        if self._entry.socks5 is not None:
-            self._asked = asked = Asked(self._captured, self._poller, self._entry.socks5)
-            self._target = await asked.target(min(end, self._poller.time() + NEGOTIATION_SECONDS))
-            source = network_of(self.who.source)
-        shaken: Handshaken | None = None
-        action = self._life.on(Event.CAPTURED)
-        while action is not Action.RELAY:
-            match action:
-                case Action.DIAL:
-                    self._dialled = await self._reach(self._target)
-                    if self._stream is not None:
-                        introduce(self._dialled, self._entry, self._peer, self._destination, self._stream)
-                    action = self._life.on(Event.CONNECTED)
-                case Action.HANDSHAKE:
-                    shaken = await self._door.handshake(self._tls_side(), source, end)
-                    action = self._life.on(Event.HANDSHAKEN)
-                case Action.VERIFY if shaken is not None:
-                    self._stream = await self._door.verify(shaken)
-                    self._until_verdict.close()
-                    action = self._life.on(Event.VERIFIED)
-                case _:
-                    raise AssertionError(f"{action} before the relay")
-        assert self._stream is not None, "the table verifies before it relays"
-        if self._asked is not None:
-            self._asked.succeed()
-        return await self._relayed(self._stream)
+        self._poller.register(captured.fileno(), ignore)
+        return destination
 
-    def _may_be_ours(self) -> bool:
+    def _may_be_ours(self, captured: socket.socket) -> bool:
         # Elsewhere a client may have the very address and port that we dial from on another client's behalf.
-        return self._entry.client_address == "tunnel" or sent_by_this_host(self._captured)
+        return self._entry.client_address == "tunnel" or sent_by_this_host(captured)
 
-    async def _relayed(self, stream: AttestedStream) -> Report:
-        assert self._dialled is not None, "the table dials before it relays"
-        plain = self._captured if self._entry.role == "ingress" else self._dialled
+    @abstractmethod
+    async def _carry(self, session: _Session, captured: socket.socket) -> None:
+        """From the captured connection to the end of all that is relayed for it."""
+
+    async def _relay(self, session: _Session, stream: Stream, plain: socket.socket) -> None:
+        """Relay until the report; raises ``Refused`` where the end is a reason to."""
         seconds = self._session_seconds(stream)
+        opened, carried = self._open(session, stream)
         if seconds is None:
-            return await self._relay.run(stream, plain, self._life)
-        with anyio.move_on_after(seconds):
-            return await self._relay.run(stream, plain, self._life)
-        raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
+            report = await stream.relay(plain, session.life, carried)
+        else:
+            with anyio.move_on_after(seconds) as scope:
+                report = await stream.relay(plain, session.life, carried)
+            if scope.cancelled_caught:
+                raise Refused(Code.SESSION_AGE, "the verdict on this connection has ended (max_session_age)")
+        if report.ending is Event.TLS_FLOODED:
+            raise Refused(LinkCode.TLS_FLOOD, "the peer sends key updates or tickets without end")
+        self._tell(events.Closed(opened, report.ending.name.lower(), report.reason))
 
-    def _session_seconds(self, stream: AttestedStream) -> float | None:
+    def _open(self, session: _Session, stream: Stream) -> tuple[events.Opened, Carried]:
+        carried = Carried()
+        session.opened = events.Opened(
+            session.who,
+            self._entry.role,
+            session.leg,
+            session.handshake,
+            None if stream.verdict is None else tuple(stream.verdict.policy_ids),
+            partial(_hex, stream),
+            stream.group,
+            stream.cipher,
+            carried.count,
+        )
+        self._tell(session.opened)
+        return session.opened, carried
+
+    def _session_seconds(self, stream: Stream) -> float | None:
         verify = self._entry.verify
         if verify is None or verify.max_session_age is None or stream.verdict is None:
             return None
@@ -177,83 +127,141 @@ class _Session:
         left = (ends - datetime.now(UTC)).total_seconds() if ends is not None else float(verify.max_session_age)
         return max(0.0, min(left, float(verify.max_session_age)))
 
-    def _tls_side(self) -> socket.socket:
-        if self._entry.role == "egress":
-            return self._captured
-        assert self._dialled is not None, "the table dials before an ingress shakes hands"
-        return self._dialled
 
-    async def _reach(self, target: Target) -> socket.socket:
-        if isinstance(target, Named):
-            addresses = await resolve(target, DIAL_SECONDS)
-            if self._asked is not None:
-                addresses = elsewhere(target, addresses)
-            return await first_to_connect(addresses, self._dial, self._give_up)
-        return await self._dial(target)
+class Ingress(Sessions):
+    """A captured connection is plaintext, for which ``carrier`` has a stream."""
 
-    async def _dial(self, destination: Destination) -> socket.socket:
+    def __init__(self, entry: Entry, carrier: Opens, poller: Poller, told: events.Events, own: OwnConnections) -> None:
+        super().__init__(entry, poller, told, own)
+        self._carrier = carrier
+
+    async def _carry(self, session: _Session, captured: socket.socket) -> None:
+        target = leads(self._entry, self._arrive(session, captured))
+        if self._entry.socks5 is None:
+            await self._carry_to(target, session, captured)
+            return
+        asked = Asked(captured, self._poller, self._entry.socks5)
         try:
-            sock = dial_socket(destination.family, self._entry.so_mark)
-        except HostError as error:
-            raise Refused(LinkCode.NET_LIMIT, error.message) from None
+            target = await asked.target(self._poller.time() + NEGOTIATION_SECONDS)
+            await self._carry_to(target, session, captured, asked)
+        finally:
+            asked.fail()
+
+    async def _carry_to(
+        self, target: Target, session: _Session, captured: socket.socket, asked: Asked | None = None
+    ) -> None:
+        session.destination = target
+        session.take(Event.CAPTURED, Action.CARRY)
+        stream = await self._carrier.open(target, network_of(session.who.source), session.is_at)
         try:
-            await self._connect(sock, destination)
-        except BaseException:
-            self._give_up(sock)
-            raise
-        return sock
-
-    async def _connect(self, sock: socket.socket, destination: Destination) -> None:
-        carry_for_others(sock)
-        if self._entry.client_address == "original" and self._peer is not None:
-            bind_to_client(sock, self._peer.rpartition(":")[0].strip("[]"))
-        code = sock.connect_ex(destination.sockaddr)
-        self._ending.enter_context(self._own.dialled(sock, destination))
-        if code == errno.EINPROGRESS:
-            self._poller.register(sock.fileno(), _ignore)
-            with contextlib.suppress(TimeoutError):
-                await self._poller.wait(sock.fileno(), self._poller.time() + DIAL_SECONDS)
-                code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        elif not code:
-            self._poller.register(sock.fileno(), _ignore)
-        if code in _RESET:
-            taken = f"{destination} took the connection and reset it at once"
-            raise Refused(LinkCode.TLS_BROKEN if self._entry.role == "ingress" else LinkCode.NET_RESET, taken)
-        if code:
-            why = f"no answer in {DIAL_SECONDS:g} s" if code == errno.EINPROGRESS else os.strerror(code)
-            raise Refused(LinkCode.NET_DIAL, f"{destination}: {why}")
-
-    def _give_up(self, sock: socket.socket) -> None:
-        self._poller.forget(sock.fileno())
-        abort(sock)
-
-    def closed(self, report: Report) -> events.Closed:
-        """The end of a connection that was relayed."""
-        assert self._stream is not None
-        verdict = self._stream.verdict
-        return events.Closed(
-            self.who,
-            report.ending.name.lower(),
-            report.to_tls,
-            report.to_plain,
-            self._stream.group,
-            self._stream.cipher,
-            None if verdict is None else tuple(verdict.policy_ids),
-        )
-
-    def close(self) -> None:
-        """Whatever is still open ends with a reset: the captured application must not take it for an end."""
-        if self._asked is not None:
-            self._asked.fail()
-        self._until_verdict.close()
-        self._ending.close()
-        for sock in (self._captured, self._dialled):
-            if sock is not None and sock.fileno() >= 0:
-                self._give_up(sock)
+            session.verified()
+            session.take(Event.VERIFIED, Action.RELAY)
+            if asked is not None:
+                asked.succeed()
+            await self._relay(session, stream, captured)
+        finally:
+            stream.close()
 
 
-def _ignore(_: int) -> None:
-    return None
+class Egress(Sessions):
+    """A captured connection is a peer's, out of which ``carrier`` makes streams; ``dialler`` reaches the backend."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        carrier: Accepts,
+        dialler: Dialler,
+        poller: Poller,
+        told: events.Events,
+        own: OwnConnections,
+    ) -> None:
+        super().__init__(entry, poller, told, own)
+        self._carrier, self._dialler = carrier, dialler
+
+    async def _carry(self, session: _Session, captured: socket.socket) -> None:
+        destination = self._arrive(session, captured)
+
+        async def serve(stream: Stream, towards: Destination) -> None:
+            each = _Session(self._entry, session.peer, towards)
+            session.verified()
+            each.handshake = session.handshake
+            try:
+                await self._told(each, self._serve(each, stream, towards))
+            finally:
+                stream.close()
+
+        await self._carrier.accept(captured, destination, network_of(session.who.source), serve)
+
+    async def _serve(self, session: _Session, stream: Stream, towards: Destination) -> None:
+        session.take(Event.CAPTURED, Action.CARRY)
+        session.take(Event.VERIFIED, Action.DIAL)
+        assert session.peer is not None, "the client was there"
+        client = session.peer.rpartition(":")[0].strip("[]") if self._entry.client_address == "original" else None
+        session.destination = target = leads(self._entry, towards)
+        backend = await self._dialler.dial(target, LinkCode.NET_RESET, client=client)
+        try:
+            self._introduce(session, stream, towards, backend.sock)
+            session.take(Event.CONNECTED, Action.RELAY)
+            await self._relay(session, stream, backend.sock)
+        finally:
+            backend.close()
+
+    def _introduce(self, session: _Session, stream: Stream, towards: Destination, backend: socket.socket) -> None:
+        """Tell the service who its client is, where the entry says so; raises ``Refused`` (NET-DIAL)."""
+        if self._entry.proxy_protocol is None:
+            return
+        assert session.peer is not None, "the client was there"
+        told = Told()
+        if self._entry.verify is not None:
+            told = Told(self._entry.verify.policy_ids, stream.key_digest())
+        header = proxy_header(session.peer, towards.host, towards.port, told)
+        try:
+            whole = backend.send(header) == len(header)
+        except OSError as error:
+            raise Refused(LinkCode.NET_DIAL, f"{towards}: {os.strerror(error.errno or 0)}") from None
+        if not whole:
+            raise Refused(LinkCode.NET_LIMIT, "the kernel had no room for a header of a few hundred bytes")
+
+
+class _Session:
+    """What is relayed for one application: its place in the lifecycle, and the words about it."""
+
+    __slots__ = ("_entry", "began", "destination", "handshake", "leg", "life", "opened", "peer")
+
+    def __init__(self, entry: Entry, peer: str | None, destination: Target | None = None) -> None:
+        self._entry = entry
+        self.life = Lifecycle(entry.role)
+        self.peer = peer
+        self.destination = destination
+        self.began, self.handshake = time.monotonic(), 0.0
+        self.leg = peer if entry.role == "egress" else None
+        """The ingress gateway's end of the connection between the gateways."""
+        self.opened: events.Opened | None = None
+
+    def is_at(self, leg: str) -> None:
+        """Where an ingress has its end of the connection between the gateways."""
+        self.leg = leg
+
+    def verified(self) -> None:
+        """There is a verdict, or none is demanded: so much for the handshake."""
+        self.handshake = time.monotonic() - self.began
+
+    @property
+    def who(self) -> events.Who:
+        """Which connection, and whose doing it is."""
+        destination = None if self.destination is None else str(self.destination)
+        source = self.peer if self._entry.role == "egress" else destination
+        return events.Who(self._entry.pointer, self.peer, destination, (source or "").rpartition(":")[0])
+
+    def take(self, event: Event, expected: Action) -> None:
+        """Take the transition for ``event``: the table must oblige to what comes next in the code."""
+        if (action := self.life.on(event)) is not expected:
+            raise AssertionError(f"after {event.name} comes {action.name}, not {expected.name}")
+
+
+def _hex(stream: Stream) -> str | None:
+    digest = stream.key_digest()
+    return None if digest is None else digest.hex()
 
 
 def _address(sock: socket.socket) -> str | None:

@@ -10,15 +10,12 @@ import contextlib
 import hmac
 import re
 import socket
-from collections.abc import Sequence
-from ipaddress import ip_address
 
 from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel.names import Target, by_host
 from tng_runtime.kernel.readiness import Poller
-from tng_runtime.kernel.sockets import ClientLeftError, Destination
+from tng_runtime.kernel.sockets import ClientLeftError
 from tng_runtime.manifest import Socks5
-from tng_runtime.relay.reach import Named, Target, by_host
-from tng_schema import contract
 
 NEGOTIATION_SECONDS = 10.0
 # RFC 1928, sections 3 to 6; RFC 1929, section 2.
@@ -55,9 +52,7 @@ class Asked:
         self._failure = _NOT_ALLOWED
         if port == 0:
             raise Refused(LinkCode.NET_DOOR, "port 0 is no destination")
-        target = by_host(found, port)
-        if isinstance(target, Destination):
-            elsewhere(Named(found, port), [target])
+        target = by_host(found, port, elsewhere=True)
         self._failure = _FAILED
         return target
 
@@ -129,19 +124,3 @@ class Asked:
                 raise ClientLeftError
             data += more
         return data
-
-
-def elsewhere(asked: Named, addresses: Sequence[Destination]) -> list[Destination]:
-    """Those of ``addresses`` that are not of this host by their form; raises ``Refused`` (NET-DOOR) if none is left.
-
-    The name of a host may have any address, also one that means the host of who asks (DNS rebinding).
-    """
-    found = []
-    for each in addresses:
-        address = ip_address(each.host)
-        inner = getattr(address, "ipv4_mapped", None) or address
-        if not (contract.is_loopback(each.host) or inner.is_unspecified or inner.is_multicast):
-            found.append(each)
-    if not found:
-        raise Refused(LinkCode.NET_DOOR, f"{asked} is this host, or nobody")
-    return found

@@ -79,8 +79,9 @@ class Line:
     def send(self, message: Message, *descriptors: int) -> None:
         """Send it, and wait as long as that takes; raises ``OSError`` if nobody reads any more."""
         data = messages.encode(message)
-        sent = _send(self._sock, data, descriptors)
-        self._sock.sendall(data[sent:])
+        # Not even nothing is sent after the last byte: whoever has read it may be gone.
+        if (sent := _send(self._sock, data, descriptors)) < len(data):
+            self._sock.sendall(data[sent:])
 
     def receive(self) -> Iterator[Received]:
         """Wait for more, and yield the messages that are complete then. Their descriptors are the caller's to close."""

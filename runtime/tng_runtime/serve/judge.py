@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tng_runtime import log
 from tng_runtime.attest.codes import Code
+from tng_runtime.counts import Asked
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Entry, Manifest, Verify
 from tng_runtime.messages import (
@@ -30,14 +31,19 @@ from tng_runtime.messages import (
     CertificateWanted,
     Declined,
     Failed,
+    JudgeTally,
+    Lost,
     Message,
+    Ping,
+    Pong,
     Ready,
     VerdictGiven,
     VerdictWanted,
 )
-from tng_runtime.serve import privileges
+from tng_runtime.serve import privileges, syscalls
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
+from tng_runtime.serve.tally import judge_tally
 from tng_runtime.serve.tickets import Tickets
 from tng_runtime.tunnel.credentials import Credentials
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS
@@ -46,10 +52,13 @@ from tng_runtime.tunnel.verifier import Verifier
 
 # Of one worker; an honest one has as many connections.
 MAX_OPEN_REQUESTS = 1 << 16
+TALLY_SECONDS = 1.0
 
 
 def run(manifest: Manifest, to: Unprivileged, sock: socket.socket) -> None:
     """Be the judge until the supervisor is gone."""
+    # Before there is a loop: libuv ends a process whose io_uring(7) stops working.
+    syscalls.refuse()
     anyio.run(_run, manifest, to, sock, backend_options={"use_uvloop": True})
 
 
@@ -87,6 +96,8 @@ class _Trusts:
 
     identities: list[Identity] = field(default_factory=list)
     verifiers: list[Verifier | None] = field(default_factory=list)
+    agents: list[Asked] = field(default_factory=list)
+    services: list[Asked] = field(default_factory=list)
 
 
 class Judge:
@@ -108,10 +119,16 @@ class Judge:
             if entry.verify is not None and (key := (entry.verify, entry.so_mark)) not in made:
                 made[key] = Verifier(*key)
                 await made[key].start()
+                # Who shares a verifier shares its calls: they count for the first of them.
+                self._trusts.services.append(made[key].asked)
+            else:
+                self._trusts.services.append(Asked())
+            self._trusts.agents.append(Asked())
             self._trusts.verifiers.append(made[entry.verify, entry.so_mark] if entry.verify else None)
 
     async def start(self) -> None:
         """Get the first certificate of every entry, and tell the supervisor. Raises ``HostError``."""
+        self._tasks.start_soon(self._tally)
         for verifier in {id(each): each for each in self._trusts.verifiers if each}.values():
             self._tasks.start_soon(verifier.prefetch)
         for number, entry in enumerate(self._manifest.entries):
@@ -122,6 +139,27 @@ class Judge:
             self._tasks.start_soon(identity.run)
         self.supervisor.send(Ready())
 
+    async def _tally(self) -> None:
+        """Tell the supervisor what happened, now and then, unless it knows."""
+        told: dict[int, JudgeTally] = {}
+        lost = 0
+        while True:
+            for number, identity in enumerate(self._trusts.identities):
+                verifier = self._trusts.verifiers[number]
+                attest = self._manifest.entries[number].attest
+                # What is made for one handshake is of no interest afterwards.
+                made = self._shown.get(number) if attest is not None and attest.refresh_interval else None
+                state = (made.not_after if made else None, identity.state.refusal)
+                asked = (self._trusts.agents[number], self._trusts.services[number])
+                now = judge_tally(number, state, verifier.holds if verifier else 0, *asked)
+                if now != told.get(number):
+                    told[number] = now
+                    self.supervisor.send(now)
+            if (dropped := log.lost()) != lost:
+                lost = dropped
+                self.supervisor.send(Lost(lost))
+            await anyio.sleep(TALLY_SECONDS)
+
     def _identity(self, number: int, entry: Entry) -> Identity:
         async def connect(_: str) -> SocketStream:
             return await self._agent(number)
@@ -129,7 +167,8 @@ class Judge:
         if entry.attest is None:
             identity = throwaway_identity(name=entry.pointer)
         else:
-            identity = attested_identity(entry.attest, entry.so_mark, name=entry.pointer, connect=connect)
+            calls = {"agent": self._trusts.agents[number], "asked": self._trusts.services[number]}
+            identity = attested_identity(entry.attest, entry.so_mark, name=entry.pointer, connect=connect, **calls)
 
         def renewed(made: Credentials) -> None:
             self._shown[number] = made
@@ -152,6 +191,8 @@ class Judge:
                 given = socket.socket(fileno=descriptors[0])
                 if not self._agents.answer(ticket, given):
                     given.close()
+            case Ping():
+                self.supervisor.send(Pong())
             case AgentAway(ticket, error):
                 self._agents.fail(ticket, OSError(error, os.strerror(error)))
             case _:

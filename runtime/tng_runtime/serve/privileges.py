@@ -1,7 +1,8 @@
 """What a process that reads foreign bytes gives up before it reads the first: nearly everything.
 
 Its user, all capabilities but the one that sets a mark on a socket, new privileges by execution, core dumps, being
-looked into by other processes of its user, and (Landlock, where the kernel has it) every change to the file system.
+looked into by other processes of its user, and (Landlock, where the kernel has it) every change to the file system;
+system calls that it never makes are in ``syscalls``.
 All of this is the calling thread's (capabilities(7), prctl(2), landlock(7)), so it is given up while there is one.
 
 The signal that ends a child with its parent is asked for last: the kernel forgets it when a process changes its user

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -20,17 +21,17 @@ from tng_runtime import log
 from tng_runtime.attest.certificate import select
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.token import Verdict
-from tng_runtime.errors import ExplainedCode, LinkCode, Refused
+from tng_runtime.counts import Verdicts
+from tng_runtime.errors import Refused
 from tng_runtime.messages import Certificate, CertificateWanted, Declined, Message, VerdictGiven, VerdictWanted
 from tng_runtime.serve.channel import Channel, close_all
+from tng_runtime.serve.tally import CODES
 from tng_runtime.serve.tickets import Tickets
 from tng_runtime.tunnel.credentials import Credentials
 
 # Agent, service and its certificates have deadlines of their own, one after the other.
 DEADLINE = 60.0
 MAX_KEPT = 4096
-
-_CODES: dict[str, ExplainedCode] = {str(code): code for kind in (Code, LinkCode) for code in kind}
 
 
 class JudgeLine:
@@ -79,7 +80,7 @@ class JudgeLine:
             case Certificate(ticket=ticket) | VerdictGiven(ticket=ticket):
                 self._tickets.answer(ticket, message)
             case Declined(ticket, code, detail):
-                self._tickets.fail(ticket, Refused(_CODES.get(code, Code.SELF_JUDGE), detail))
+                self._tickets.fail(ticket, Refused(CODES.get(code, Code.SELF_JUDGE), detail))
             case _:
                 log.error("judge_misbehaved", detail=f"a {type(message).__name__} that makes no sense")
 
@@ -137,19 +138,41 @@ class RemoteIdentity:
 
 
 class RemoteVerifier:
-    """Verdicts for the entry at ``entry``, kept as long as the judge says; ``now`` is aware UTC."""
+    """Verdicts for the entry at ``entry``, kept as long as the judge says, and counted; ``now`` is aware UTC."""
 
-    def __init__(self, line: JudgeLine, entry: int, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        line: JudgeLine,
+        entry: int,
+        counts: Verdicts | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._line, self._entry, self._now = line, entry, now
+        self._counts = counts or Verdicts()
         # By digest: since when, until when.
         self._kept: dict[bytes, tuple[datetime, datetime, Verdict]] = {}
 
     def cached(self, chain: Sequence[bytes]) -> Verdict | None:
         """The verdict kept for the certificates (DER) that a peer showed."""
-        return self._fresh(_digest(chain[0])) if len(chain) == 1 else None
+        verdict = self._fresh(_digest(chain[0])) if len(chain) == 1 else None
+        self._counts.kept += verdict is not None
+        return verdict
 
     async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
         """The verdict on the certificates (DER) that a peer showed; raises ``Refused`` (RA-...) without one."""
+        began = time.monotonic()
+        try:
+            verdict = await self._verify(chain, source)
+        except Refused:
+            self._counts.refused += 1
+            raise
+        finally:
+            self._counts.waited.add(time.monotonic() - began)
+        self._counts.given += 1
+        return verdict
+
+    async def _verify(self, chain: Sequence[bytes], source: str) -> Verdict:
         certificate = select(chain)
         given = await self._line.ask(lambda ticket: VerdictWanted(ticket, self._entry, source, (certificate,)))
         if not isinstance(given, VerdictGiven) or given.form not in ("ear", "simple"):

@@ -25,7 +25,7 @@ from tng_runtime.messages import Ended, NotSpawned, Spawn, Spawned
 from tng_runtime.serve import channel, privileges
 from tng_runtime.serve.channel import EndedError, Line
 
-ChildRole = Literal["judge", "worker"]
+ChildRole = Literal["judge", "worker", "control"]
 # What a child does until its end: its role, and its channel to the supervisor.
 Work = Callable[[ChildRole, socket.socket], None]
 

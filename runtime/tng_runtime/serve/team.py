@@ -8,8 +8,7 @@ import select
 import signal
 import socket
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,30 +23,44 @@ from tng_runtime.messages import (
     AgentGiven,
     AgentWanted,
     Attach,
+    Connections,
+    ConnectionsWanted,
     Drain,
     Ended,
     Failed,
+    Hide,
+    JudgeTally,
     Listen,
+    Lost,
     Message,
     NotSpawned,
     Pause,
     Paused,
+    Ping,
+    Pong,
     Ready,
+    Serve,
+    SnapshotWanted,
     Spawn,
     Spawned,
     Tally,
     UseJudge,
 )
 from tng_runtime.serve import channel
+from tng_runtime.serve.answers import Answers
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.judge import connect_agent
 from tng_runtime.serve.spawn import ChildRole, Nursery
+from tng_runtime.serve.tally import SenselessError, Sums
+from tng_runtime.tunnel.handshake import VERDICT_SECONDS
 
 # Before another takes the place of one that lived for less than a second, and of one that could not be forked.
 PAUSE_SECONDS = 0.3
 LONGEST_PAUSE_SECONDS = 10.0
 # After its time to drain a worker has this long to end by itself.
 GRACE_SECONDS = 5.0
+# After the last connection was accepted, nobody asks the judge for anything any more (``tunnel.handshake``).
+JUDGE_SECONDS = 2 * VERDICT_SECONDS
 
 
 @dataclass(eq=False, slots=True)
@@ -63,11 +76,13 @@ class Child:
     code: int | None = None
     reason: str | None = None
     failed: HostError | None = None
+    dismissed: bool = False
     ready: anyio.Event = field(default_factory=anyio.Event)
     paused: anyio.Event = field(default_factory=anyio.Event)
     settled: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
-    tally: Tally = field(default_factory=lambda: Tally(0, 0, (), ()))
+    answered: anyio.Event | None = None
+    """Of the last ``Ping``."""
 
     def send(self, message: Message, *descriptors: int) -> None:
         """Send it if it lives."""
@@ -81,15 +96,6 @@ class Child:
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
 
-@dataclass(frozen=True, slots=True)
-class Total:
-    """What all workers did, the dead ones too."""
-
-    relayed: int
-    left: int
-    refused: Counter[str]
-
-
 class Team:
     """One judge and ``size`` workers for ``manifest``; ``tasks`` keeps them."""
 
@@ -100,11 +106,15 @@ class Team:
         self._nursery_pid = nursery.pid
         self._nursery = Channel(nursery.sock, self._from_nursery, self._nursery_is_gone)
         self._children: dict[int, Child] = {}
-        self._gone: list[Tally] = []
+        self.sums = Sums(len(manifest.entries))
         self._last = 0
         self._judge: Child | None = None
+        self._control: Child | None = None
+        self._shown: list[tuple[bool, socket.socket]] = []
+        self.answers = Answers(lambda: self.serving)
         self._listeners: list[tuple[int, socket.socket]] = []
         self._stopping = self._paused = False
+        self._judge_needed = True
         self.lost = False
 
     @property
@@ -112,13 +122,15 @@ class Team:
         """Those that live, or are about to."""
         return [child for child in self._children.values() if child.role == "worker"]
 
-    def total(self) -> Total:
-        """What happened so far, as far as it was told."""
-        relayed, left, refused = 0, 0, Counter[str]()
-        for tally in [*self._gone, *(child.tally for child in self.workers)]:
-            relayed, left = relayed + tally.relayed, left + tally.left
-            refused.update(dict(zip(tally.codes, tally.refused, strict=False)))
-        return Total(relayed, left, refused)
+    @property
+    def serving(self) -> list[Child]:
+        """The workers that have certificates and accept."""
+        return [worker for worker in self.workers if worker.ready.is_set()]
+
+    @property
+    def judge(self) -> Child | None:
+        """The judge, once it is ready."""
+        return self._judge
 
     async def start(self) -> None:
         """Return when the judge has certificates and all workers have them; raises ``HostError``."""
@@ -127,6 +139,26 @@ class Team:
             self._tasks.start_soon(self._keep, await self._started("worker"))
         assert self._judge is not None
         self._tasks.start_soon(self._keep, self._judge)
+
+    async def show(self, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
+        """Answer on these listening sockets how the instance stands, in a process of its own; private ones are True.
+
+        That it does not start is no reason not to serve: there is a line in the log.
+        """
+        self._shown.extend(sockets)
+        try:
+            child: Child | None = await self._started("control")
+        except HostError as error:
+            log.error("control_not_started", reason=error.message, advice=error.hint)
+            child = await self._replaced("control")
+        if child is not None:
+            self._tasks.start_soon(self._keep, child)
+
+    def hide(self) -> None:
+        """Let another instance answer on what is not private."""
+        self._shown = [(private, sock) for private, sock in self._shown if private]
+        if self._control is not None:
+            self._control.send(Hide())
 
     def listen(self, entry: int, sock: socket.socket) -> None:
         """Let all workers accept on ``sock``, those of later too."""
@@ -152,8 +184,26 @@ class Team:
             if worker.ready.is_set():
                 self._serve(worker)
 
+    async def silent(self, seconds: float) -> list[str]:
+        """Ask judge and workers whether they do their work; who did not answer after ``seconds``, or is not there."""
+        asked = [child for child in self._children.values() if child.ready.is_set()]
+        for child in asked:
+            # One question at a time: who stands still for a day has not a day's questions to answer.
+            if child.answered is None or child.answered.is_set():
+                child.answered = anyio.Event()
+                child.send(Ping())
+        with anyio.move_on_after(seconds):
+            for child in asked:
+                if child.answered is not None:
+                    await child.answered.wait()
+        missing = {"judge", "worker"} - {child.role for child in asked}
+        late = [f"{each.role} {each.pid}" for each in asked if each.answered and not each.answered.is_set()]
+        return sorted(missing) + late
+
     async def drain(self, seconds: float | None) -> None:
         """Let the workers accept no more and end; return when the last one did. Again, to shorten the time."""
+        if not self._stopping:
+            self._tasks.start_soon(self._dismiss_judge)
         self._stopping = True
         milliseconds = None if seconds is None else math.ceil(seconds * 1000)
         for worker in self.workers:
@@ -163,12 +213,13 @@ class Team:
                 await worker.ended.wait()
         for worker in self.workers:
             log.error("worker_killed", pid=worker.pid, reason="it did not end in its time to drain")
+            worker.dismissed = True
             worker.kill()
             await worker.ended.wait()
 
     def close(self) -> None:
         """End all children at once, and the nursery with them; when this returns they relay nothing."""
-        self._stopping = True
+        self._stopping, self._judge_needed = True, False
         self._end_all()
         if self._nursery.closed:
             return
@@ -186,7 +237,10 @@ class Team:
         if child.failed is not None:
             raise child.failed
         if not child.ready.is_set():
-            raise HostError(f"the {role} did not start: {_end_of(child)}", hint="the lines above this one say why")
+            hint = "the lines above this one say why"
+            if child.code is None:
+                hint = "look at memory, and at the limits of processes: pids.max of its cgroups, kernel.threads-max"
+            raise HostError(f"the {role} did not start: {_end_of(child)}", hint=hint)
         self._serve(child)
         return child
 
@@ -196,6 +250,10 @@ class Team:
             self._judge = child
             for worker in self.workers:
                 self._introduce(worker)
+        elif child.role == "control":
+            self._control = child
+            for private, sock in self._shown:
+                child.send(Serve(int(private)), sock.fileno())
         else:
             for entry, sock in self._listeners if not self._paused else []:
                 child.send(Listen(entry), sock.fileno())
@@ -204,9 +262,10 @@ class Team:
         """Put another in the place of a child whenever it dies."""
         while True:
             await child.ended.wait()
-            if self._stopping:
+            if child.code != 0 and not child.dismissed:
+                log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
+            if not self._needed(child.role):
                 return
-            log.error(f"{child.role}_died", pid=child.pid, reason=_end_of(child))
             # One that dies as soon as it is born does not do so in a tight loop.
             await anyio.sleep(0 if time.monotonic() - child.born > 1 else PAUSE_SECONDS)
             if (replacement := await self._replaced(child.role)) is None:
@@ -216,11 +275,11 @@ class Team:
     async def _replaced(self, role: ChildRole) -> Child | None:
         """Another child that is ready; None when none is needed any more."""
         pause = PAUSE_SECONDS
-        while self._needed():
+        while self._needed(role):
             try:
                 child = await self._started(role)
             except HostError as error:
-                if not self._needed():
+                if not self._needed(role):
                     break
                 log.error(f"{role}_not_replaced", reason=error.message, advice=error.hint, next_attempt_seconds=pause)
                 await anyio.sleep(pause)
@@ -230,8 +289,18 @@ class Team:
                 return child
         return None
 
-    def _needed(self) -> bool:
-        return not self._stopping
+    def _needed(self, role: ChildRole) -> bool:
+        return not self._stopping or (role == "judge" and self._judge_needed)
+
+    async def _dismiss_judge(self) -> None:
+        """While connections that take days go on it would get certificates that nobody shows."""
+        await anyio.sleep(JUDGE_SECONDS)
+        self._judge_needed = False
+        for child in self._children.values():
+            if child.role == "judge":
+                log.info("judge_dismissed", meaning="all open connections have their verdict")
+                child.dismissed = True
+                child.kill()
 
     def _spawn(self, role: ChildRole) -> Child:
         self._last += 1
@@ -264,13 +333,35 @@ class Team:
                 child.failed = HostError(said, hint=hint, exit_code=code)
             case Paused():
                 child.paused.set()
-            case Tally() if child.role == "worker":
-                child.tally = message
+            case Pong() if child.answered is not None:
+                child.answered.set()
+            case Tally() | JudgeTally() | Lost():
+                self._count(child, message)
+            case SnapshotWanted(ticket) if child.role == "control":
+                self.answers.give_snapshot(child, ticket)
+            case ConnectionsWanted(ticket) if child.role == "control":
+                self.answers.list(child, ticket)
+            case Connections() if child.role == "worker":
+                self.answers.listed(child.number, message)
             case AgentWanted(ticket, entry) if child.role == "judge":
                 self._give_agent(child, ticket, entry)
             case _:
                 close_all(descriptors)
                 self._channel_ended(child, f"a senseless {type(message).__name__}")
+
+    def _count(self, child: Child, told: Tally | JudgeTally | Lost) -> None:
+        try:
+            match told:
+                case Tally() if child.role == "worker":
+                    self.sums.told(child.number, told)
+                case JudgeTally() if child.role == "judge":
+                    self.sums.judged(child.number, told)
+                case Lost():
+                    self.sums.lost(child.number, told.lines)
+                case _:
+                    raise SenselessError
+        except SenselessError:
+            self._channel_ended(child, f"a senseless {type(told).__name__}")
 
     def _give_agent(self, judge: Child, ticket: int, entry: int) -> None:
         # By the number of an entry: a judge that was taken over has no say about paths.
@@ -310,17 +401,21 @@ class Team:
         if child.pidfd >= 0:
             os.close(child.pidfd)
             child.pidfd = -1
-        if child.role == "worker":
-            self._gone.append(child.tally)
+        self.sums.bury(child.number)
         if child is self._judge:
             self._judge = None
+        if child is self._control:
+            self._control = None
         child.settled.set()
         child.paused.set()
         child.ended.set()
+        if child.answered is not None:
+            child.answered.set()
 
     def _nursery_is_gone(self, _: str | None) -> None:
         # Its children go with it.
         self._stopping = self.lost = True
+        self._judge_needed = False
         self._end_all()
         self._on_lost()
 
@@ -329,6 +424,7 @@ class Team:
         poll = select.poll()
         waiting = [child.pidfd for child in self._children.values() if child.pidfd >= 0]
         for child in self._children.values():
+            child.dismissed = True
             child.kill()
         for pidfd in waiting:
             poll.register(pidfd, select.POLLIN)

@@ -20,6 +20,7 @@ from tng_runtime.attest.base64_strict import decode_url
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.evidence import CocoEvidence, CocoToken, Evidence
 from tng_runtime.attest.issue import generate_key, issue_certificate, spki_sha256
+from tng_runtime.counts import Asked, counted
 from tng_runtime.errors import Refused
 from tng_runtime.manifest import Attest
 from tng_runtime.tunnel.agent import Connect, collect_evidence
@@ -40,25 +41,37 @@ Source = Callable[[datetime], Awaitable[Credentials]]
 
 async def throwaway(now: datetime) -> Credentials:
     """Self-signed, without evidence."""
+    return self_signed(now)
+
+
+def self_signed(now: datetime) -> Credentials:
+    """``throwaway``, for who waits for nobody."""
     return _issue(generate_key(), None, now)
 
 
-def background_check(attest: Attest, connect: Connect = anyio.connect_unix) -> Source:
-    """Certificates with the agent's evidence; raises ``Refused`` (RA-AGENT-..., RA-EVIDENCE-ADDITIONAL)."""
+def background_check(attest: Attest, connect: Connect = anyio.connect_unix, agent: Asked | None = None) -> Source:
+    """Certificates with the agent's evidence; raises ``Refused`` (RA-AGENT-..., RA-EVIDENCE-ADDITIONAL).
+
+    ``agent`` counts the calls.
+    """
+    asked = agent or Asked()
 
     async def issue(now: datetime) -> Credentials:
         key = generate_key()
-        return _issue(key, await _collect(attest.aa_path, key, connect), now)
+        return _issue(key, await _collect(attest.aa_path, key, connect, asked), now)
 
     return issue
 
 
-def passport(attest: Attest, service: ServiceClient, connect: Connect = anyio.connect_unix) -> Source:
+def passport(
+    attest: Attest, service: ServiceClient, connect: Connect = anyio.connect_unix, agent: Asked | None = None
+) -> Source:
     """Certificates with the service's token about the agent's evidence; raises ``Refused`` (also RA-SERVICE-...)."""
+    asked = agent or Asked()
 
     async def issue(now: datetime) -> Credentials:
         key = generate_key()
-        token = await service.attest(await _collect(attest.aa_path, key, connect), attest.policy_ids)
+        token = await service.attest(await _collect(attest.aa_path, key, connect, asked), attest.policy_ids)
         return _issue(key, CocoToken(token), now, token_end(token))
 
     return issue
@@ -81,9 +94,10 @@ def token_end(token: str) -> datetime | None:
         raise Refused(Code.TOKEN_TIME, "the token's exp is not a time in whole seconds") from None
 
 
-async def _collect(aa_path: str, key: ec.EllipticCurvePrivateKey, connect: Connect) -> CocoEvidence:
+async def _collect(aa_path: str, key: ec.EllipticCurvePrivateKey, connect: Connect, asked: Asked) -> CocoEvidence:
     runtime_data = evidence_module.runtime_data(spki_sha256(key))
-    collected = await collect_evidence(aa_path, evidence_module.report_data(runtime_data), connect=connect)
+    with counted(asked):
+        collected = await collect_evidence(aa_path, evidence_module.report_data(runtime_data), connect=connect)
     if collected.additional is not None:
         evidence_module.additional_evidence(collected.additional)
     return CocoEvidence(collected.tee, collected.evidence, collected.additional, runtime_data)

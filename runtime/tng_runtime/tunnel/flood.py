@@ -17,6 +17,8 @@ from typing import Any
 
 from OpenSSL._util import ffi, lib
 
+from tng_runtime.tunnel import openssl
+
 BURST = 64
 _PER_SECOND = 1.0
 # The end of one message's handling (SSL_CTX_set_info_callback(3)); HANDSHAKE_START is not told of after the handshake.
@@ -68,5 +70,4 @@ def _info(ssl: Any, where: int, _: int) -> None:
             lib.SSL_set_shutdown(own, lib.SSL_get_shutdown(own) | lib.SSL_RECEIVED_SHUTDOWN)
 
 
-# Kept for the life of the process: OpenSSL calls it through a pointer that is this object's.
-_on_info = ffi.callback("void(*)(const SSL *, int, int)", _info)
+_on_info = openssl.callback("void(*)(const SSL *, int, int)", _info)

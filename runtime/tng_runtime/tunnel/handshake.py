@@ -9,7 +9,6 @@ attests) there is no verdict to wait for, and the stream says so.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import Protocol
 
 import anyio
 from cryptography import x509
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.token import Verdict
@@ -124,7 +123,8 @@ class Door:
     async def handshake(self, sock: socket.socket, source: str, end: float) -> Handshaken:
         """TLS over ``sock``, which the poller watches already, for ``source`` before ``end``: see ``Handshaken``.
 
-        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what the making of a certificate raises).
+        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what making a certificate raises) and, for a
+        client, ``path.TooNarrowError``: then the connection can be made once more, of smaller segments.
         """
         anew = self._identity.made_anew
         context = self._contexts.for_credentials(None if anew else self._identity.current())
@@ -168,9 +168,8 @@ class Door:
         deadline = min(self._poller.time() + self._deadline, end)
         while True:
             try:
-                connection.do_handshake()
-            except (SSL.WantReadError, SSL.WantWriteError):
-                await self._hear(sock, deadline)
+                if openssl.shake(connection):
+                    return
             except SSL.WantX509LookupError:
                 began = self._poller.time()
                 await self._make_certificate(connection, source, end)
@@ -187,16 +186,22 @@ class Door:
             except SSL.Error as error:
                 raise _refusal(error) from None
             else:
-                return
+                await self._hear(sock, deadline)
 
     async def _hear(self, sock: socket.socket, deadline: float) -> None:
         """Wait for the peer's next word; when ours does not get through, look for the reason in the path."""
         while (look := self._poller.time() + LOOK_SECONDS) < deadline:
-            with contextlib.suppress(TimeoutError):
+            try:
                 await self._poller.wait(sock.fileno(), look)
+            except TimeoutError:
+                pass
+            else:
                 return
-            if path.is_stuck(sock) and path.let_routers_cut(sock):
-                break
+            if path.is_stuck(sock):
+                if path.let_routers_cut(sock):
+                    break
+                if self._side == "client":
+                    path.require_small(sock)
         await self._poller.wait(sock.fileno(), deadline)
 
     async def _make_certificate(self, connection: SSL.Connection, source: str, end: float) -> None:
@@ -208,11 +213,7 @@ class Door:
         openssl.show(connection, x509.load_der_x509_certificate(made.certificate_der), made.private_key)
 
     def _chain(self, connection: SSL.Connection) -> tuple[bytes, ...]:
-        # SSL_get_peer_cert_chain(3): on a server the chain lacks the peer's own certificate.
-        rest = connection.get_peer_cert_chain() or []
-        leaf = connection.get_peer_certificate()
-        certificates = rest if self._side == "client" or leaf is None else [leaf, *rest]
-        return tuple(crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate) for certificate in certificates)
+        return openssl.peer_chain(connection, server=self._side == "server")
 
 
 def _refusal(error: SSL.Error) -> Refused:

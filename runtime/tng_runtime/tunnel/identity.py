@@ -25,6 +25,7 @@ import anyio
 
 from tng_runtime import log
 from tng_runtime.attest.codes import Code
+from tng_runtime.counts import Asked
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Attest
 from tng_runtime.tunnel import credentials
@@ -197,13 +198,22 @@ class Identity:
 
 
 def attested_identity(
-    attest: Attest, so_mark: int | None, *, name: str = "-", connect: Connect = anyio.connect_unix
+    attest: Attest,
+    so_mark: int | None,
+    *,
+    name: str = "-",
+    connect: Connect = anyio.connect_unix,
+    agent: Asked | None = None,
+    asked: Asked | None = None,
 ) -> Identity:
-    """The identity of an entry with ``attest``; ``name`` (its pointer) is for messages."""
+    """The identity of an entry with ``attest``; ``name`` (its pointer) is for messages.
+
+    ``agent`` and ``asked`` count the calls to the agent and to the service.
+    """
     if attest.service is None:
-        return Identity(credentials.background_check(attest, connect), attest.refresh_interval, name=name)
-    service = ServiceClient(attest.service, so_mark)
-    return Identity(credentials.passport(attest, service, connect), attest.refresh_interval, name=name)
+        return Identity(credentials.background_check(attest, connect, agent), attest.refresh_interval, name=name)
+    service = ServiceClient(attest.service, so_mark, told=asked)
+    return Identity(credentials.passport(attest, service, connect, agent), attest.refresh_interval, name=name)
 
 
 def throwaway_identity(*, name: str = "-") -> Identity:

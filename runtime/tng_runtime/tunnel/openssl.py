@@ -39,6 +39,8 @@ SSL_ERROR_ZERO_RETURN: int = lib.SSL_ERROR_ZERO_RETURN
 
 _REINSTALL = "install the wheels of requirements.lock: pip install --require-hashes -r requirements.lock"
 
+_SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
+
 # A record's 16 KiB, its header and tag, with room for the beginning of the next one.
 _READ_BUFFER = 18_000
 
@@ -46,6 +48,7 @@ _SYMBOLS = {
     "SSL_CTX_ctrl": "long(*)(SSL_CTX *, int, long, void *)",
     "SSL_CTX_set_num_tickets": "int(*)(SSL_CTX *, size_t)",
     "SSL_CTX_set_default_read_buffer_len": "void(*)(SSL_CTX *, size_t)",
+    "i2d_X509": "int(*)(X509 *, unsigned char **)",
 }
 
 SSL_read: Callable[[Any, Any, int], int] = lib.SSL_read
@@ -53,6 +56,14 @@ SSL_write: Callable[[Any, Any, int], int] = lib.SSL_write
 SSL_get_error: Callable[[Any, int], int] = lib.SSL_get_error
 SSL_shutdown: Callable[[Any], int] = lib.SSL_shutdown
 clear_errors: Callable[[], None] = lib.ERR_clear_error
+
+
+def take_reason() -> str | None:
+    """The first error in this thread's queue, in OpenSSL's words (openssl/sslerr.h); the queue is empty then."""
+    code = lib.ERR_peek_error()
+    reason = lib.ERR_reason_error_string(code) if code else ffi.NULL
+    lib.ERR_clear_error()
+    return None if reason == ffi.NULL else ffi.string(reason).decode("ascii", "replace")
 
 
 class Memory:
@@ -79,6 +90,41 @@ def copy(memory: Any, start: int, end: int) -> bytes:
 def handle(connection: SSL.Connection) -> Any:
     """The ``SSL *`` of a pyOpenSSL connection, which owns it."""
     return connection._ssl  # noqa: SLF001 - see the module's docstring
+
+
+def shake(connection: SSL.Connection) -> bool:
+    """Go on with the handshake; True: it is over, False: it waits for the socket. Raises what ``do_handshake`` raises.
+
+    Waiting is the rule here, and pyOpenSSL makes an exception of it.
+    """
+    ssl = handle(connection)
+    result = lib.SSL_do_handshake(ssl)
+    if result == 1:
+        return True
+    if SSL_get_error(ssl, result) in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
+        return False
+    connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
+    return False
+
+
+def peer_chain(connection: SSL.Connection, *, server: bool) -> tuple[bytes, ...]:
+    """The certificates (DER) that the peer showed to us, the ``server`` or the client; its own is the first."""
+    ssl = handle(connection)
+    chain = lib.SSL_get_peer_cert_chain(ssl)
+    shown = [] if chain == ffi.NULL else [_der(lib.sk_X509_value(chain, at)) for at in range(lib.sk_X509_num(chain))]
+    # SSL_get_peer_cert_chain(3): on a server the chain lacks the peer's own certificate.
+    if server and (leaf := lib.SSL_get_peer_certificate(ssl)) != ffi.NULL:
+        shown.insert(0, _der(leaf))
+        lib.X509_free(leaf)
+    return tuple(shown)
+
+
+def _der(certificate: Any) -> bytes:
+    encode = require()["i2d_X509"]
+    # i2d_X509(3): the length without a buffer; with one, it is moved past what was written.
+    buffer = ffi.new("unsigned char[]", encode(certificate, ffi.NULL))
+    size = encode(certificate, ffi.new("unsigned char **", buffer))
+    return bytes(ffi.buffer(buffer, size))
 
 
 def pause_for_certificate(connection: SSL.Connection) -> None:
@@ -114,8 +160,22 @@ def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) ->
     )
 
 
-# Kept for the life of the process: OpenSSL calls it through a pointer that is this object's. -1: ask again later.
-_on_certificate = ffi.callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
+def callback(signature: str, function: Callable[..., Any]) -> Any:
+    """``function`` as one that C can call, by a pointer that is the result's: keep it.
+
+    libffi writes a few instructions for it. Raises ``HostError`` where no memory may be written and executed.
+    """
+    try:
+        return ffi.callback(signature, function)
+    except MemoryError:
+        raise HostError(
+            "OpenSSL cannot call back: this process may not execute memory that it wrote (MemoryDenyWriteExecute)",
+            hint="MemoryDenyWriteExecute=no in its unit (`tng systemd` prints one), or no PR_SET_MDWE before it",
+        ) from None
+
+
+# -1: ask again later.
+_on_certificate = callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
 
 
 @cache
@@ -146,12 +206,22 @@ def _symbols(path: str, names: Iterable[str]) -> dict[str, int]:
         headers = [struct.unpack_from("<IIQQQQIIQQ", image, sections_at + i * entry_size) for i in range(count)]
         for _, kind, _, _, offset, size, link, *_ in headers:
             if kind == 2:  # SHT_SYMTAB
-                strings = image[headers[link][4] : headers[link][4] + headers[link][5]]
-                wanted = {strings.find(b"\0" + name.encode() + b"\0") + 1: name for name in names}
-                wanted.pop(0, None)
-                table = struct.iter_unpack("<IBBHQQ", image[offset : offset + size])
-                return {wanted[symbol[0]]: symbol[4] for symbol in table if symbol[0] in wanted}
+                texts = (headers[link][4], headers[link][4] + headers[link][5])
+                values = {name: _value(image, (offset, offset + size), texts, name) for name in names}
+                return {name: value for name, value in values.items() if value is not None}
     return {}
+
+
+def _value(image: mmap.mmap, table: tuple[int, int], texts: tuple[int, int], name: str) -> int | None:
+    """Of the symbol ``name``; found by searching, since there are 100,000 of them, and nobody waits for the others."""
+    at = image.find(b"\0" + name.encode() + b"\0", *texts)
+    if at < 0:
+        return None
+    wanted = struct.pack("<I", at + 1 - texts[0])
+    here = image.find(wanted, *table)
+    while here >= 0 and (here - table[0]) % _SYMBOL.size:
+        here = image.find(wanted, here + 1, table[1])
+    return _SYMBOL.unpack_from(image, here)[4] if here >= 0 else None
 
 
 def _load_address(path: str) -> int | None:

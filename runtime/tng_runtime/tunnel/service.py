@@ -15,6 +15,7 @@ from tng_runtime.attest import request
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.evidence import CocoEvidence
 from tng_runtime.attest.request import Dialect
+from tng_runtime.counts import Asked, counted
 from tng_runtime.errors import Refused
 from tng_runtime.manifest import Service
 
@@ -28,19 +29,28 @@ MAX_CERTIFICATE_ANSWER = 1 << 20
 class ServiceClient:
     """The service at ``as_addr``; ``so_mark`` is set on its sockets, ``deadline`` seconds bound each method.
 
+    ``told`` counts the calls about evidence.
+
     Raises ``HostError`` (exit 1) if the address or a header cannot be used.
     """
 
-    def __init__(self, service: Service, so_mark: int | None, *, deadline: float = DEADLINE) -> None:
+    def __init__(
+        self, service: Service, so_mark: int | None, *, deadline: float = DEADLINE, told: Asked | None = None
+    ) -> None:
         # The HTTP client costs start-up time that an entry without a service does not owe.
         from tng_runtime.tunnel.fetch import Fetcher
 
         self._fetcher = Fetcher(service, so_mark)
         self._deadline = deadline
         self._dialect = Dialect.LIST
+        self._told = told or Asked()
 
     async def attest(self, evidence: CocoEvidence, policy_ids: Sequence[str]) -> str:
         """The service's token about ``evidence``; raises ``Refused`` (RA-SERVICE-...)."""
+        with counted(self._told):
+            return await self._attest(evidence, policy_ids)
+
+    async def _attest(self, evidence: CocoEvidence, policy_ids: Sequence[str]) -> str:
         started = anyio.current_time()
         answer = await self._post(evidence, policy_ids, self._dialect, self._deadline)
         if self._dialect is Dialect.FLAT and answer.status != 200:

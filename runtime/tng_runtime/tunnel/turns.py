@@ -13,6 +13,7 @@ import ipaddress
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import anyio
 
@@ -117,6 +118,7 @@ class Turns:
             del self._sources[name]
 
 
+@lru_cache(maxsize=1024)
 def network_of(host: str) -> str:
     """Whose doing it is what ``host`` does: an IPv4 address, or 64 bits of IPv6, which anybody has (RFC 6177)."""
     try:

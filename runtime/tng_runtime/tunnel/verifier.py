@@ -22,6 +22,7 @@ from tng_runtime.attest.certificate import PresentedCertificate, select
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.evidence import CocoEvidence
 from tng_runtime.attest.token import Verdict
+from tng_runtime.counts import Asked
 from tng_runtime.errors import Refused
 from tng_runtime.manifest import Verify
 from tng_runtime.tunnel.service import DEADLINE, ServiceClient
@@ -67,7 +68,10 @@ class Verifier:
     ) -> None:
         self._rules = decide.Rules.of(verify)
         self._now = now
-        self._service = ServiceClient(verify.service, so_mark, deadline=deadline) if verify.service else None
+        self.asked = Asked()
+        self._service = (
+            ServiceClient(verify.service, so_mark, deadline=deadline, told=self.asked) if verify.service else None
+        )
         self._turns = Turns(AT_ONCE, Code.SERVICE_BUSY)
         self._trust = Trust(verify, self._service, now)
         self._kept: dict[bytes, _Kept] = {}
@@ -91,6 +95,11 @@ class Verifier:
         if len(chain) != 1:
             return None
         return self._fresh(hashlib.sha256(chain[0]).digest())
+
+    @property
+    def holds(self) -> int:
+        """How many verdicts are kept, ended ones that were not looked for again among them."""
+        return len(self._kept)
 
     def kept_until(self, chain: Sequence[bytes]) -> datetime | None:
         """Until when ``cached`` has a verdict on these certificates; None if it has none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -29,23 +30,50 @@ def bin_(tmp_path: Path) -> Path:
 
 
 def tng(bin_: Path, *arguments: str, stdin: bytes = GOOD, path: str = "/nowhere") -> subprocess.CompletedProcess[bytes]:
+    environment = {"PATH": path, "STATE_DIRECTORY": str(bin_.parent / "lib")}
     return subprocess.run(
-        [bin_ / "tng", *arguments], input=stdin, capture_output=True, check=False, env={"PATH": path}, timeout=60
+        [bin_ / "tng", *arguments], input=stdin, capture_output=True, check=False, env=environment, timeout=60
     )
+
+
+def called(result: subprocess.CompletedProcess[bytes]) -> str:
+    """How the runtime was called, without the record, whose name has the time in it."""
+    return re.sub(r" --(record|probe)=\S*", "", result.stdout.decode().splitlines()[0])
 
 
 def test_apply_compiles_into_a_private_directory_and_executes_the_runtime(bin_: Path, tmp_path: Path) -> None:
     state = tmp_path / "run" / "tng"
     result = tng(bin_, "apply", "-", "--state-dir", str(state))
-    assert result.stdout.decode().splitlines() == [f"called: run {state}", "guard.nft manifest.json ruleset.nft"]
+    assert called(result) == f"called: run {state}"
+    assert result.stdout.decode().splitlines()[1] == "config.json guard.nft manifest.json ruleset.nft"
     assert result.returncode == 7
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
 def test_options_behind_two_dashes_are_the_runtimes(bin_: Path, tmp_path: Path) -> None:
     result = tng(bin_, "apply", "-", "--state-dir", str(tmp_path / "state"), "--", "--drain", "5")
-    assert result.stdout.decode().splitlines()[0] == f"called: run --drain 5 {tmp_path / 'state'}"
+    assert called(result) == f"called: run --drain 5 {tmp_path / 'state'}"
     assert tng(bin_, "apply", "-", "--stict").returncode == 2
+
+
+def test_options_of_the_runtime_need_no_dashes(bin_: Path, tmp_path: Path) -> None:
+    state = str(tmp_path / "state")
+    result = tng(bin_, "apply", "--log-level", "debug", "-", "--drain", "30", "--state-dir", state)
+    assert called(result) == f"called: --log-level=debug run --drain=30 {state}"
+
+
+def test_apply_takes_each_option_that_the_runtime_has() -> None:
+    programs = Path(sys.prefix) / "bin"
+    told = [
+        subprocess.run([programs / name, *arguments], capture_output=True, text=True, check=True, timeout=60).stdout
+        for name, arguments in (
+            ("tng-runtime", ["--help"]),
+            ("tng-runtime", ["run", "--help"]),
+            ("tng", ["apply", "-h"]),
+        )
+    ]
+    of_all, of_run, of_apply = (set(re.findall(r"--[a-z-]+", text)) for text in told)
+    assert of_all | of_run <= of_apply | {"--version", "--record", "--probe"}
 
 
 def test_apply_executes_nothing_for_a_document_with_faults(bin_: Path, tmp_path: Path) -> None:
@@ -58,7 +86,7 @@ def test_apply_executes_nothing_for_a_document_with_faults(bin_: Path, tmp_path:
 def test_a_missing_runtime_is_a_host_that_is_not_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from tng_compiler.cli.apply import find_runtime
+    from tng_compiler.cli.runtime import find_runtime
 
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "tng")])
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
@@ -107,3 +135,10 @@ def test_down_hands_its_arguments_on(bin_: Path) -> None:
     result = tng(bin_, "down", "--table", "tng_a")
     assert result.stdout.decode().splitlines()[0] == "called: down --table tng_a"
     assert result.returncode == 7
+
+
+def test_down_needs_none_of_the_compilers_packages(bin_: Path) -> None:
+    program = "import sys\nsys.modules['typer'] = None\nfrom tng_compiler.cli import main\nmain()\n"
+    (bin_ / "tng").write_text(f"#!{sys.executable}\n{program}")
+    assert tng(bin_, "down", "--table", "tng_a").stdout == b"called: down --table tng_a\n"
+    assert tng(bin_, "check", "-").returncode == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -92,7 +93,7 @@ def test_formats_for_programs_are_alone_on_their_stream(run: Run, files: Path, f
         assert json.loads(result.out)
 
 
-@pytest.mark.parametrize("emit", ["nft", "guard", "manifest", "plan", "iptables", "diagram"])
+@pytest.mark.parametrize("emit", ["nft", "guard", "manifest", "plan", "iptables", "diagram", "svg"])
 def test_compile_writes_one_output(run: Run, files: Path, emit: str) -> None:
     result = run("compile", str(files / "good.json"), "--emit", emit)
     assert result.code == Exit.CLEAN
@@ -228,8 +229,10 @@ def test_strange_streams_are_no_bug_of_ours(files: Path, redirection: str, code:
     assert "Traceback" not in result.stderr
 
 
-def test_the_version_is_printed(run: Run) -> None:
-    assert run("--version").out.startswith("tng ")
+def test_the_version_names_both_programs_and_their_openssl(run: Run) -> None:
+    compiler, runtime = run("--version").out.splitlines()
+    assert re.fullmatch(r"tng \S+ \(Python \S+, OpenSSL \S+\)", compiler)
+    assert re.fullmatch(r"tng-runtime \S+ \(Python \S+, OpenSSL \S+ of cryptography \S+\)", runtime)
 
 
 def test_both_roles_in_one_document_compile(run: Run) -> None:

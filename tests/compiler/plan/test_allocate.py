@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from packets.make import config, entry
-from tng_compiler.plan.allocate import listen_ports
+from tng_compiler.plan.allocate import first_listen_ports, labels, listen_ports, slot
 
 
 def test_ports_count_up_by_role_in_the_order_of_the_document() -> None:
@@ -33,3 +33,20 @@ def test_a_thousand_entries_have_a_thousand_ports_below_the_ephemeral_ones() -> 
     ports = listen_ports(config(*(entry("ingress", index, [{"port": 80}]) for index in range(1000))))
     assert len(set(ports)) == 1000
     assert max(ports) < 32768
+
+
+def test_a_named_instance_has_ports_and_labels_of_its_own() -> None:
+    document = config(entry("ingress", 0, [{"port": 80}]), entry("egress", 0, [{"port": 81}]))
+    named = {name: (*listen_ports(document, name), *labels(name)) for name in ("tng", "tng_a", "tng_b")}
+    assert named["tng"] == (15001, 16001, 116, 117)
+    numbers = [number for ports in named.values() for number in ports]
+    assert len(set(numbers)) == len(numbers)
+
+
+def test_every_slot_stays_below_the_ephemeral_ports_and_the_labels_of_the_one_without_a_name() -> None:
+    names = [f"tng_{number}" for number in range(2000)]
+    assert {slot(name) for name in names} == set(range(58))
+    for name in names:
+        first = first_listen_ports(name)
+        assert 17001 <= first["ingress"] < first["egress"] <= 32767 - 135
+        assert max(labels(name)) < 116

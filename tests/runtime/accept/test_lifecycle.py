@@ -14,14 +14,11 @@ ROLES: tuple[Role, ...] = ("ingress", "egress")
 
 OPENING: dict[Role, list[tuple[Event, Action]]] = {
     "ingress": [
-        (Event.CAPTURED, Action.DIAL),
-        (Event.CONNECTED, Action.HANDSHAKE),
-        (Event.HANDSHAKEN, Action.VERIFY),
+        (Event.CAPTURED, Action.CARRY),
         (Event.VERIFIED, Action.RELAY),
     ],
     "egress": [
-        (Event.CAPTURED, Action.HANDSHAKE),
-        (Event.HANDSHAKEN, Action.VERIFY),
+        (Event.CAPTURED, Action.CARRY),
         (Event.VERIFIED, Action.DIAL),
         (Event.CONNECTED, Action.RELAY),
     ],
@@ -49,7 +46,6 @@ CLOSINGS: dict[str, list[tuple[Event, Action]]] = {
     "drained": [(Event.DRAIN_OVER, Action.ABORT)],
 }
 RELAYING = (State.OPEN, State.PLAIN_ENDED, State.TLS_ENDED)
-SETTING_UP = (State.ACCEPTED, State.DIALLING, State.HANDSHAKING, State.VERIFYING)
 
 
 def play(life: Lifecycle, script: Sequence[tuple[Event, Action]]) -> None:
@@ -89,7 +85,7 @@ def test_every_entry_of_the_table_can_be_reached_and_the_end_is_final(role: Role
     reached = {State.ACCEPTED}
     while more := {after for (state, _), (after, _) in TABLES[role].items() if state in reached} - reached:
         reached |= more
-    assert reached == set(State)
+    assert reached == set(State) - ({State.DIALLING} if role == "ingress" else set())
     assert not any(state is State.CLOSED for state, _ in TABLES[role])
 
 

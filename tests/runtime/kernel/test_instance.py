@@ -80,6 +80,25 @@ def test_the_compiled_documents_go_with_their_run(locks: Path) -> None:
     assert sorted(path.name for path in locks.iterdir()) == [alive, second]
 
 
+def test_documents_stay_while_another_run_needs_them(locks: Path) -> None:
+    """Those of a process that is gone, by the link of one that lives (1 always does); then they go too."""
+    (locks / "tng.99999999").mkdir(parents=True)
+    (locks / "tng.1").symlink_to("tng.99999999")
+    (locks / "tng.99999998").symlink_to("tng.99999999")
+    with instance.hold("tng", locks):
+        pass
+    assert sorted(path.name for path in locks.iterdir()) == ["tng.1", "tng.99999999"]
+    (locks / "tng.1").unlink()
+    with instance.Lock("tng", locks) as lock:
+        lock.acquire()
+        lock.keep(locks / "tng.99999999")
+        lock.keep(locks / "tng_second.1")
+        with another_run("tng_second", locks):
+            pass
+        assert (locks / f"tng.{os.getpid()}").resolve() == locks / "tng.99999999"
+    assert [path.name for path in locks.iterdir() if path.name.startswith("tng.")] == []
+
+
 def test_75_the_documents_of_a_run_that_came_second_go_and_those_of_the_first_stay(locks: Path) -> None:
     with another_run("tng", locks) as holder:
         for pid in (holder.pid, os.getpid()):

@@ -74,6 +74,25 @@ def test_nobody_else_can_flush_change_or_delete_it(client: Host, own: OwnedTable
     assert counters(client) == 0
 
 
+def test_it_is_owned_by_the_socket_and_not_by_a_context(client: Host, own: OwnedTable) -> None:
+    """Contexts are freed after a load; the next one is the owner, in the kernel's eyes, and the same sender."""
+    own.replace(COMMANDS)
+    port, before = own.port, owned._netfilter_sockets()
+    for number in range(2, 5):
+        own.free_context()
+        assert nftables.change("add rule inet tng_guard out counter\n", own.context)
+        assert counters(client) == number
+    assert own.port == port
+    own.free_context()
+    own.replace(COMMANDS)
+    assert counters(client) == 1
+    assert len(owned._netfilter_sockets()) == len(before)
+    own.free_context()
+    assert len(owned._netfilter_sockets()) == len(before) - 1, "the socket is kept once"
+    refused = client.run("nft", "delete", "table", "inet", "tng_guard", check=False)
+    assert "Operation not permitted" in refused.stderr
+
+
 def test_a_table_that_a_living_process_owns_is_said(client: Host, own: OwnedTable) -> None:
     with another_owner():
         with pytest.raises(HostError, match="belongs to another process"):

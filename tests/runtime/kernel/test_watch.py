@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 
+import anyio
 import pytest
 
 from tng_demo.lab import Lab
@@ -131,3 +132,63 @@ def test_differences_are_named_by_chain_with_their_rules(hosts: Lab) -> None:
 def test_bytes_that_are_no_messages_are_passed_over(data: bytes) -> None:
     assert list(Reader("tng", -1, frozenset()).read(netlink.messages(data))) == []
     netlink.attributes(data)
+
+
+def many(elements: int) -> str:
+    """The rules with a set of so many addresses."""
+    addresses = ", ".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(elements))
+    return RULES.replace(
+        "set peers { type ipv4_addr; }", f"set peers {{ type ipv4_addr; elements = {{ {addresses} }}; }}"
+    )
+
+
+@pytest.mark.anyio
+async def test_an_own_load_that_is_more_than_the_kernel_tells_is_loaded_once(
+    hosts: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for a change of others, and loaded again for ever; theirs are still undone."""
+    monkeypatch.setattr(watch, "_BUFFER_BYTES", 4096)
+    own, restored = OwnedTable("tng_guard"), anyio.Event()
+    loads: list[int] = []
+
+    def load() -> None:
+        nftables.load(many(10_000), "tng", context=own.context)
+        loads.append(len(loads))
+
+    def restore() -> None:
+        load()
+        restored.set()
+
+    watched = watch.Watch("tng", own.port, (), restore)
+    load()
+    assert watch._LOST in list(watched._news()), "the buffer is too small for this test otherwise"
+    load()
+    watched.loaded()
+    async with anyio.create_task_group() as group:
+        group.start_soon(watched.run)
+        await anyio.wait_all_tasks_blocked()
+        assert len(loads) == 2
+        hosts["client"].run("nft", "flush", "chain", "inet", "tng", "two")
+        with anyio.fail_after(60):
+            await restored.wait()
+        await anyio.wait_all_tasks_blocked()
+        assert len(loads) == 3
+        group.cancel_scope.cancel()
+    watched.close()
+    own.close()
+
+
+@pytest.mark.anyio
+async def test_what_others_did_before_the_rules_were_remembered_is_undone(hosts: Lab) -> None:
+    own, restored = OwnedTable("tng_guard"), anyio.Event()
+    watched = watch.Watch("tng", own.port, (), restored.set)
+    nftables.load(RULES, "tng", context=own.context)
+    hosts["client"].run("nft", "flush", "chain", "inet", "tng", "two")
+    watched.loaded()
+    async with anyio.create_task_group() as group:
+        group.start_soon(watched.run)
+        with anyio.fail_after(60):
+            await restored.wait()
+        group.cancel_scope.cancel()
+    watched.close()
+    own.close()

@@ -207,8 +207,8 @@ def open_life(role: Role) -> Lifecycle:
     """A lifecycle that was led to the relay."""
     life = Lifecycle(role)
     steps = {
-        "ingress": (Event.CAPTURED, Event.CONNECTED, Event.HANDSHAKEN, Event.VERIFIED),
-        "egress": (Event.CAPTURED, Event.HANDSHAKEN, Event.VERIFIED, Event.CONNECTED),
+        "ingress": (Event.CAPTURED, Event.VERIFIED),
+        "egress": (Event.CAPTURED, Event.VERIFIED, Event.CONNECTED),
     }
     for event in steps[role]:
         life.on(event)

@@ -14,20 +14,23 @@ from dataclasses import dataclass, field
 import anyio
 import pytest
 
-from runtime.relay.peers import floor, tcp_pair, wait_until
+from runtime.relay.peers import floor, wait_until
 from tng_demo.lab import Host, Lab
 from tng_runtime.accept.lifecycle import Event
 from tng_runtime.accept.limits import Handshakes
+from tng_runtime.counts import Counts
 from tng_runtime.errors import LinkCode, Refused
-from tng_runtime.events import Counts, Events
+from tng_runtime.events import Events
 from tng_runtime.kernel import nftables, sockets
+from tng_runtime.kernel.dialling import Dialler
 from tng_runtime.kernel.liveness import Liveness, carry_for_others
+from tng_runtime.kernel.own import OwnConnections
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import ClientLeftError, Destination
 from tng_runtime.manifest import Entry, Family, Role
+from tng_runtime.relay import raw
 from tng_runtime.relay.link import Relay
-from tng_runtime.relay.own import OwnConnections
-from tng_runtime.relay.session import Sessions, _Session
+from tng_runtime.relay.session import Sessions
 from tng_runtime.tunnel.handshake import Door
 from tng_runtime.tunnel.identity import throwaway_identity
 
@@ -70,7 +73,7 @@ async def entrance(role: Role) -> AsyncIterator[Entrance]:
     try:
         yield Entrance(
             entry,
-            Sessions(entry, door, Relay(poller), poller, Events(counts), own, Handshakes(1000, print)),
+            raw.sessions(entry, door, Relay(poller), poller, Events(counts), own, Handshakes(1000, print)),
             poller,
             counts,
             own,
@@ -136,17 +139,30 @@ async def test_a_connection_that_we_dialled_ourselves_is_not_dialled_again(
         assert not made.own._pairs, "nothing is remembered of what has ended"
 
 
-async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere() -> None:
-    """The kernel gives a port out again for another destination, and that one is no loop."""
-    own, there = OwnConnections(), Destination("ipv4", "10.0.0.2", 80)
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+@pytest.mark.parametrize("end", ["ours", "theirs", "it speaks"])
+async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere_or_later(end: str) -> None:
+    """The kernel gives a port out again; and who is answered is in no loop."""
+    own = OwnConnections()
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
+        there = Destination("ipv4", *server.getsockname())
+        sock.connect(there.sockaddr)
         source = f"127.0.0.1:{sock.getsockname()[1]}"
-        with own.dialled(sock, there):
+        pair = own.add(sock, there)
+        try:
             assert own.has(source, there)
-            assert not own.has(source, Destination("ipv4", "10.0.0.2", 81))
-            assert not own.has(source, Destination("ipv4", "10.0.0.3", 80))
-        assert not own.has(source, there)
+            assert not own.has(source, Destination("ipv4", "127.0.0.1", there.port - 1))
+            assert not own.has(source, Destination("ipv4", "10.0.0.3", there.port))
+            with server.accept()[0] as far:
+                if end == "ours":
+                    sock.close()
+                elif end == "theirs":
+                    reset(far)
+                else:
+                    far.sendall(b"x")
+                await wait_until(lambda: not own.has(source, there))
+        finally:
+            own.discard(pair, sock)
+        assert not own._pairs
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -222,17 +238,14 @@ async def test_a_client_that_vanished_leaves_nothing_open(hosts: Lab, busy: bool
 
 async def dialled(made: Entrance, there: Destination, meanwhile: Callable[[], None]) -> object:
     """How a dial is refused, when something happens in the round of the loop in which it began."""
-    near, far = tcp_pair()
-    session = _Session(made.entry, None, None, made.poller, made.own, None, near)  # type: ignore[arg-type]
-    with near, far:
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(_soon, meanwhile)
-                with pytest.raises(Refused) as caught:
-                    await session._dial(there)
-            return caught.value.code
-        finally:
-            session.close()
+    dialler = Dialler(made.entry.so_mark, made.poller, made.own)
+    on_reset = LinkCode.TLS_BROKEN if made.entry.role == "ingress" else LinkCode.NET_RESET
+    async with anyio.create_task_group() as group:
+        group.start_soon(_soon, meanwhile)
+        with pytest.raises(Refused) as caught:
+            await dialler.dial(there, on_reset)
+    assert not made.own._pairs, "nothing is remembered of what has ended"
+    return caught.value.code
 
 
 async def _soon(action: Callable[[], None]) -> None:

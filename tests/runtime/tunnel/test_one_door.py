@@ -49,5 +49,5 @@ def test_nobody_gives_the_class_another_name() -> None:
 
 def test_the_relay_takes_nothing_but_attested_streams() -> None:
     assert typing.get_type_hints(Relay.run)["stream"] is AttestedStream
-    assert list(inspect.signature(Relay.run).parameters) == ["self", "stream", "plain", "life"]
+    assert list(inspect.signature(Relay.run).parameters) == ["self", "stream", "plain", "life", "carried"]
     assert typing.get_type_hints(Door.verify)["return"] is AttestedStream

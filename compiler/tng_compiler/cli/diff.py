@@ -1,0 +1,119 @@
+"""``diff``: two documents, two directories, or a document and what runs now.
+
+Exit status: 0 compared, 1 a document has errors or there is a change that ``--expect`` or ``--fail-on`` does not
+allow, 2 usage, 3 nothing runs here (``--live``).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tng_compiler.cli.app import DiffFormat, FailOn
+from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.live import live_document
+from tng_compiler.cli.report import Format, report
+from tng_compiler.diff.changes import Danger, Difference, compare
+from tng_compiler.pipeline import Outcome, compile_bytes
+from tng_compiler.plan.types import Plan
+
+Named = tuple[str, Difference]
+
+
+def run_diff(old: str, new: str | None, format_: DiffFormat, expect: str | None, fail_on: FailOn | None) -> Exit:
+    """Compare; ``new`` None is ``--live``: what runs now against the document ``old``."""
+    allowed = _expected(expect) if expect else None
+    pairs = _live(old) if new is None else _pairs(old, new)
+    errors = [item for pair in pairs for side in pair[1:] if side for item in side.found if item.is_error]
+    if errors:
+        report(errors, Format.TEXT, sys.stderr)
+        return Exit.FINDINGS
+    differences = [(name, _compared(before, after)) for name, before, after in pairs]
+    sys.stdout.write(_text(differences, format_, several=len(pairs) > 1))
+    return _judge(differences, allowed, fail_on)
+
+
+def _compared(before: Outcome | None, after: Outcome | None) -> Difference:
+    return compare(_plan(before), _plan(after))
+
+
+def _plan(outcome: Outcome | None) -> Plan | None:
+    return outcome.plan if outcome else None
+
+
+def _pairs(old: str, new: str) -> list[tuple[str, Outcome | None, Outcome | None]]:
+    """Return the documents of both sides by name; one that only one side has is against a host without rules."""
+    if Path(old).is_dir() != Path(new).is_dir():
+        fail(Exit.USAGE, f"one of {old} and {new} is a directory", "compare two documents, or two directories")
+    if not Path(old).is_dir():
+        return [(new, _one(old), _one(new))]
+    before, after = _fleet(old), _fleet(new)
+    return [(name, before.get(name), after.get(name)) for name in sorted({*before, *after})]
+
+
+def _live(argument: str) -> list[tuple[str, Outcome | None, Outcome | None]]:
+    if Path(argument).is_dir():
+        fail(Exit.USAGE, f"{argument} is a directory", "--live takes one document")
+    wanted = _one(argument)
+    table = wanted.plan.instance if wanted.plan else "tng"
+    return [(argument, compile_bytes("what runs now", live_document(table)), wanted)]
+
+
+def _one(argument: str) -> Outcome:
+    ((name, data),) = documents([argument])
+    return compile_bytes(name, data)
+
+
+def _fleet(directory: str) -> dict[str, Outcome]:
+    if not any(member.suffix == ".json" for member in Path(directory).iterdir()):
+        return {}
+    return {Path(name).name: compile_bytes(name, data) for name, data in documents([directory])}
+
+
+def _text(differences: Sequence[Named], format_: DiffFormat, *, several: bool) -> str:
+    match format_:
+        case DiffFormat.JSON:
+            from tng_compiler.diff.render_json import render as json_
+
+            return json_(differences)
+        case DiffFormat.GITHUB:
+            from tng_compiler.diff.render_review import github
+
+            return github(differences)
+        case DiffFormat.MARKDOWN:
+            from tng_compiler.diff.render_review import markdown
+
+            return markdown(differences)
+        case DiffFormat.TEXT:
+            from tng_compiler.diff.render_text import render
+
+            parts = [(f"==> {name} <==\n" if several else "") + render(difference) for name, difference in differences]
+            return "\n".join(parts)
+
+
+def _expected(path: str) -> frozenset[str]:
+    """Read the identities of the changes that are allowed: a file that ``--format json`` wrote."""
+    ((_, data),) = documents([path])
+    try:
+        return frozenset(change["id"] for document in json.loads(data)["documents"] for change in document["changes"])
+    except (ValueError, KeyError, TypeError):
+        fail(Exit.USAGE, f"{path} is not a report of `tng diff --format json`", "write one, review it, and keep it")
+
+
+def _judge(differences: Sequence[Named], allowed: frozenset[str] | None, fail_on: FailOn | None) -> Exit:
+    faults: list[str] = []
+    for name, difference in differences:
+        changes = [change for change in difference.changes if allowed is None or change.identity not in allowed]
+        if allowed is not None:
+            faults += [f"{name}: {change.identity} is not expected" for change in changes]
+        if fail_on:
+            some = [change for change in changes if fail_on is FailOn.ANY or change.danger is Danger.UNPROTECTED]
+            faults += [f"{name}: {change.identity} is {change.danger.value}" for change in some]
+            if fail_on is FailOn.ANY and difference.marks:
+                faults.append(f"{name}: so_mark is another")
+    for fault in dict.fromkeys(faults):
+        print(f"tng: {fault}", file=sys.stderr)
+    return Exit.FINDINGS if faults else Exit.CLEAN

@@ -1,0 +1,74 @@
+"""``find``: a flow that a pattern holds for, or the proof that there is none.
+
+Exit status: 0 answered, 1 the document has errors or the answer is not what ``--expect`` says, 2 usage, also for a
+pattern that cannot be read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from tng_compiler.cli.app import Expect, FindFormat
+from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.report import Format, report
+from tng_compiler.diagnostics.quoting import visible
+from tng_compiler.find.pattern import PatternError, parse
+from tng_compiler.find.search import find
+from tng_compiler.pipeline import compile_bytes
+from tng_compiler.regions.flow import witness
+from tng_compiler.regions.solve import Region
+from tng_compiler.regions.text import conditions, destinations, outcome
+
+NONE = "none: no traffic is like that; every direction, destination, port, cgroup and set was considered"
+
+
+def run_find(argument: str, text: str, expect: Expect | None, format_: FindFormat, *, every: bool) -> Exit:
+    """Answer on standard output."""
+    if Path(argument).is_dir():
+        fail(Exit.USAGE, f"{argument} is a directory", "find takes one document")
+    ((name, data),) = documents([argument])
+    outcome = compile_bytes(name, data)
+    if outcome.plan is None:
+        report([item for item in outcome.found if item.is_error], Format.TEXT, sys.stderr)
+        return Exit.FINDINGS
+    try:
+        pattern = parse(text, outcome.plan)
+    except PatternError as error:
+        fail(Exit.USAGE, f"{error}\n  {visible(text, 400)}\n  {' ' * min(error.position, 400)}^")
+    regions = find(outcome.plan, pattern)
+    shown = regions if every else regions[:1]
+    sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(regions, shown))
+    if expect and (expect is Expect.SOME) != bool(regions):
+        print(f"tng: expected {expect.value}, found {len(regions)} regions of traffic", file=sys.stderr)
+        return Exit.FINDINGS
+    return Exit.CLEAN
+
+
+def _text(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
+    if not regions:
+        return f"{NONE}\n"
+    lines = []
+    for region in shown:
+        only = conditions(region)
+        lines += [
+            f"{witness(region)}",
+            f"  {outcome(region.answer)}",
+            f"  one of {destinations(region)}" + (f", {only}" if only else ""),
+        ]
+    more = len(regions) - len(shown)
+    if more:
+        lines.append(f"and {more} more region{'s' * (more != 1)} of traffic: --all lists them")
+    return "\n".join(lines) + "\n"
+
+
+def _json(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
+    from tng_compiler.regions.values import fate_json, region_json
+
+    found = [
+        {"direction": region.way, "protocol": region.protocol, **fate_json(region.answer), **region_json(region)}
+        for region in shown
+    ]
+    return json.dumps({"format_version": 1, "found": len(regions), "regions": found}, indent=2) + "\n"

@@ -1,0 +1,145 @@
+"""The documents that were applied: the last five of each instance, with time, digest and options.
+
+``/var/lib/tng/TABLE/NNNN-TIME-DIGEST`` holds ``document.json``, byte for byte, and ``applied.json``. ``apply`` makes it
+hidden (``.NNNN-...``), before anything is changed; the runtime renames it once it serves, and removes the oldest. So
+what is listed has served, and a name says in which order, whatever the clock did. The command line of a run names its
+record: that is how a running instance tells what it was started from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tng_compiler.cli import private
+from tng_compiler.cli.exits import Exit, fail
+from tng_schema import contract
+
+_NAME = re.compile(contract.RECORD)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """``source`` is the name under which the document was read; ``command`` is ``run`` with its options.
+
+    ``before`` names the record to which ``tng rollback`` returns from this one.
+    """
+
+    directory: Path
+    time: str
+    sha256: str
+    source: str
+    command: tuple[str, ...]
+    before: str | None
+
+    @property
+    def number(self) -> int:
+        """Higher than that of each record before it."""
+        return number_of(self.directory)
+
+    def document(self) -> bytes:
+        """The document; ends the run with 3 if it cannot be read."""
+        try:
+            return (self.directory / "document.json").read_bytes()
+        except OSError as error:
+            fail(Exit.HOST_NOT_READY, f"cannot read {self.directory}: {error.strerror or error}")
+
+
+def root() -> Path:
+    """The directory of all instances; systemd names another one in STATE_DIRECTORY (systemd.exec(5))."""
+    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or contract.STATE_DIRECTORY)
+
+
+def number_of(directory: Path) -> int:
+    """By its name, hidden or not."""
+    return int(directory.name.lstrip(".").partition("-")[0])
+
+
+def records(table: str) -> list[Record]:
+    """Those of an instance, the oldest first; what is no record of ours is passed over."""
+    directory = root() / table
+    found = [path for path in _entries(directory) if _NAME.fullmatch(path.name)]
+    return [record for path in sorted(found, key=number_of) if (record := read(path)) is not None]
+
+
+def find(table: str, name: str | None) -> Record | None:
+    """The record of that name, if it is still kept."""
+    return next((record for record in records(table) if record.directory.name == name), None)
+
+
+def read(directory: Path) -> Record | None:
+    """One record, hidden or not; None if there is none."""
+    try:
+        found = json.loads((directory / "applied.json").read_text("utf-8"))
+        return Record(
+            directory, found["time"], found["sha256"], found["source"], tuple(found["command"]), found["before"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def prepare(table: str, source: str, document: bytes, sha256: str, command: Sequence[str], before: str | None) -> Path:
+    """Make a hidden record, and return the path that it gets when it serves. Ends the run with 3 if it cannot be."""
+    directory = root() / table
+    private.make(directory, "apply keeps the last documents there; STATE_DIRECTORY in the environment names another")
+    _remove_stale(directory)
+    now = datetime.now(UTC)
+    number = max((number_of(path) for path in _entries(directory) if _NAME.fullmatch(path.name)), default=0) + 1
+    name = f"{number:04d}-{now:%Y%m%dT%H%M%SZ}-{sha256[:12]}"
+    hidden = _hidden(directory / name)
+    words = {
+        "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "sha256": sha256,
+        "source": source,
+        "command": list(command),
+        "before": before,
+    }
+    try:
+        hidden.mkdir(mode=0o700)
+        _write(hidden / "document.json", document)
+        _write(hidden / "applied.json", json.dumps(words, indent=2).encode() + b"\n")
+    except OSError as error:
+        shutil.rmtree(hidden, ignore_errors=True)
+        fail(
+            Exit.HOST_NOT_READY,
+            f"cannot keep the document in {directory}: {error.strerror or error}",
+            "make room there; nothing was changed",
+        )
+    return directory / name
+
+
+def discard(record: Path) -> None:
+    """Remove a hidden record of this process again."""
+    shutil.rmtree(_hidden(record), ignore_errors=True)
+
+
+def _hidden(record: Path) -> Path:
+    return record.with_name(f".{record.name}.{os.getpid()}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _remove_stale(directory: Path) -> None:
+    """Remove the hidden ones of processes that are gone."""
+    for path in _entries(directory):
+        owner = path.name.rpartition(".")[2]
+        if path.name.startswith(".") and owner.isdecimal() and not Path("/proc", owner).exists():
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _entries(directory: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return list(directory.iterdir())
+    return []

@@ -1,0 +1,1 @@
+"""Two plans to the traffic whose fate differs."""

@@ -1,0 +1,126 @@
+"""What becomes of which traffic otherwise than before, by danger."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tng_compiler.diff.trust import FieldChange, Trust, changes, trust_of
+from tng_compiler.plan.types import Plan
+from tng_compiler.regions.fates import Fate, Protocol, Way
+from tng_compiler.regions.solve import Region, View, solve
+
+
+class Danger(StrEnum):
+    """The most dangerous first.
+
+    ``unprotected``: it leaves in plaintext, or less is demanded of the peer. ``peer``: it is refused until the other
+    side has changed too. ``refused``: it is refused from now on. ``trust``: other settings, which the peer need not
+    know of. ``attested``: it was refused, and is captured now.
+    """
+
+    UNPROTECTED = "unprotected"
+    PEER = "peer"
+    REFUSED = "refused"
+    TRUST = "trust"
+    ATTESTED = "attested"
+
+
+_ORDER = list(Danger)
+_WAYS: tuple[Way, ...] = ("out", "in", "within", "through")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Traffic of one kind with one fate before and one after; ``fields``: what differs in trust if both capture."""
+
+    danger: Danger
+    way: Way
+    protocol: Protocol
+    before: Fate
+    after: Fate
+    fields: tuple[FieldChange, ...]
+    trusts: tuple[Trust | None, Trust | None]
+    regions: tuple[Region, ...]
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits that are the same for the same change of the same traffic, and for no other."""
+        parts = [self.danger, self.way, self.protocol, self.before.kind, self.after.kind, *map(repr, self.fields)]
+        parts += [repr(trust and trust.without_secrets()) for trust in self.trusts]
+        kinds = sorted(repr((r.family, r.cgroups, r.sets, r.rows)) for r in self.regions)
+        return hashlib.sha256("\n".join([*parts, *kinds]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``changes`` are sorted by danger. ``marks``: those of our own sockets, whose traffic always passes, if others."""
+
+    changes: tuple[Change, ...]
+    marks: tuple[tuple[int, ...], tuple[int, ...]] | None
+
+    @property
+    def empty(self) -> bool:
+        """Whether both documents mean the same."""
+        return not self.changes and self.marks is None
+
+
+def compare(old: Plan | None, new: Plan | None) -> Difference:
+    """Return the difference; None is a host without rules, where everything passes."""
+    plans = [old or _nothing(new), new or _nothing(old)]
+    trusts = [{entry.pointer: trust_of(entry) for entry in plan.entries} for plan in plans]
+
+    def question(view: View) -> Hashable | None:
+        before, after = view.fates
+        if before.kind != after.kind:
+            return view.fates
+        if before.kind == "captured" and trusts[0][before.entry] != trusts[1][after.entry]:
+            return view.fates
+        return None
+
+    groups: dict[tuple[Way, Protocol, Fate, Fate], list[Region]] = {}
+    for region in solve(plans, question):
+        groups.setdefault((region.way, region.protocol, *region.answer), []).append(region)
+    found = [_change(*key, trusts, regions) for key, regions in groups.items()]
+    marks = (plans[0].marks, plans[1].marks)
+    other = marks if old and new and marks[0] != marks[1] else None
+    return Difference(tuple(sorted(found, key=_order)), other)
+
+
+def _nothing(plan: Plan | None) -> Plan:
+    assert plan, "a host without rules before and after needs no comparison"
+    return Plan(plan.instance, plan.compiler_version, "", plan.zone, plan.published_label, plan.judged_label, ())
+
+
+def _change(
+    way: Way, protocol: Protocol, before: Fate, after: Fate, trusts: list[dict[str, Trust]], regions: Iterable[Region]
+) -> Change:
+    fields: tuple[FieldChange, ...] = ()
+    if before.kind == after.kind == "captured":
+        fields = changes(trusts[0][before.entry], trusts[1][after.entry])
+    danger = _danger(before, after, fields, trusts[1])
+    both = (trusts[0].get(before.entry), trusts[1].get(after.entry))
+    proven = tuple(
+        trust if fate.kind == "captured" else None for fate, trust in zip((before, after), both, strict=True)
+    )
+    return Change(danger, way, protocol, before, after, fields, (proven[0], proven[1]), tuple(regions))
+
+
+def _danger(before: Fate, after: Fate, fields: tuple[FieldChange, ...], trusts: dict[str, Trust]) -> Danger:
+    if after.kind == "passed":
+        # A port that we do not listen on any more is as open as any other.
+        return Danger.TRUST if before.why == "listener" else Danger.UNPROTECTED
+    if after.kind == "refused":
+        return Danger.REFUSED
+    if before.kind == "passed":
+        return Danger.PEER
+    if before.kind == "refused":
+        return Danger.UNPROTECTED if trusts[after.entry].nothing else Danger.ATTESTED
+    weights = {field.weight for field in fields}
+    return Danger.UNPROTECTED if "weaker" in weights else Danger.PEER if "peer" in weights else Danger.TRUST
+
+
+def _order(change: Change) -> tuple[int, Fate, int, str, Fate]:
+    return _ORDER.index(change.danger), change.before, _WAYS.index(change.way), change.protocol, change.after

@@ -1,0 +1,38 @@
+"""What happens after the capture: which way the bytes go, and who proves what to whom."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+from tng_compiler.emit.plan_text import attestation, demand
+from tng_compiler.explain.answer import After, Proof
+from tng_compiler.explain.situation import Situation
+from tng_compiler.plan.types import Interception
+
+HERE = "this host"
+
+
+def after(entry: Interception, situation: Situation) -> After:
+    """Return what the runtime does with the connection that ``entry`` captured."""
+    address = (IPv4Address if situation.family == "ipv4" else IPv6Address)(situation.destination.address)
+    place = f"[{address}]:{situation.port}" if situation.family == "ipv6" else f"{address}:{situation.port}"
+    if situation.destination.spans != ((int(address), int(address)),):
+        place = f"its destination, port {situation.port}"
+    if entry.role == "ingress":
+        far = f"the egress at {place}"
+        steps = (
+            f"the runtime accepts the plaintext on port {entry.listen_port}",
+            f"it dials {place} with mark {entry.so_mark}, over RATS-TLS; no byte goes before the verdict",
+        )
+    else:
+        far = "the ingress that dials"
+        steps = (
+            f"the runtime accepts RATS-TLS on port {entry.listen_port}; anything else is refused",
+            f"it hands the plaintext to the service at {place}, after the verdict, with mark {entry.so_mark}",
+        )
+    proofs = []
+    if entry.verify:
+        proofs.append(Proof(far, HERE, entry.verify.model, demand(entry.verify)))
+    if entry.attest:
+        proofs.append(Proof(HERE, far, entry.attest.model, attestation(entry.attest)))
+    return After(steps, tuple(proofs))

@@ -1,0 +1,53 @@
+"""What is wrong with a flow, with a caret under it: as the diagnostics of a document show theirs."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+from tng_compiler.diagnostics.quoting import visible
+
+_SHOWN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """``[start, end)`` are offsets in characters into the flow; ``message`` names what was expected before the rest."""
+
+    message: str
+    start: int
+    end: int
+    help: str
+
+
+class MistakeError(Exception):
+    """Carries a ``Mistake`` out of the reader."""
+
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.message)
+        self.mistake = mistake
+
+
+def render(text: str, mistake: Mistake) -> str:
+    """Return the paragraph for people; what does not print is shown as U+FFFD, so that no flow drives a terminal."""
+    first = 0 if mistake.start < _SHOWN // 2 else mistake.start - _SHOWN // 4
+    line = _clean(text[first : first + _SHOWN])
+    before = _cells(line[: mistake.start - first])
+    marked = max(1, _cells(line[mistake.start - first : mistake.end - first]))
+    return (
+        f"error: {visible(mistake.message, 400)}\n"
+        f" --> FLOW:1:{mistake.start + 1}\n"
+        f"  |\n"
+        f"1 | {line}\n"
+        f"  | {' ' * before}{'^' * marked}\n"
+        f"  |\n"
+        f"  = help: {mistake.help}\n"
+    )
+
+
+def _clean(text: str) -> str:
+    return "".join(char if char.isprintable() else " " if char in "\t\n\r" else "�" for char in text)
+
+
+def _cells(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,243 @@
+"""The language of patterns: text to a predicate over kinds of traffic, and to what the cut must tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from ipaddress import ip_network
+from typing import Any
+
+from lark import Lark, Token, Transformer, UnexpectedInput
+from lark.exceptions import UnexpectedCharacters, UnexpectedToken, VisitError
+
+from tng_compiler.diagnostics.quoting import quote
+from tng_compiler.plan import names
+from tng_compiler.plan.types import EVERY_PORT, Family, Plan
+from tng_compiler.regions.fates import Way
+from tng_compiler.regions.solve import Named, View
+
+GRAMMAR = r"""
+?start: either
+?either: both ("or" both)*
+?both: single ("and" single)*
+?single: "not" single -> negated
+    | "(" either ")"
+    | word
+word: FATE ["by" POINTER] -> fate
+    | PROTOCOL -> protocol
+    | FAMILY -> family
+    | DIRECTION -> direction
+    | PROOF -> proof
+    | "to" TARGET -> to
+    | "port" PORTS -> port
+    | "cgroup" PATH -> cgroup
+    | "in" "set" NAME -> in_set
+
+FATE: "captured" | "passed" | "refused"
+PROTOCOL: "tcp" | "udp"
+FAMILY: "ipv4" | "ipv6"
+DIRECTION: "ingress" | "egress" | "forwarded" | "local"
+PROOF: "verified" | "attested" | "no_ra"
+POINTER: /\/add_(in|e)gress\/[0-9]+/
+TARGET: /[0-9a-fA-F.:]*[0-9a-fA-F:][0-9a-fA-F.:]*(\/[0-9]+)?(:[0-9]+)?|\[[0-9a-fA-F.:]+\](\/[0-9]+)?(:[0-9]+)?/
+PORTS: /[0-9]+(-[0-9]+)?/
+PATH: /\/[^\s()]*/
+NAME: /[A-Za-z_][A-Za-z0-9_.-]*/
+%ignore /[ \t\r\n]+/
+"""
+
+WORDS = {
+    "AND": "`and`",
+    "OR": "`or`",
+    "NOT": "`not`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "BY": "`by`",
+    "FATE": "`captured`, `passed` or `refused`",
+    "PROTOCOL": "`tcp` or `udp`",
+    "FAMILY": "`ipv4` or `ipv6`",
+    "DIRECTION": "`ingress`, `egress`, `forwarded` or `local`",
+    "PROOF": "`verified`, `attested` or `no_ra`",
+    "TO": "`to ADDRESS`",
+    "PORT": "`port N`",
+    "CGROUP": "`cgroup /PATH`",
+    "IN": "`in set NAME`",
+    "SET": "`set`",
+    "POINTER": "an entry such as /add_ingress/0",
+    "TARGET": "an address, a network or ADDRESS:PORT",
+    "PORTS": "a port or ports such as 80-89",
+    "PATH": "a path such as /app.slice",
+    "NAME": "the name of a set",
+    "$END": "the end",
+}
+"""Terminals, as the author of a pattern knows them."""
+
+Predicate = Callable[[View], bool]
+_DIRECTIONS: dict[str, tuple[Way, ...]] = {
+    "ingress": ("out",), "egress": ("in",), "forwarded": ("through",), "local": ("within",),
+}  # fmt: skip
+
+
+class PatternError(Exception):
+    """``position`` is the offset in the pattern at which it cannot be read."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+
+
+class Pattern:
+    """``holds`` tells for a kind of traffic, cut by ``named``; ``ways`` are the directions that it mentions."""
+
+    def __init__(self, holds: Predicate, named: Named, ways: frozenset[Way]) -> None:
+        self.holds, self.named, self.ways = holds, named, ways
+
+
+def parse(text: str, plan: Plan) -> Pattern:
+    """Read a pattern about ``plan``; raises ``PatternError``."""
+    try:
+        tree = _parser().parse(text)
+        reader = _Reader(plan)
+        holds = reader.transform(tree)
+    except VisitError as error:
+        if isinstance(error.orig_exc, PatternError):
+            raise error.orig_exc from None
+        raise
+    except UnexpectedInput as error:
+        raise _unexpected(error, text) from None
+    return Pattern(holds, Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets)), frozenset(reader.ways))
+
+
+@cache
+def _parser() -> Lark:
+    return Lark(GRAMMAR, parser="lalr", lexer="contextual")
+
+
+def _unexpected(error: UnexpectedInput, text: str) -> PatternError:
+    expected: set[str] = set()
+    at: int | None = getattr(error, "pos_in_stream", None)  # lark declares it as None
+    position = len(text) if at is None else at
+    if isinstance(error, UnexpectedToken):
+        expected = set(error.accepts or ()) or error.expected
+        position = len(text) if error.token.type == "$END" else position
+    elif isinstance(error, UnexpectedCharacters):
+        expected = error.allowed or expected
+    found = "the end" if position >= len(text) else quote(text[position:].split()[0])
+    wanted = [words for terminal, words in WORDS.items() if terminal in expected]
+    return PatternError(f"expected {', '.join(wanted) or 'a pattern'}, found {found}", position)
+
+
+class _Reader(Transformer[Token, Any]):
+    """Makes predicates, and notes what they name."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._entries = {entry.pointer: entry for entry in plan.entries}
+        self._known_sets = {group.name for group in plan.operator_sets}
+        self.boxes: list[tuple[Family | None, int, int, int, int]] = []
+        self.cgroups: list[str] = []
+        self.sets: list[str] = []
+        self.ways: set[Way] = set()
+
+    def either(self, parts: list[Predicate]) -> Predicate:
+        return lambda view: any(part(view) for part in parts)
+
+    def both(self, parts: list[Predicate]) -> Predicate:
+        return lambda view: all(part(view) for part in parts)
+
+    def negated(self, parts: list[Predicate]) -> Predicate:
+        return lambda view: not parts[0](view)
+
+    def fate(self, parts: list[Token | None]) -> Predicate:
+        kind, pointer = parts
+        if pointer is not None and str(pointer) not in self._entries:
+            raise PatternError(f"expected an entry of the document, found {pointer}, which is none", _at(pointer))
+        return lambda view: view.fates[0].kind == kind and (pointer is None or view.fates[0].entry == str(pointer))
+
+    def protocol(self, parts: list[Token]) -> Predicate:
+        return lambda view: view.protocol == parts[0]
+
+    def family(self, parts: list[Token]) -> Predicate:
+        return lambda view: view.family == parts[0]
+
+    def direction(self, parts: list[Token]) -> Predicate:
+        ways = _DIRECTIONS[parts[0]]
+        self.ways.update(ways)
+        return lambda view: view.way in ways
+
+    def proof(self, parts: list[Token]) -> Predicate:
+        what = str(parts[0])
+
+        def proven(view: View) -> bool:
+            entry = self._entries.get(view.fates[0].entry) if view.fates[0].kind == "captured" else None
+            if entry is None:
+                return False
+            if what == "no_ra":
+                return entry.verify is None and entry.attest is None
+            return (entry.verify if what == "verified" else entry.attest) is not None
+
+        return proven
+
+    def to(self, parts: list[Token]) -> Predicate:
+        return self._inside(_target(parts[0]))
+
+    def port(self, parts: list[Token]) -> Predicate:
+        return self._inside((None, 0, 0, *_ports(parts[0], str(parts[0]))))
+
+    def _inside(self, box: tuple[Family | None, int, int, int, int]) -> Predicate:
+        number = len(self.boxes)
+        self.boxes.append(box)
+        return lambda view: number in view.boxes
+
+    def cgroup(self, parts: list[Token]) -> Predicate:
+        path = parts[0].strip("/")
+        if not path:
+            raise PatternError("expected a cgroup, found the root, which holds every one", _at(parts[0]))
+        number = len(self.cgroups)
+        self.cgroups.append(path)
+        return lambda view: number in view.cgroups
+
+    def in_set(self, parts: list[Token]) -> Predicate:
+        both = (names.operator(parts[0], "ipv4"), names.operator(parts[0], "ipv6"))
+        if not self._known_sets & set(both):
+            raise PatternError(f"expected a set of the document, found {quote(parts[0])}, which is none", _at(parts[0]))
+        self.sets += [name for name in both if name not in self.sets]
+        return lambda view: names.operator(parts[0], view.family) in view.sets
+
+
+def _at(token: Token) -> int:
+    return token.start_pos or 0
+
+
+def _target(token: Token) -> tuple[Family, int, int, int, int]:
+    text = str(token)
+    ports = (EVERY_PORT.first, EVERY_PORT.last)
+    if text.startswith("["):
+        text = text[1:].replace("]", "", 1) if "]:" not in text else text[1:]
+        text, bracket, port = text.partition("]:")
+    else:
+        bracket = port = ""
+        if text.count(":") == 1:
+            text, bracket, port = text.partition(":")
+    if not bracket and "/" in text and ":" in text.partition("/")[2]:
+        head, _, tail = text.partition("/")
+        length, bracket, port = tail.partition(":")
+        text = f"{head}/{length}"
+    if bracket:
+        ports = _ports(token, port)
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise PatternError(
+            f"expected an address or a network, found {quote(str(token))}: {error}", _at(token)
+        ) from None
+    family: Family = "ipv4" if network.version == 4 else "ipv6"
+    return family, int(network.network_address), int(network.broadcast_address), *ports
+
+
+def _ports(token: Token, text: str) -> tuple[int, int]:
+    low, _, high = text.partition("-")
+    first, last = int(low), int(high or low)
+    if not first <= last <= EVERY_PORT.last:
+        raise PatternError(f"expected ports from 0 to {EVERY_PORT.last}, the lower first, found {text}", _at(token))
+    return first, last

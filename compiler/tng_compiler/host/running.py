@@ -1,0 +1,35 @@
+"""The run of an instance in this network namespace, as its lock and its command line tell of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tng_schema import contract
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """``record`` names the record of its document (``history``); None if it was not started by ``tng apply``."""
+
+    pid: int
+    record: str | None
+
+
+def namespace() -> int:
+    """The inode number of our network namespace, by which instances of several are told apart."""
+    return Path("/proc/self/ns/net").stat().st_ino
+
+
+def find(table: str) -> Running | None:
+    """Who runs ``table`` here, or starts to; None if nobody does."""
+    try:
+        lock = Path(contract.RUN_DIRECTORY, contract.lock_name(table, namespace()))
+        pid = int(lock.read_text("ascii"))
+        words = Path("/proc", str(pid), "cmdline").read_bytes().decode(errors="replace").split("\0")
+    except (OSError, ValueError):
+        return None
+    if "run" not in words:
+        return None
+    record = next((word.partition("=")[2] for word in words if word.startswith("--record=")), None)
+    return Running(pid, Path(record).name if record else None)

@@ -1,0 +1,1 @@
+"""What ``scripts/package`` does: the wheel and the Debian packages in ``dist/``, the same bytes each time."""

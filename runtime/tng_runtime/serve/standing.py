@@ -1,0 +1,167 @@
+"""What the supervisor knows of its instance, kept in one place for whoever asks; and what it notices by itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+
+from tng_runtime import log
+from tng_runtime.errors import HostError
+from tng_runtime.kernel.rules import RulesState
+from tng_runtime.kernel.upkeep import Upkeep
+from tng_runtime.manifest import Control, Manifest
+from tng_runtime.serve.report import Standing, snapshot
+from tng_runtime.serve.tally import SAMPLE_SECONDS
+from tng_runtime.serve.team import Team
+from tng_schema import contract
+
+# A look at the rules takes the kernel and nft some milliseconds: no more often than that.
+RULES_SECONDS = 1.0
+_BACKLOG = 64
+
+
+@dataclass(slots=True)
+class Stand:
+    """One run; ``upkeep`` gives the upkeep of the moment, ``bound`` the listeners by entry.
+
+    ``pending`` is the stage of a start, None once it serves.
+    """
+
+    manifest: Manifest
+    team: Team
+    wanted: int
+    upkeep: Callable[[], Upkeep]
+    bound: Callable[[], list[list[socket.socket]]]
+    captures: dict[str, list[str]]
+    pending: str | None = "the rules are being loaded"
+    stopping: bool = False
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+    warnings: dict[str, str] = field(default_factory=dict)
+    _rules: tuple[float, RulesState | None] = (-RULES_SECONDS, None)
+    # By entry: what was captured and accepted when both were last in step, and whether they were out of it since.
+    _seen: dict[str, tuple[int, int, bool]] = field(default_factory=dict)
+
+    def document(self) -> bytes:
+        """How the instance stands, JSON."""
+        judge = self.team.judge
+        standing = Standing(
+            since=self.since,
+            pending=self._pending(),
+            stopping=self.stopping,
+            wanted=self.wanted,
+            workers=[worker.pid for worker in self.team.serving],
+            judge=judge.pid if judge is not None else None,
+            rules=self._state(),
+            pid=os.getpid(),
+            namespace=_namespace(),
+            lost_here=log.lost(),
+            warnings=tuple(self.warnings.values()),
+            captures=self.captures,
+            listening=[[_name_of(sock) for sock in sockets] for sockets in self.bound()],
+        )
+        return json.dumps(snapshot(self.manifest, self.team.sums, standing)).encode()
+
+    async def run(self) -> None:
+        """Take samples, and look at what is captured and does not arrive, until cancelled."""
+        while True:
+            self.team.sums.sample()
+            self.look()
+            await anyio.sleep(SAMPLE_SECONDS)
+
+    def look(self) -> None:
+        """Warn when the rules redirect connections and no listener gets them, at two looks one after the other."""
+        state = self._state()
+        if state is None or self.pending is not None:
+            return
+        for number, entry in enumerate(self.manifest.entries):
+            role, index = entry.pointer.removeprefix("/add_").split("/")
+            captured = state.counters.get(self.manifest.table, {}).get(f"{role}_{index}_captured", 0)
+            self._compare(entry.pointer, captured, self.team.sums.total(number).accepted)
+
+    def _compare(self, pointer: str, captured: int, accepted: int) -> None:
+        before, had, late = self._seen.get(pointer, (captured, accepted, False))
+        if accepted != had or captured <= before:  # they arrive, or nothing was captured, or the table is a new one
+            self._seen[pointer] = (captured, accepted, False)
+            if accepted != had:
+                self.warnings.pop(pointer, None)
+            return
+        self._seen[pointer] = (before, had, True)
+        if late and pointer not in self.warnings:
+            count = captured - before
+            advice = "a filter of this host may drop what was redirected: look at its input hook in `nft list ruleset`"
+            log.warning("captured_not_accepted", entry=pointer, captured=count, accepted=0, advice=advice)
+            self.warnings[pointer] = f"{pointer}: captured {count}, accepted 0: {advice}"
+
+    def _pending(self) -> list[str]:
+        if self.pending is None:
+            return []
+        waiting = [
+            f"{entry.pointer} waits for its first certificate"
+            for number, entry in enumerate(self.manifest.entries)
+            if entry.attest is not None
+            and entry.attest.refresh_interval
+            and self.team.sums.judge(number).not_after is None
+        ]
+        return [self.pending, *waiting]
+
+    def _state(self) -> RulesState | None:
+        now = time.monotonic()
+        if now - self._rules[0] >= RULES_SECONDS:
+            try:
+                self._rules = (now, self.upkeep().rules.state())
+            except HostError as error:
+                log.error("rules_not_read", reason=error.message, advice=error.hint)
+                self._rules = (now, None)
+        return self._rules[1]
+
+
+def private_socket(directory: Path, table: str) -> tuple[Path, socket.socket]:
+    """A listening unix socket of this process for its user alone, and its path; raises ``HostError``."""
+    path = directory / f"{table}.{_namespace()}.{os.getpid()}{contract.STATUS_SUFFIX}"
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        sock.bind(str(path))
+        path.chmod(0o600)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise HostError(f"{path}: {error.strerror}", hint=f"look at {directory}: it holds the locks too") from None
+    return path, sock
+
+
+def public_socket(control: Control, inherited: Sequence[socket.socket]) -> socket.socket:
+    """The listening TCP socket that the document names, one of ``inherited`` if it is that; raises ``HostError``."""
+    host = control.host.strip("[]")
+    for known in inherited:
+        if known.getsockname()[:2] == (host, control.port):
+            return known
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, control.port))
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        what = f"/control_interface/restful: cannot listen on {host}:{control.port}: {error.strerror}"
+        raise HostError(what, hint=f"`ss -ltnp sport = :{control.port}` says who has it") from None
+    return sock
+
+
+def _namespace() -> int:
+    return Path("/proc/thread-self/ns/net").stat().st_ino
+
+
+def _name_of(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
