@@ -28,7 +28,7 @@ from tng_demo import tunnel
 from tng_demo.lab import Host
 from tng_demo.process import Process
 
-PORTS = (8082, 8083)
+PORTS = (8084, 8085)
 SAMPLE_SECONDS = 2.0
 # After the first third nothing may grow by more than this part and this much: caches and arenas have filled by then.
 GROWTH, GROWTH_BYTES = 0.25, 24 << 20

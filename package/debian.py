@@ -33,7 +33,7 @@ def build(root: Path, name: str, version: str, target: Path, epoch: int) -> Path
     made = target / f"{name}_{version}_{architecture}.deb"
     made.unlink(missing_ok=True)
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
-    command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), str(made)]
+    command = ["dpkg-deb", "--root-owner-group", "-Zxz", "-z3", "--threads-max=1", "--build", str(root), str(made)]
     subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
     return made
 

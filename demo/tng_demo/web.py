@@ -20,6 +20,9 @@ http {{
     client_body_temp_path {directory}/body;
     client_max_body_size 0;
     keepalive_requests 1000000;
+    keepalive_timeout 10m;
+    client_header_timeout 10m;
+    lingering_time 10m;
     server {{
         listen {port} backlog=4096;
         listen [::]:{port} backlog=4096;

@@ -28,6 +28,9 @@ def watch(event, arguments):
         seen.append([event, repr(arguments)[:200]])
 sys.addaudithook(watch)
 from tng_compiler.cli.outputs import texts
+from tng_compiler.explain.ask import ask
+from tng_compiler.explain.flow import parse
+from tng_compiler.explain.text import render
 from tng_compiler.pipeline import compile_bytes
 documents = [(name, Path(name).read_bytes()) for name in sys.argv[1:]]
 started = len(seen)
@@ -37,6 +40,7 @@ for name, data in documents:
     output[Path(name).name] = [item.diagnostic.message for item in outcome.found]
     if outcome.plan:
         output[Path(name).name] += [texts(outcome.plan, emit) for emit in ("nft", "manifest", "plan", "diagram", "svg")]
+        output[Path(name).name] += [render(ask(outcome.plan, outcome.config, parse(flow))) for flow in ("", "udp")]
 modules = sorted({name.partition(".")[0] for name in sys.modules})
 print(json.dumps({"seen": seen[started:], "output": output, "modules": modules}))
 """

@@ -98,7 +98,8 @@ def test_status_readiness_and_metrics_tell_of_one_connection_from_its_beginning_
         assert (entry["accepted"], entry["opened"], entry["open"], entry["closed"]) == (1, 1, 1, {})
         assert (found["state"], found["problems"], found["pending"]) == ("serving", [], [])
         assert (found["workers"]["alive"], found["rules"]["in_place"]) == (2, True)
-        assert found["rules"]["counters"]["tng"]["ingress_0_captured"] == 1
+        # The rules are looked at once a second.
+        until(lambda: said(client.pid)["rules"]["counters"]["tng"]["ingress_0_captured"] == 1, "the rules' figures")
         assert entry["trust"] == {"attests": None, "verifies": None}
         (open_one,) = json.loads(get(path, "/connections")[1])["connections"]
         assert (open_one["src"], open_one["bytes_sent"]) == (":".join(map(str, near.getsockname())), 9)

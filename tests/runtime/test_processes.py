@@ -113,6 +113,7 @@ def test_only_the_supervisor_and_the_nursery_may_change_anything(ends: Tunnel) -
         assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
         # Of a process that is not dumpable the kernel gives these files to root (proc(5)).
         assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
+    until(lambda: [status(pid)["Seccomp"] for pid in children(run, "control")] == ["2"], "it has no filter")
 
 
 def test_no_child_holds_the_lock_or_speaks_netlink(ends: Tunnel) -> None:
@@ -319,7 +320,7 @@ def test_who_cannot_be_forked_is_replaced_when_it_can_be_again(ends: Tunnel, rol
         assert "pids.max" in said
         with connections(ends, 4) as made:
             assert all(works(*both) for both in made)
-        assert "_replaced pid=" not in run.output()
+        assert f"{role}_replaced" not in run.output()
         no_longer()
         run.wait_for(f"event={role}_replaced", PATIENCE)
         assert len(children(run, "worker")) == 2

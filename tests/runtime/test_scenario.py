@@ -171,7 +171,7 @@ class Senders:
     def __exit__(self, *_: object) -> None:
         self._opening = self._running = False
         for thread in self._threads:
-            thread.join(30)
+            thread.join(60)
 
     @property
     def writes(self) -> int:
@@ -203,7 +203,7 @@ class Senders:
         with self._host.inside():
             while self._opening:
                 try:
-                    with socket.create_connection((self._target, PORT), timeout=5) as connection:
+                    with socket.create_connection((self._target, PORT), timeout=40) as connection:
                         self._count(opened=1)
                         try:
                             while self._running:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -329,15 +330,21 @@ def test_hangups_and_applies_in_any_order(hosts: Lab) -> None:
     client = scene.client
     tunnel.apply(scene.server, SERVER_CONFIG)
     runs = [tunnel.apply(client, CLIENT_CONFIG)]
-    with Senders(client, scene.server.ipv4) as senders:
+    with contextlib.ExitStack() as stack:
+        held = []
         for step in ("hangup", "hangup", "apply", "apply", "hangup", "hangup", "hangup"):
-            senders.wait_for_writes(senders.writes + 20)
+            with client.inside():
+                near = socket.create_connection((scene.server.ipv4, PORT), timeout=PATIENCE)
+            held.append(stack.enter_context(near))
+            near.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n")
             if step == "apply":
                 runs.append(tunnel.apply(client, CLIENT_CONFIG))
             else:
                 hang_up(client)
             assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
-        assert senders.failures == 0
+        for near in held:
+            near.sendall(b"\r\n")
+            assert near.recv(1000).startswith(b"HTTP/1.")
     for run in runs:
         assert run.wait(PATIENCE) == 0, run.output()
     serves = holder(client)

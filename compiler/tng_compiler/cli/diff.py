@@ -16,9 +16,10 @@ from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.live import live_document
 from tng_compiler.cli.report import Format, report
-from tng_compiler.diff.changes import Danger, Difference, compare
+from tng_compiler.diff.changes import Change, Danger, Difference, compare
 from tng_compiler.pipeline import Outcome, compile_bytes
 from tng_compiler.plan.types import Plan
+from tng_compiler.regions.flow import witness
 
 Named = tuple[str, Difference]
 
@@ -108,12 +109,16 @@ def _judge(differences: Sequence[Named], allowed: frozenset[str] | None, fail_on
     for name, difference in differences:
         changes = [change for change in difference.changes if allowed is None or change.identity not in allowed]
         if allowed is not None:
-            faults += [f"{name}: {change.identity} is not expected" for change in changes]
+            faults += [f"{name}: not expected: {_named(change)}" for change in changes]
         if fail_on:
             some = [change for change in changes if fail_on is FailOn.ANY or change.danger is Danger.UNPROTECTED]
-            faults += [f"{name}: {change.identity} is {change.danger.value}" for change in some]
+            faults += [f"{name}: {change.danger.value}: {_named(change)}" for change in some]
             if fail_on is FailOn.ANY and difference.marks:
                 faults.append(f"{name}: so_mark is another")
     for fault in dict.fromkeys(faults):
         print(f"tng: {fault}", file=sys.stderr)
     return Exit.FINDINGS if faults else Exit.CLEAN
+
+
+def _named(change: Change) -> str:
+    return f"{witness(change.regions[0])} (change {change.identity})"

@@ -42,7 +42,8 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     shown = regions if every else regions[:1]
     sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(regions, shown))
     if expect and (expect is Expect.SOME) != bool(regions):
-        print(f"tng: expected {expect.value}, found {len(regions)} regions of traffic", file=sys.stderr)
+        found = f"{len(regions)} region{'s' * (len(regions) != 1)} of traffic" if regions else "none"
+        print(f"tng: expected {expect.value}, found {found}", file=sys.stderr)
         return Exit.FINDINGS
     return Exit.CLEAN
 

@@ -79,6 +79,11 @@ HOST: dict[Code, Explanation] = {
         '{"so_mark": 700}',
         '{"so_mark": 565}',
     ),
+    Code.RUN_BY_UNIT: Explanation(
+        "An instance that a unit runs",
+        "Whoever applies by hand takes over from the process of the unit. It ends when its connections have, and then "
+        "the unit starts its own document again, which takes over in turn.",
+    ),
     Code.AGENT_SILENT: Explanation(
         "No attestation agent behind its socket",
         "This side cannot prove itself without the agent. A start waits for the first certificate and fails "

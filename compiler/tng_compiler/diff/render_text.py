@@ -34,6 +34,8 @@ def summary(difference: Difference) -> str:
         return NOTHING
     counted = Counter(change.danger for change in difference.changes)
     parts = [f"{counted[danger]} {TITLES[danger].lower()}" for danger in Danger if counted[danger]]
+    if counted[Danger.UNPROTECTED] > 1:
+        parts[0] = parts[0].replace("loses", "lose")
     number = len(difference.changes) + (difference.marks is not None)
     return f"{number} change{'s' * (number != 1)}" + (f": {', '.join(parts)}" if parts else "")
 

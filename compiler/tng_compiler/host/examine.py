@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
-from tng_compiler.host import listeners, named, network, nft, services, tables
+from tng_compiler.host import listeners, named, network, nft, services, tables, units
 from tng_compiler.host.finding import Finding
 from tng_compiler.plan.types import Plan
 
@@ -25,6 +25,7 @@ def examine(plan: Plan | None) -> list[Finding]:
 
 def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     yield from listeners.taken(plan)
+    yield from units.runs(plan)
     absent = list(named.cgroups(plan))
     yield from absent
     if able:

@@ -63,7 +63,8 @@ def _check_said(block: Block, everything: bool, role: Role) -> None:
 
 def cgroups(block: Block, name: str) -> tuple[CgroupPath, ...]:
     """Return the paths of a list, or of the one string in its place."""
-    built = (_cgroup(block.findings, pointer, path) for pointer, path in block.texts(name))
+    findings = block.findings
+    built = (_cgroup(findings, pointer, path) for pointer, path in block.texts(name) if not findings.full)
     return tuple(path for path in built if path)
 
 

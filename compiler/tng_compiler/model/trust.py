@@ -72,7 +72,11 @@ def verify(block: Block) -> Verify:
         message = "expected at least one policy in `policy_ids`, found an empty list"
         help_ = 'without a policy anything is affirmed; CoCo\'s own is ["default"]'
         block.findings.error(Code.EMPTY_POLICY_IDS, block.value_at("policy_ids"), message, help_)
-    pins = tuple(_absolute(block, pointer, path) for pointer, path in block.texts("trusted_certs_paths"))
+    pins = tuple(
+        _absolute(block, pointer, path)
+        for pointer, path in block.texts("trusted_certs_paths")
+        if not block.findings.full
+    )
     skip = block.flag("skip_as_token_cert_verify")
     where = service(block, pinned=bool(pins))
     pinned = bool(block.members.get("trusted_certs_paths")) or (

@@ -106,10 +106,13 @@ def _operator_sets(netfilter: Netfilter, family: Family) -> tuple[OperatorSet, .
     for item in netfilter.capture_dst or ():
         if item.ipset is not None:
             ports[item.ipset].append(ports_of(item))
-    return tuple(
-        OperatorSet(names.operator(name, family), family, tuple(Ports(*pair) for pair in union(ports[name])))
-        for name in sorted(ports)
-    )
+    known: dict[tuple[Interval, ...], tuple[Ports, ...]] = {}
+    found: list[OperatorSet] = []
+    for name in sorted(ports):
+        pairs = tuple(union(ports[name]))
+        same = known.get(pairs) or known.setdefault(pairs, tuple(Ports(*pair) for pair in pairs))
+        found.append(OperatorSet(names.operator(name, family), family, same))
+    return tuple(found)
 
 
 def _levels(paths: Iterable[CgroupPath]) -> tuple[CgroupLevel, ...]:

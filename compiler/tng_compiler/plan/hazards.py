@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -34,11 +35,37 @@ _SENSITIVE = {DNS_PORT: "DNS over TCP", 22: "SSH"}
 
 def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
     """Yield, for each entry, what it should not do by itself, or beside the trust settings of the document."""
-    services = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
+    places = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
+    services = [_Address.of(url, place) for url, place in places.items()]
     return (_of_entry(entry, services) for entry in config.entries)
 
 
-def _of_entry(entry: Entry, services: Mapping[str, str]) -> Iterator[Diagnostic]:
+@dataclass(frozen=True, slots=True)
+class _Address:
+    """Where a service is: ``networks`` are those that hold it, by prefix length; none for a name."""
+
+    url: str
+    place: str
+    port: int
+    loopback: bool
+    version: int | None
+    networks: Mapping[int, Network]
+
+    @classmethod
+    def of(cls, url: str, place: str) -> _Address:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        host = parts.hostname or ""
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return cls(url, place, port, contract.is_loopback(host), None, {})
+        lengths = range(address.max_prefixlen + 1)
+        networks = {length: ip_network((address, length), strict=False) for length in lengths}
+        return cls(url, place, port, contract.is_loopback(host), address.version, networks)
+
+
+def _of_entry(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:
     yield from _nothing_captured(entry)
     yield from _cgroup_conditions(entry)
     yield from _well_known_mark(entry)
@@ -138,15 +165,15 @@ def _is_broad(item: CaptureDst) -> bool:
     return item.ipset is None and wide and not single
 
 
-def _own_service(entry: Entry, services: Mapping[str, str]) -> Iterator[Diagnostic]:
+def _own_service(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:
     """Our own calls carry the mark and pass; every other program of this host that asks the service would not."""
     captured = _Captured(entry) if services else None
-    for url, place in services.items():
-        item = captured.by(url) if captured else None
+    for service in services:
+        item = captured.by(service) if captured else None
         if item is not None:
-            message = f"expected the attestation service to be left alone, found {url} captured"
+            message = f"expected the attestation service to be left alone, found {service.url} captured"
             advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
-            yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (place, "the service"))
+            yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (service.place, "the service"))
 
 
 def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
@@ -168,24 +195,15 @@ class _Captured:
         self._ports = {network: union(map(ports_of, items)) for network, items in self._items.items()}
         self._lengths = sorted({(network.version, network.prefixlen) for network in self._items if network})
 
-    def by(self, url: str) -> str | None:
-        """Return the pointer of what captures a connection to ``url``, as far as the document can tell."""
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host = parts.hostname or ""
-        try:
-            address = ip_address(host)
-        except ValueError:
-            address = None
-        netfilter = self._entry.netfilter
-        if contract.is_loopback(host) or (address and address.version == 6 and netfilter.ipv6 == "bypass"):
+    def by(self, service: _Address) -> str | None:
+        """Return the pointer of what captures a connection to ``service``, as far as the document can tell."""
+        netfilter, port = self._entry.netfilter, service.port
+        if service.loopback or (service.version == 6 and netfilter.ipv6 == "bypass"):
             return None
         if not netfilter.capture_dst:
             return netfilter.pointer
         networks: list[Network | None] = [None]
-        if address:
-            lengths = (length for version, length in self._lengths if version == address.version)
-            networks += [ip_network((address, length), strict=False) for length in lengths]
+        networks += [service.networks[length] for version, length in self._lengths if version == service.version]
         hits = [n for n in networks if n in self._ports and touching(self._ports[n], port, port)]
         items = (item for network in hits for item in self._items[network])
         return next((i.pointer for i in items if ports_of(i)[0] <= port <= ports_of(i)[1]), None)

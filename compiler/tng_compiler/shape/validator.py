@@ -4,8 +4,8 @@
   its guesses are wrong where they matter.
 - ``8080.0`` and ``true`` are not integers (JSON Schema says that 8080.0 is one).
 - Keywords that relate fields to each other are for editors; ``model`` checks the same with better messages.
-- Items of ``capture_dst`` that are plainly right are passed over; ``plain`` is proven by a test to accept nothing that
-  jsonschema refuses.
+- Items of ``capture_dst`` and texts that are plainly right are passed over; ``plain`` is proven by a test to accept
+  nothing that jsonschema refuses.
 - The registry is explicit and empty: jsonschema's default one would download remote references.
 """
 
@@ -33,6 +33,9 @@ _EDITORS_ONLY = (
     "minProperties",
 )
 _ITEM_REF = "#/$defs/capture_dst_item"
+_PATH_REF = "#/$defs/cgroup_path"
+_WORD = {"type": "string", "minLength": 1}
+"""What a cgroup path is for its shape, and a policy: a text that is not empty."""
 
 
 def _is_integer(_checker: object, value: object) -> bool:
@@ -47,8 +50,9 @@ def _items(validator: Any, items: Mapping[str, Any], instance: object, _schema: 
     if not isinstance(instance, list):
         return
     fast = items.get("$ref") == _ITEM_REF
+    words = items.get("$ref") == _PATH_REF or items == _WORD
     for index, item in enumerate(instance):
-        if not (fast and plain(item)):
+        if not ((fast and plain(item)) or (words and type(item) is str and item)):
             yield from validator.descend(item, items, path=index)
 
 

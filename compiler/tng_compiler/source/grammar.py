@@ -2,6 +2,8 @@
 
 The terminals of ``junk`` match what people write instead of JSON. No document may start there, so one that has such a
 token fails in the parser, which knows what it would have accepted, and not in the lexer, which knows nothing.
+
+Repetitions are possessive: one that can be taken back keeps a state for each of millions of characters.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ pair: STRING ":" value
 array: "[" [value ("," value)*] "]"
 junk: COMMENT | QUOTED | BROKEN_STRING | BROKEN_NUMBER | WORD | OTHER
 
-STRING.9: /"[^"\\\x00-\x1f]*(?:\\(?:["\\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*"/
+STRING.9: /"[^"\\\x00-\x1f]*+(?:\\(?:["\\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+"/
 NUMBER.8: /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![\w.+-])/
 LITERAL.8: /(?:true|false|null)(?![\w.])/
-COMMENT.7: /\/\/[^\n]*|\#[^\n]*|\/\*(?:[^*]|\*(?!\/))*(?:\*\/)?/
-QUOTED.6: /'(?:[^'\\\n]|\\.)*'?|[“”‘’][^“”‘’\n]*[“”‘’]?|`[^`\n]*`?/
-BROKEN_STRING.5: /"(?:[^"\\\n]|\\.)*"?/
+COMMENT.7: /\/\/[^\n]*|\#[^\n]*|\/\*[^*]*+(?:\*(?!\/)[^*]*+)*+(?:\*\/)?/
+QUOTED.6: /'[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?|[“”‘’][^“”‘’\n]*[“”‘’]?|`[^`\n]*`?/
+BROKEN_STRING.5: /"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?/
 BROKEN_NUMBER.4: /[+-]?\.?[0-9][\w.+-]*/
 WORD.3: /-?[^\W\d][\w$-]*/
 OTHER.-1: /[^ \t\r\n]/

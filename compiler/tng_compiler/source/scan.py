@@ -134,7 +134,7 @@ class Walk:
                 self.stack.pop()
                 self._fault(Code.TOO_DEEP, message, (start, end), help_)
                 self.stack.append(_Frame("", start, 0, None))
-        elif self.judging:
+        elif self.judging and (kind != "NUMBER" or end - start >= _SHORT):
             self._judge_scalar(kind, (start, end))
 
     def _fault(
@@ -183,6 +183,8 @@ _SKIP = json.JSONDecoder().raw_decode
 """Reads one value in C: the fastest way to its end."""
 _OPENERS = frozenset({"LBRACE", "LSQB"})
 _CLOSERS = frozenset({"RBRACE", "RSQB"})
+_SHORT = 5
+"""Digits of a number below which it is finite, whatever they are."""
 _LONG = 300
 """Digits of a number above which nobody means a number; the largest double has 309."""
 

@@ -35,7 +35,7 @@ from tng_runtime.messages import (
     Snapshot,
     SnapshotWanted,
 )
-from tng_runtime.serve import privileges
+from tng_runtime.serve import privileges, syscalls
 from tng_runtime.serve.channel import Channel, close_all
 from tng_runtime.serve.privileges import Unprivileged
 from tng_schema import contract
@@ -69,6 +69,7 @@ def run(to: Unprivileged, sock: socket.socket) -> None:
     privileges.drop(Unprivileged(to.uid, to.gid, frozenset()))
     privileges.die_with(parent)
     privileges.only_read_files()
+    syscalls.refuse()
     anyio.run(_run, sock, backend_options={"use_uvloop": True})
 
 

@@ -186,7 +186,7 @@ class Team:
 
     async def silent(self, seconds: float) -> list[str]:
         """Ask judge and workers whether they do their work; who did not answer after ``seconds``, or is not there."""
-        asked = [child for child in self._children.values() if child.ready.is_set()]
+        asked = [each for each in self._children.values() if each.role in ("judge", "worker") and each.ready.is_set()]
         for child in asked:
             # One question at a time: who stands still for a day has not a day's questions to answer.
             if child.answered is None or child.answered.is_set():

@@ -123,8 +123,8 @@ class Door:
     async def handshake(self, sock: socket.socket, source: str, end: float) -> Handshaken:
         """TLS over ``sock``, which the poller watches already, for ``source`` before ``end``: see ``Handshaken``.
 
-        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what making a certificate raises) and, for a
-        client, ``path.TooNarrowError``: then the connection can be made once more, of smaller segments.
+        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what making a certificate raises). For a
+        client ``path.TooNarrowError``: the connection can be made once more, of smaller segments.
         """
         anew = self._identity.made_anew
         context = self._contexts.for_credentials(None if anew else self._identity.current())

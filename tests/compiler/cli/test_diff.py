@@ -87,7 +87,7 @@ def test_only_expected_changes_are_allowed(files: Path) -> None:
     (files / "new.json").write_bytes(text(wider))
     result = tng("diff", "old.json", "new.json", "--expect", "expected.json")
     assert result.exit_code == Exit.FINDINGS
-    assert "is not expected" in result.stderr
+    assert "not expected: ingress tcp to" in result.stderr
     (files / "expected.json").write_text("[]")
     assert tng("diff", "old.json", "new.json", "--expect", "expected.json").exit_code == Exit.USAGE
 

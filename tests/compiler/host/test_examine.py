@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import http.server
 import json
+import os
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from packets.cgroups import cgroups, with_cgroups
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import network, tables
 from tng_compiler.host.examine import HOST_CODES
@@ -132,6 +134,21 @@ def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
     assert done.returncode == 3
     assert "error[TNG624]" in done.stdout
     assert host.run(TNG, "doctor", str(config), "--instance", "web").returncode == 0
+
+
+@shows(Code.RUN_BY_UNIT)
+def test_an_instance_that_a_unit_runs_is_found(host: Host) -> None:
+    config = tunnel.write_config(host.state / "config.json", ingress())
+    run = tunnel.apply(host, config)
+    unit = f"tng-test-{os.getpid()}.slice/web.service"
+    with cgroups(unit):
+        join = f"echo {run.pid} > /sys/fs/cgroup/{unit}/cgroup.procs"
+        subprocess.run(with_cgroups(["sh", "-c", join]), check=True)
+        status, found = doctor(host, ingress())
+        assert (status, set(found)) == (0, {"TNG626"})
+        assert "web.service" in str(found["TNG626"]["message"])
+        subprocess.run(with_cgroups(["sh", "-c", f"echo {run.pid} > /sys/fs/cgroup/cgroup.procs"]), check=True)
+    assert doctor(host, ingress()) == (0, {})
 
 
 @shows(Code.FLUSHED_AT_BOOT)

@@ -8,6 +8,7 @@ import pytest
 
 from compiler.documents import ingress
 from tng_compiler.cli.outputs import documents
+from tng_compiler.diagnostics.codes import Code
 from tng_compiler.emit.plan_text import render
 from tng_compiler.pipeline import Outcome, compile_bytes
 
@@ -34,7 +35,7 @@ def test_it_listens_on_loopback_unless_told_otherwise(restful: dict[str, object]
     outcome = compiled({"restful": restful})
     assert outcome.plan is not None
     assert json.loads(documents(outcome.plan)["manifest.json"])["control"] == {"host": host, "port": 50000}
-    assert [item.diagnostic.code for item in outcome.found] == (["TNG331"] if host == "::" else [])
+    assert [item.diagnostic.code for item in outcome.found] == ([Code.CONTROL_OPEN] if host == "::" else [])
     shown = f"[{host}]" if ":" in host else host
     assert f"says how it stands at http://{shown}:50000/status/\n" in render(outcome.plan)
 
@@ -57,4 +58,4 @@ def test_its_port_is_given_to_no_entry() -> None:
 def test_what_is_no_address_is_refused(host: str) -> None:
     outcome = compiled({"restful": {"host": host, "port": 50000}})
     assert outcome.plan is None
-    assert [item.diagnostic.code for item in outcome.found] == ["TNG330"]
+    assert [item.diagnostic.code for item in outcome.found] == [Code.BAD_CONTROL_HOST]

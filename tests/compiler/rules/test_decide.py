@@ -100,6 +100,15 @@ CASES = {
     "exempt from it": ("cgroup", packet("out", "198.51.100.1", 8080, sender=Socket(0, "a.slice/b/c")), "passed"),
     "in another": ("cgroup", packet("out", "198.51.100.1", 8080, sender=Socket(0, "b.slice")), "passed"),
     "in one made anew": ("cgroup", packet("out", "198.51.100.1", 8080, sender=ANEW), "reset"),
+    "in the captured one made anew": (
+        "cgroup", packet("out", "198.51.100.1", 8080, sender=Socket(0, "a.slice", known=False)), "reset"
+    ),
+    "in one made anew below it": (
+        "cgroup", packet("out", "198.51.100.1", 8080, sender=Socket(0, "a.slice/c", known=False)), "captured"
+    ),
+    "in one made anew below another": (
+        "cgroup", packet("out", "198.51.100.1", 8080, sender=Socket(0, "b.slice/c", known=False)), "passed"
+    ),
     "in the set": ("ipset", packet("out", "198.51.100.1", 8080, in_sets=frozenset({"peers"})), "captured"),
     "not in the set": ("ipset", packet("out", "198.51.100.1", 8080), "passed"),
     "arrives": ("egress", packet("in", "192.0.2.1", 8080), "captured"),

@@ -96,3 +96,11 @@ def test_no_remote_reference_is_ever_followed() -> None:
     sys.addaudithook(lambda event, _args: opened.append(event) if event.startswith("socket.") else None)
     list(errors(ingress({"capture_dst": {"port": "x"}, "$ref": "https://example.com/schema.json"})))
     assert opened == []
+
+
+def test_texts_that_are_passed_over_have_no_other_condition() -> None:
+    conditions = {
+        name: value for name, value in tng_schema.load("config")["$defs"]["cgroup_path"].items()
+        if name not in ("title", "description", "examples")
+    }  # fmt: skip
+    assert conditions == {"type": "string", "minLength": 1}
