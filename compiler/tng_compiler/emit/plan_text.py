@@ -30,7 +30,7 @@ def render(plan: Plan) -> str:
     for entry in plan.entries:
         lines += ["", *_entry(entry)]
     for door in plan.doors:
-        lines += ["", *_door(door)]
+        lines += ["", *door_lines(door)]
     return "\n".join(lines) + "\n"
 
 
@@ -67,7 +67,8 @@ def _entry(entry: Interception) -> Iterator[str]:
     yield f"  demands: {demand(entry.verify)}"
 
 
-def _door(door: PlannedDoor) -> Iterator[str]:
+def door_lines(door: PlannedDoor) -> Iterator[str]:
+    """Yield the lines of an entry that captures nothing."""
     yield f"{door.role} {door.pointer}"
     yield f"  captures nothing, dials with mark {door.so_mark}"
     if isinstance(door.mode, Socks5):
