@@ -421,7 +421,12 @@ def _announce(course: _Course) -> None:
     manifest = course.manifest
     record.keep(course.options.record)
     for entry in manifest.entries:
-        log.info("capturing", entry=entry.pointer, listen_port=entry.listen_port, **_trust_words(entry))
+        where: dict[str, object] = {"listen_port": entry.listen_port}
+        if entry.mapping:
+            where = {"listens": ", ".join(f"{rule.in_host} {rule.in_port}" for rule in entry.mapping)}
+        if entry.socks5:
+            where = {"socks5": f"{entry.socks5.host} {entry.socks5.port}"}
+        log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **where, **_trust_words(entry))
     log.info(
         "serving",
         table=manifest.table,

@@ -89,6 +89,11 @@ class LinkCode(ExplainedCode):
         "The connection was made straight to the listen port instead of being captured.",
         "Let the client use the service's own address and port; relaying this would make a loop.",
     )
+    NET_DOOR = (
+        "NET-DOOR",
+        "A program asked a proxy of an ingress for what it does not give, or did not say who it is.",
+        "Look at the program's proxy settings: SOCKS5 with CONNECT, name and password, and a destination elsewhere.",
+    )
     NET_RESET = (
         "NET-RESET",
         "The service behind the egress took the connection and reset it at once.",

@@ -11,7 +11,8 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
@@ -66,11 +67,33 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
+class MappingRule:
+    """Ports to listen on, ``in_port`` to ``in_port_end``, and where they lead; ``out_host`` may be a name."""
+
+    in_host: str
+    in_port: int
+    in_port_end: int
+    out_host: str
+    out_port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Socks5:
+    """A SOCKS5 proxy on an address of this host; ``username`` and ``password`` both None: everybody may connect."""
+
+    host: str
+    port: int
+    username: str | None
+    password: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``).
 
     ``proxy_protocol``: an egress tells the service who its client is, with a header before the payload.
-    ``client_address`` original: it dials the service from the client's address.
+    ``client_address`` original: it dials the service from the client's address. With ``mapping`` or ``socks5`` it
+    captures nothing: ``listen_port`` is 0 and ``families`` empty.
     """
 
     pointer: str
@@ -82,6 +105,13 @@ class Entry:
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None = None
     client_address: ClientAddress = "tunnel"
+    mapping: tuple[MappingRule, ...] = ()
+    socks5: Socks5 | None = None
+
+    @property
+    def is_door(self) -> bool:
+        """Whether it captures nothing."""
+        return bool(self.mapping) or self.socks5 is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +254,7 @@ def parse_manifest(data: bytes) -> Manifest:
         raise _bad("/way_back", f"expected {contract.way_back(manifest.table)} for table {manifest.table}")
     if not manifest.entries:
         raise _bad("/entries", "expected at least one entry")
-    ports = [entry.listen_port for entry in manifest.entries]
+    ports = [entry.listen_port for entry in manifest.entries if not entry.is_door]
     if len(set(ports)) != len(ports):
         raise _bad("/entries", "expected a listen_port of its own for each entry")
     return manifest
@@ -241,6 +271,13 @@ def _address(value: object, path: str) -> str:
     text = _text(value, path)
     if not contract.is_address(text):
         raise _bad(path, f"expected an address of IPv4 or IPv6, got {text!r}")
+    return text
+
+
+def _own_address(value: object, path: str) -> str:
+    text = _address(value, path)
+    if str(ip_address(text.partition("%")[0])) != text:
+        raise _bad(path, f"expected an address in its canonical form, got {text!r}")
     return text
 
 
@@ -314,7 +351,9 @@ def _entry(value: object, path: str) -> Entry:
     entry = Entry(
         pointer=obj.get("pointer", _matching(r"/add_(ingress|egress)/[0-9]+")),
         role=cast("Role", obj.get("role", _one_of("ingress", "egress"))),
-        listen_port=obj.get("listen_port", _between(1, 0xFFFF)),
+        listen_port=obj.get("listen_port", _between(0, 0xFFFF)),
+        mapping=obj.get("mapping", _tuple(_mapping_rule)),
+        socks5=obj.get("socks5", _nullable(_socks5)),
         so_mark=obj.get("so_mark", _between(1, 0xFFFFFFFF)),
         families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
         attest=obj.get("attest", _nullable(_attest)),
@@ -327,9 +366,45 @@ def _entry(value: object, path: str) -> Entry:
         raise _bad(f"{path}/proxy_protocol", "expected null on an ingress")
     if entry.client_address != "tunnel" and entry.role == "ingress":
         raise _bad(f"{path}/client_address", "expected tunnel on an ingress")
-    if not entry.families or len(set(entry.families)) != len(entry.families):
+    if entry.is_door == bool(entry.listen_port):
+        raise _bad(f"{path}/listen_port", "expected a port, or 0 where nothing is captured")
+    if entry.is_door and entry.client_address != "tunnel":
+        raise _bad(f"{path}/client_address", "expected tunnel where nothing is captured")
+    if entry.socks5 and (entry.mapping or entry.role == "egress"):
+        raise _bad(f"{path}/socks5", "expected it alone, and on an ingress")
+    if entry.is_door == bool(entry.families) or len(set(entry.families)) != len(entry.families):
         raise _bad(f"{path}/families", "expected one or two different families")
     return entry
+
+
+def _mapping_rule(value: object, path: str) -> MappingRule:
+    obj = _Object(value, path)
+    port = _between(1, 0xFFFF)
+    rule = MappingRule(
+        in_host=obj.get("in_host", _own_address),
+        in_port=obj.get("in_port", port),
+        in_port_end=obj.get("in_port_end", port),
+        out_host=obj.get("out_host", _matching(r"[A-Za-z0-9_.:-]{1,253}")),
+        out_port=obj.get("out_port", port),
+    )
+    obj.close()
+    if not 0 <= rule.in_port_end - rule.in_port <= 0xFFFF - rule.out_port:
+        raise _bad(path, "expected a range of ports, and as many from out_port on")
+    return rule
+
+
+def _socks5(value: object, path: str) -> Socks5:
+    obj = _Object(value, path)
+    found = Socks5(
+        host=obj.get("host", _own_address),
+        port=obj.get("port", _between(1, 0xFFFF)),
+        username=obj.get("username", _nullable(_text)),
+        password=obj.get("password", _nullable(_text)),
+    )
+    obj.close()
+    if (found.username is None) != (found.password is None):
+        raise _bad(path, "expected a username and a password, or neither")
+    return found
 
 
 def _attest(value: object, path: str) -> Attest:

@@ -53,6 +53,8 @@ REFUSED_THERE: dict[Code, str] = {
     Code.SKIP_WITH_PIN: PARSED,
     Code.SKIP_WITH_SERVICE: PARSED,
     Code.NO_TRUST_ANCHOR: PARSED,
+    Code.MAPPING_UNSAID: PARSED,
+    Code.MAPPED_RANGES_DIFFER: PARSED,
     Code.PROXY_HEADER_TOO_LONG: "it does not know `proxy_protocol`",
     Code.SERVICE_REQUIRED: PARSED,
     Code.LISTEN_PORT_TWICE: "the second entry cannot bind its port",

@@ -43,6 +43,8 @@ ENTRY = {
     "pointer": "/add_ingress/0",
     "role": "ingress",
     "listen_port": 15001,
+    "mapping": [],
+    "socks5": None,
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
     "client_address": "tunnel",
@@ -331,3 +333,65 @@ def test_the_way_back_is_that_of_the_table_and_there_where_it_is_needed() -> Non
     assert parse_manifest(encoded(document)).way_back is not None
     document["way_back"]["mark"] = 565
     assert "/way_back" in refused(encoded(document)).message
+
+
+RULE = {"in_host": "127.0.0.1", "in_port": 10001, "in_port_end": 10005, "out_host": "db.example", "out_port": 20001}
+
+
+def mapped(**changes: object) -> bytes:
+    """A manifest with one entry, which maps ports; ``changes`` in its rule."""
+    document = json.loads(encoded(WHOLE))
+    document["entries"][0] |= {"listen_port": 0, "families": [], "mapping": [{**RULE, **changes}]}
+    return encoded(document)
+
+
+def test_an_entry_that_maps_ports_captures_nothing() -> None:
+    (entry,) = parse_manifest(mapped()).entries
+    assert (entry.listen_port, entry.families, entry.mapping[0].out_host) == (0, (), "db.example")
+    document = json.loads(mapped())
+    document["entries"][0] |= {"listen_port": 15001, "families": ["ipv4"]}
+    refused(encoded(document))
+    refused(encoded(changed("/entries/0/listen_port", 0)))
+    refused(encoded(changed("/entries/0/mapping", [RULE])))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"in_host": "localhost"},
+        {"in_host": "::0001"},
+        {"in_host": "fe80::1%eth0"},
+        {"in_port_end": 10000},
+        {"out_port": 65533},
+        {"out_host": "a b"},
+        {"out_host": ""},
+        {"more": 1},
+    ],
+)
+def test_a_rule_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    refused(mapped(**changes))
+
+
+PROXY = {"host": "127.0.0.1", "port": 1080, "username": "app", "password": "secret"}
+
+
+def proxied(**changes: object) -> bytes:
+    """A manifest with one entry, which is a proxy."""
+    document = json.loads(encoded(WHOLE))
+    document["entries"][0] |= {"listen_port": 0, "families": [], "socks5": {**PROXY, **changes}}
+    return encoded(document)
+
+
+def test_the_password_of_a_proxy_is_read_and_not_shown() -> None:
+    (entry,) = parse_manifest(proxied()).entries
+    assert entry.socks5 is not None
+    assert entry.socks5.password == "secret"
+    assert "secret" not in repr(entry)
+    assert parse_manifest(proxied(username=None, password=None)).entries[0].is_door
+
+
+@pytest.mark.parametrize(
+    "changes", [{"password": None}, {"username": ""}, {"host": "localhost"}, {"port": 0}, {"x": 1}]
+)
+def test_a_proxy_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
+    refused(proxied(**changes))

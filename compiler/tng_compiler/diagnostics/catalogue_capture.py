@@ -202,4 +202,19 @@ CAPTURE: dict[Code, Explanation] = {
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}}}]}',
         '{"add_egress": [{"netfilter": {"capture_dst": {"port": 5432}, "client_address": "original"}}]}',
     ),
+    Code.DOOR_OPEN: Explanation(
+        "A door of an ingress that others can reach",
+        "A mapping of an ingress asks nobody who he is. On an address that other hosts reach, whoever connects goes "
+        "through the tunnel in the name of this host. 0.0.0.0, every address, is the default of the Rust TNG.",
+        '{"add_ingress": [{"mapping": {"in": {"port": 10001}, "out": {"host": "192.0.2.1", "port": 20001}}}]}',
+        '{"add_ingress": [{"mapping": {"in": {"host": "127.0.0.1", "port": 10001}, '
+        '"out": {"host": "192.0.2.1", "port": 20001}}}]}',
+    ),
+    Code.DOOR_TAKEN: Explanation(
+        "A port of a mapping that is taken",
+        "Two entries of the document listen on one port, an entry captures what comes for it, or a mapping leads back "
+        "to itself.",
+        '{"in": {"port": 10001}, "out": {"host": "127.0.0.1", "port": 10001}}',
+        '{"in": {"port": 10001}, "out": {"host": "127.0.0.1", "port": 5432}}',
+    ),
 }

@@ -190,4 +190,23 @@ MEANING: dict[Code, Explanation] = {
         '{"control_interface": {"restful": {"host": "0.0.0.0", "port": 50000}}}',
         '{"control_interface": {"restful": {"port": 50000}}}',
     ),
+    Code.MAPPING_UNSAID: Explanation(
+        "A mapping without an in and an out",
+        "A mapping is one pair of `in` and `out`, or a list of such pairs in `rules`, not both.",
+        '{"mapping": {"in": {"port": 10001}}}',
+        '{"mapping": {"in": {"port": 10001}, "out": {"host": "192.0.2.1", "port": 20001}}}',
+    ),
+    Code.BAD_DOOR: Explanation(
+        "A host of a mapping that is none",
+        "What a mapping listens on is an address of this host: a name may mean several, or change. Where it connects "
+        "to is an address or a name; a name is resolved for each connection. The Rust TNG takes IPv4 addresses only.",
+        '{"in": {"host": "localhost", "port": 10001}}',
+        '{"in": {"host": "127.0.0.1", "port": 10001}}',
+    ),
+    Code.MAPPED_RANGES_DIFFER: Explanation(
+        "Ranges of a mapping that differ in size",
+        "The first port that comes in leads to the first that goes out, and so on: there must be as many of both.",
+        '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20002}}',
+        '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20005}}',
+    ),
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from tng_compiler.diff.trust import FieldChange, Trust, changes, trust_of
+from tng_compiler.emit.plan_text import door_lines
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import Fate, Protocol, Way
 from tng_compiler.regions.solve import Region, View, solve
@@ -56,15 +57,19 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``changes`` are sorted by danger. ``marks``: those of our own sockets, whose traffic always passes, if others."""
+    """``changes`` are sorted by danger. ``marks``: those of our own sockets, whose traffic always passes, if others.
+
+    ``doors``: entries that capture nothing, each as its lines in the plan, of before that are gone, and that are new.
+    """
 
     changes: tuple[Change, ...]
     marks: tuple[tuple[int, ...], tuple[int, ...]] | None
+    doors: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     @property
     def empty(self) -> bool:
         """Whether both documents mean the same."""
-        return not self.changes and self.marks is None
+        return not self.changes and self.marks is None and not any(self.doors)
 
 
 def compare(old: Plan | None, new: Plan | None) -> Difference:
@@ -86,7 +91,13 @@ def compare(old: Plan | None, new: Plan | None) -> Difference:
     found = [_change(*key, trusts, regions) for key, regions in groups.items()]
     marks = (plans[0].marks, plans[1].marks)
     other = marks if old and new and marks[0] != marks[1] else None
-    return Difference(tuple(sorted(found, key=_order)), other)
+    gone, added = (_doors(one, two) for one, two in (plans, plans[::-1]))
+    return Difference(tuple(sorted(found, key=_order)), other, (gone, added))
+
+
+def _doors(these: Plan, others: Plan) -> tuple[str, ...]:
+    """Those of ``these`` that ``others`` has not."""
+    return tuple("\n".join(door_lines(door)) for door in these.doors if door not in others.doors)
 
 
 def _nothing(plan: Plan | None) -> Plan:

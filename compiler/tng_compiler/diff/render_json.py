@@ -16,6 +16,7 @@ def render(differences: Sequence[tuple[str, Difference]]) -> str:
     documents = [
         {
             "name": name,
+            "doors": {"gone": list(difference.doors[0]), "new": list(difference.doors[1])},
             "so_mark": [list(some) for some in difference.marks] if difference.marks else None,
             "changes": [_change(change) for change in difference.changes],
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tng_compiler.diff.changes import Danger, Difference
-from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, headline, marks, summary
+from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, doors, headline, marks, summary
 from tng_compiler.regions.flow import witness
 from tng_compiler.regions.text import conditions, destinations
 
@@ -42,6 +42,9 @@ def _table(difference: Difference) -> Iterator[str]:
     if difference.marks:
         yield ""
         yield _escape(marks(difference.marks))
+    if any(difference.doors):
+        yield ""
+        yield "<br>".join(map(_escape, doors(difference.doors).splitlines()))
 
 
 def _escape(text: str) -> str:
@@ -61,6 +64,8 @@ def github(differences: Sequence[tuple[str, Difference]]) -> str:
             lines.append(f"::{command} file={_property(name)},title={_property(title)}::{_data(text)}\n")
         if difference.marks:
             lines.append(f"::notice file={_property(name)},title=tng diff::{_data(marks(difference.marks))}\n")
+        if any(difference.doors):
+            lines.append(f"::notice file={_property(name)},title=tng diff::{_data(doors(difference.doors))}\n")
     return "".join(lines)
 
 

@@ -25,6 +25,8 @@ def render(difference: Difference) -> str:
     paragraphs = ["\n".join(_paragraph(change)) for change in difference.changes]
     if difference.marks:
         paragraphs.append(marks(difference.marks))
+    if any(difference.doors):
+        paragraphs.append(doors(difference.doors))
     return "\n\n".join([*paragraphs, summary(difference)]) + "\n"
 
 
@@ -36,7 +38,7 @@ def summary(difference: Difference) -> str:
     parts = [f"{counted[danger]} {TITLES[danger].lower()}" for danger in Danger if counted[danger]]
     if counted[Danger.UNPROTECTED] > 1:
         parts[0] = parts[0].replace("loses", "lose")
-    number = len(difference.changes) + (difference.marks is not None)
+    number = len(difference.changes) + (difference.marks is not None) + any(difference.doors)
     return f"{number} change{'s' * (number != 1)}" + (f": {', '.join(parts)}" if parts else "")
 
 
@@ -44,6 +46,14 @@ def marks(pair: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
     """Say which marks are ours."""
     before, after = (", ".join(map(str, some)) for some in pair)
     return f"{TITLES[Danger.TRUST]}: so_mark {before} -> {after}: what carries a mark of ours always passes"
+
+
+def doors(pair: tuple[tuple[str, ...], tuple[str, ...]]) -> str:
+    """Say which entries that capture nothing have gone or changed, and which are new."""
+    gone, new = pair
+    lines = [f"- {line}" for door in gone for line in door.splitlines()]
+    lines += [f"+ {line}" for door in new for line in door.splitlines()]
+    return "\n".join([f"{TITLES[Danger.TRUST]}: entries that capture nothing", *lines])
 
 
 def headline(change: Change) -> str:

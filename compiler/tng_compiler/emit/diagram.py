@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.plan.types import EVERY_PORT, Box, Family, Interception, Plan, Ports
+from tng_compiler.model.types import Mapping
+from tng_compiler.plan.types import EVERY_PORT, Box, Family, Interception, Plan, PlannedDoor, Ports
 
 MOST_LINES = 6
 _ENTITIES = str.maketrans({"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "|": "#124;"})
@@ -19,6 +20,10 @@ def render(plan: Plan) -> str:
     """Return the diagram, one subgraph for the host and a pair of far ends for each entry."""
     inside = [line for entry in plan.entries for line in _nodes(entry)]
     outside = [line for entry in plan.entries for line in _edges(entry)]
+    for number, door in enumerate(plan.doors):
+        there, ways = _door(f"door_{number}", door)
+        inside.append(there)
+        outside += ways
     lines = [
         "flowchart LR",
         f"  %% instance {plan.instance}, configuration {plan.config_sha256}",
@@ -59,6 +64,19 @@ def _edges(entry: Interception) -> Iterator[str]:
         yield f"{name} -->|{_label('asks')}| {name}_judge[({_label(entry.verify.service.as_addr)})]"
     if entry.attest and entry.attest.service:
         yield f"{name} -->|{_label('gets tokens')}| {name}_issuer[({_label(entry.attest.service.as_addr)})]"
+
+
+def _door(name: str, door: PlannedDoor) -> tuple[str, list[str]]:
+    """Who connects to it may be anywhere, so that it has the ports alone."""
+    if isinstance(door.mode, Mapping):
+        ports = [f"{rule.host} port {rule.ports.first}" for rule in door.mode.rules]
+        there = [f"{rule.out_host} port {rule.out_first}" for rule in door.mode.rules]
+    else:
+        ports, there = [f"SOCKS5: {door.mode.host} port {door.mode.port}"], ["wherever programs ask for"]
+    peer = "their egress" if door.role == "ingress" else "service"
+    node = f"{name}[[{_label(f'{door.role} {door.pointer}', *short(ports))}]]"
+    arrow, what = ("==>", "RATS-TLS") if door.role == "ingress" else ("-->", "plaintext")
+    return node, [f"{name} {arrow}|{_label(what, *short(there))}| {name}_far({_label(peer)})"]
 
 
 def destinations(entry: Interception) -> Iterator[str]:

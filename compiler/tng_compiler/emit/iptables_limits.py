@@ -87,6 +87,8 @@ def doubtful(plan: Plan) -> tuple[Diagnostic, ...]:
 
 def weaker(plan: Plan) -> Iterator[Limit]:
     """Yield what the script of ``plan`` does without."""
+    if not plan.entries:
+        return
     first = plan.entries[0].pointer
     yield Limit(
         first,

@@ -6,10 +6,10 @@ import hashlib
 import json
 from dataclasses import asdict
 
-from tng_compiler.model.types import Attest, Service, Verify
+from tng_compiler.model.types import Attest, Mapping, Service, Socks5, Verify
 from tng_compiler.plan import names
 from tng_compiler.plan.intervals import Interval, union
-from tng_compiler.plan.types import EVERY_PORT, Interception, Plan
+from tng_compiler.plan.types import EVERY_PORT, Interception, Plan, PlannedDoor
 
 MANIFEST_VERSION = 2
 # A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.
@@ -47,7 +47,7 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
                 if entry.inside and (ports := _named_ports(entry))
             ],
         },
-        "entries": [_entry(entry) for entry in plan.entries],
+        "entries": [*map(_entry, plan.entries), *map(_door, plan.doors)],
     }
     if plan.control is not None:
         document["control"] = {"host": plan.control.host, "port": plan.control.port}
@@ -72,6 +72,8 @@ def _entry(entry: Interception) -> dict[str, object]:
         "pointer": entry.pointer,
         "role": entry.role,
         "listen_port": entry.listen_port,
+        "mapping": [],
+        "socks5": None,
         "so_mark": entry.so_mark,
         "families": list(entry.families),
         "client_address": entry.client_address,
@@ -79,6 +81,36 @@ def _entry(entry: Interception) -> dict[str, object]:
         "attest": _attest(entry.attest) if entry.attest else None,
         "verify": _verify(entry.verify) if entry.verify else None,
     }
+
+
+def _door(door: PlannedDoor) -> dict[str, object]:
+    return {
+        "pointer": door.pointer,
+        "role": door.role,
+        "listen_port": 0,
+        "mapping": [
+            {
+                "in_host": str(rule.host),
+                "in_port": rule.ports.first,
+                "in_port_end": rule.ports.last,
+                "out_host": rule.out_host,
+                "out_port": rule.out_first,
+            }
+            for rule in (door.mode.rules if isinstance(door.mode, Mapping) else ())
+        ],
+        "socks5": _socks5(door.mode) if isinstance(door.mode, Socks5) else None,
+        "so_mark": door.so_mark,
+        "families": [],
+        "client_address": "tunnel",
+        "proxy_protocol": door.proxy_protocol,
+        "attest": _attest(door.attest) if door.attest else None,
+        "verify": _verify(door.verify) if door.verify else None,
+    }
+
+
+def _socks5(mode: Socks5) -> dict[str, object]:
+    username, password = mode.auth or (None, None)
+    return {"host": str(mode.host), "port": mode.port, "username": username, "password": password}
 
 
 def _attest(attest: Attest) -> dict[str, object]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.model.types import Attest, Verify
-from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, Ports, Region
+from tng_compiler.model.types import Attest, Mapping, Socks5, Verify
+from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, PlannedDoor, Ports, Region
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 
 
 def render(plan: Plan) -> str:
     """Return the plan as lines ``name: value``, one destination a line, in the order of precedence."""
-    marks = ", ".join(str(mark) for mark in plan.marks)
+    marks = ", ".join(str(mark) for mark in plan.marks) or "none"
     lines = [
         f"instance {plan.instance}: table inet {plan.instance}, marks {marks}, tng {plan.compiler_version}",
         f"configuration {plan.config_sha256}",
@@ -29,6 +29,8 @@ def render(plan: Plan) -> str:
         ]
     for entry in plan.entries:
         lines += ["", *_entry(entry)]
+    for door in plan.doors:
+        lines += ["", *door_lines(door)]
     return "\n".join(lines) + "\n"
 
 
@@ -63,6 +65,24 @@ def _entry(entry: Interception) -> Iterator[str]:
         yield f"  tells the service who its client is: PROXY protocol {entry.proxy_protocol}"
     yield f"  proves itself: {attestation(entry.attest)}"
     yield f"  demands: {demand(entry.verify)}"
+
+
+def door_lines(door: PlannedDoor) -> Iterator[str]:
+    """Yield the lines of an entry that captures nothing."""
+    yield f"{door.role} {door.pointer}"
+    yield f"  captures nothing, dials with mark {door.so_mark}"
+    if isinstance(door.mode, Socks5):
+        who = "whoever knows the password" if door.mode.auth else "everybody who reaches it"
+        yield f"    SOCKS5 for {who} on {door.mode.host} port {door.mode.port}, to wherever programs ask for"
+    for rule in door.mode.rules if isinstance(door.mode, Mapping) else ():
+        host = f"[{rule.host}]" if rule.host.version == 6 else str(rule.host)
+        last = rule.out_first + rule.ports.last - rule.ports.first
+        there = f"{rule.out_host} {_ports(Ports(rule.out_first, last))}"
+        yield f"    listens on {host} {_ports(Ports(rule.ports.first, rule.ports.last))}, leads to {there}"
+    if door.proxy_protocol:
+        yield f"  tells the service who its client is: PROXY protocol {door.proxy_protocol}"
+    yield f"  proves itself: {attestation(door.attest)}"
+    yield f"  demands: {demand(door.verify)}"
 
 
 def _plaintext(*, passes: bool) -> str:

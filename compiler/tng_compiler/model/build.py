@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tng_compiler.diagnostics.codes import Code
-from tng_compiler.diagnostics.diagnostic import Diagnostic
+from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.control import control
+from tng_compiler.model.mapping import mapping
 from tng_compiler.model.netfilter import netfilter
+from tng_compiler.model.socks5 import socks5
 from tng_compiler.model.trust import attest, check_trust, verify
-from tng_compiler.model.types import Config, Control, Entry, ProxyProtocol, Role, Verify
+from tng_compiler.model.types import Config, Control, Door, Entry, Mode, Netfilter, ProxyProtocol, Role, Verify
 from tng_compiler.shape.check import Shape
 
+_BUILDERS: dict[str, Callable[[Block, Role], Mode | None]] = {
+    "netfilter": netfilter,
+    "mapping": mapping,
+    "socks5": socks5,
+}
 _TLV_HEAD = 3
 _MAX_POLICIES = 3800
 """NGX_PROXY_PROTOCOL_MAX_HEADER of nginx 1.23.2 is 4,096; addresses and the digest of the key take up to 90."""
@@ -34,19 +42,21 @@ class Model:
 def build(shape: Shape) -> Model:
     """Build what the user said; every fault of meaning is reported in one run."""
     findings = Findings(shape)
-    entries: list[Entry] = []
+    entries: list[Entry | Door] = []
     interface: Control | None = None
     if isinstance(shape.value, dict):
         document = Block(shape.value, "", findings)
         entries += _entries(document, "add_ingress", "ingress")
         entries += _entries(document, "add_egress", "egress")
         interface = control(document)
-    partial = Config(tuple(entries), interface)
+    captures = tuple(entry for entry in entries if isinstance(entry, Entry))
+    doors = tuple(entry for entry in entries if isinstance(entry, Door))
+    partial = Config(captures, interface, doors)
     clean = not shape.faults and not findings.errors
     return Model(partial if clean else None, partial, tuple(findings.faults))
 
 
-def _entries(document: Block, name: str, role: Role) -> list[Entry]:
+def _entries(document: Block, name: str, role: Role) -> list[Entry | Door]:
     value = document.members.get(name)
     if not isinstance(value, list) or not document.usable(name):
         return []
@@ -54,24 +64,51 @@ def _entries(document: Block, name: str, role: Role) -> list[Entry]:
     return [entry for entry in built if entry]
 
 
-def _entry(document: Block, item: object, pointer: str, role: Role, index: int) -> Entry | None:
+def _entry(document: Block, item: object, pointer: str, role: Role, index: int) -> Entry | Door | None:
     if not isinstance(item, dict):
         return None
     entry = Block(item, pointer, document.findings)
     check_trust(entry)
-    attesting, verifying, capture = entry.block("attest"), entry.block("verify"), entry.block("netfilter")
+    _check_tunnel(entry)
+    attesting, verifying, chosen = entry.block("attest"), entry.block("verify"), _mode(entry)
     proof = attest(attesting) if attesting else None
     demand = verify(verifying) if verifying else None
-    if capture is None:
+    if chosen is None:
         return None
     before = document.findings.errors
-    captured = netfilter(capture, role)
-    if document.findings.errors > before or _faulty(capture):
+    mode = _BUILDERS[chosen.pointer.rpartition("/")[2]](chosen, role)
+    if mode is None or document.findings.errors > before or _faulty(chosen):
         return None
     told: ProxyProtocol | None = "v2" if entry.text("proxy_protocol") else None
     if told and demand and not _fits(entry, demand):
         return None
-    return Entry(role, index, pointer, captured, proof, demand, told)
+    if not isinstance(mode, Netfilter):
+        return Door(role, index, pointer, mode, proof, demand, told)
+    return Entry(role, index, pointer, mode, proof, demand, told)
+
+
+def _check_tunnel(entry: Block) -> None:
+    options = entry.block("rats_tls")
+    if options is not None and options.flag("multiplex"):
+        message = (
+            "expected what this version supports, found `multiplex` (several streams a TLS connection), known, but "
+        )
+        message += "not supported yet"
+        help_ = "remove it: one stream a connection is the default on both sides"
+        entry.findings.error(Code.NOT_SUPPORTED_YET, options.value_at("multiplex"), message, help_)
+
+
+def _mode(entry: Block) -> Block | None:
+    """Return the block of the one mode, and report an entry with none or with several."""
+    there = [name for name in _BUILDERS if name in entry.members]
+    if len(there) > 1:
+        message = f"expected one mode an entry, found `{'` and `'.join(there)}`"
+        entry.findings.error(Code.SEVERAL_MODES, entry.key_at(there[1]), message, "make two entries of them")
+    elif not there and not any(entry.said(name) for name in _BUILDERS):
+        message = "expected `netfilter` or `mapping` in the entry, found no mode at all"
+        help_ = 'say what to capture: "netfilter": {"capture_dst": {"port": 8080}}'
+        entry.findings.error(Code.NO_MODE, Place(entry.pointer), message, help_)
+    return entry.block(there[0]) if len(there) == 1 else None
 
 
 def _fits(entry: Block, demand: Verify) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
 Role = Literal["ingress", "egress"]
@@ -67,6 +67,41 @@ class Netfilter:
 
 
 @dataclass(frozen=True, slots=True)
+class MappingRule:
+    """Ports of ``host``, an address of this host, and where they lead: to as many ports of ``out_host``, an address or
+    a name, from ``out_first`` on.
+    """
+
+    pointer: str
+    host: IPv4Address | IPv6Address
+    ports: PortRange
+    out_host: str
+    out_first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Ports to connect to, instead of a capture."""
+
+    pointer: str
+    rules: tuple[MappingRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Socks5:
+    """A SOCKS5 proxy on an address of this host; ``auth`` is a name and a password, None: everybody may connect."""
+
+    pointer: str
+    host: IPv4Address | IPv6Address
+    port: int
+    auth: tuple[str, str] | None
+
+
+Mode = Netfilter | Mapping | Socks5
+"""How connections come to an entry."""
+
+
+@dataclass(frozen=True, slots=True)
 class Service:
     """An attestation service that speaks restful-as."""
 
@@ -115,6 +150,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Door:
+    """One entry that captures nothing: programs, or peers, connect to it. Otherwise like ``Entry``."""
+
+    role: Role
+    index: int
+    pointer: str
+    mode: Mapping | Socks5
+    attest: Attest | None
+    verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """Where the control interface listens: an address, and a port."""
 
@@ -125,7 +173,11 @@ class Control:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One document, entries in its order: ingress before egress. ``control`` None: a unix socket alone."""
+    """One document: the entries that capture, and those that are doors; each ingress before egress, in its order.
+
+    ``control`` None: a unix socket alone.
+    """
 
     entries: tuple[Entry, ...]
     control: Control | None = None
+    doors: tuple[Door, ...] = ()

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from zlib import crc32
 
 from tng_compiler.model.types import Config, Role
+from tng_compiler.plan.door_ports import listening
 from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 
 INSTANCE = "tng"
@@ -52,6 +53,7 @@ def listen_ports(config: Config, instance: str = INSTANCE) -> tuple[int, ...]:
     Ports that the document gives to an entry are passed over, and those that it names as captured come last.
     """
     used = {entry.netfilter.listen_port for entry in config.entries}
+    used |= {port for one in listening(config) for port in range(one.ports.first, one.ports.last + 1)}
     used |= {config.control.port} if config.control else set()
     named = _named_ports(config)
     offers = {role: _offer(first, named) for role, first in first_listen_ports(instance).items()}

@@ -10,6 +10,7 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.types import Config, Role
 from tng_compiler.plan.clients import clients
+from tng_compiler.plan.doors import doors
 from tng_compiler.plan.hazards import hazards
 from tng_compiler.plan.listeners import listeners
 from tng_compiler.plan.operator_sets import operator_sets
@@ -28,6 +29,7 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     for of_entry in hazards(config):
         yield from _limited(of_entry)
     yield from _limited(clients(config, plan))
+    yield from _limited(doors(config, plan))
     yield from _limited(operator_sets(config, plan))
     families: dict[int, list[Family]] = {}
     for position, family in touching:

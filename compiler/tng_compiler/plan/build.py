@@ -15,6 +15,7 @@ from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
 from tng_compiler.plan import names
 from tng_compiler.plan.allocate import INSTANCE, ZONE, labels, listen_ports
 from tng_compiler.plan.analysis import analyse
+from tng_compiler.plan.doors import planned
 from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.items import items_of, ports_of, spares_dns
 from tng_compiler.plan.regions import MOST_ROWS, TooFragmentedError, collapse
@@ -51,7 +52,16 @@ def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> 
             if overlapping:
                 touching.append((position, family))
         entries.append(_interception(entry, port, regions))
-    plan = Plan(instance, __version__, source_digest, ZONE, *labels(instance), tuple(entries), config.control)
+    plan = Plan(
+        instance,
+        __version__,
+        source_digest,
+        ZONE,
+        *labels(instance),
+        tuple(entries),
+        config.control,
+        planned(config),
+    )
     return plan, (*fragmented, *analyse(config, plan, touching))
 
 

@@ -9,6 +9,8 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.model.types import Config
 from tng_compiler.plan.types import Plan
 
+HIDDEN = "expected services to see their clients, found that they see this host: as local users, all of them"
+
 
 def clients(config: Config, plan: Plan) -> Iterator[Diagnostic]:
     """Yield a note for each egress whose services cannot tell their clients apart, and marks that are in the way."""
@@ -23,7 +25,7 @@ def clients(config: Config, plan: Plan) -> Iterator[Diagnostic]:
                 'or write `"client_address": "original"` here, or `"proxy_protocol": "v2"` beside it'
             )
             place = Place(entry.netfilter.pointer)
-            yield Diagnostic(Code.CLIENTS_HIDDEN, Severity.NOTE, message, place, (), advice)
+            yield Diagnostic(Code.CLIENTS_HIDDEN, Severity.NOTE, HIDDEN, place, (), advice)
         if plan.way_back and entry.netfilter.so_mark == plan.way_back.mark:
             message = f"expected another mark than that of answers which come back, found {plan.way_back.mark}"
             place = Place(f"{entry.netfilter.pointer}/so_mark")

@@ -15,8 +15,10 @@ from tng_compiler.model.types import (
     Control,
     Forwarded,
     Ipv6Mode,
+    Mapping,
     ProxyProtocol,
     Role,
+    Socks5,
     Udp,
     Verify,
 )
@@ -121,6 +123,19 @@ class Interception:
 
 
 @dataclass(frozen=True, slots=True)
+class PlannedDoor:
+    """One entry that captures nothing, ready to be written down: no rule is about it."""
+
+    pointer: str
+    role: Role
+    so_mark: int
+    mode: Mapping | Socks5
+    attest: Attest | None
+    verify: Verify | None
+    proxy_protocol: ProxyProtocol | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One instance: its table, the digest of the configuration as it was read, its entries in order of precedence.
 
@@ -138,6 +153,7 @@ class Plan:
     judged_label: int
     entries: tuple[Interception, ...]
     control: Control | None = None
+    doors: tuple[PlannedDoor, ...] = ()
 
     @property
     def guard_table(self) -> str:

@@ -16,7 +16,7 @@ class PlanBug(Exception):
 
 def verify(plan: Plan) -> None:
     """Raise ``PlanBug`` if the plan could capture wrongly, lose a connection or capture its own."""
-    _require(bool(plan.entries), "a plan has an entry")
+    _require(bool(plan.entries or plan.doors), "a plan has an entry")
     _unique("name", [entry.name for entry in plan.entries])
     _unique("pointer", [entry.pointer for entry in plan.entries])
     _unique("listen port", [str(entry.listen_port) for entry in plan.entries])

@@ -58,7 +58,9 @@ NAT_PRIORITY = -105
 
 
 def lower(plan: Plan) -> Table:
-    """Return the table of ``plan``."""
+    """Return the table of ``plan``, an empty one if it captures nothing."""
+    if not plan.entries:
+        return Table(plan.instance, ("captures nothing",), (), (), ())
     return Table(
         name=plan.instance,
         notes=tuple(f"{entry.pointer} -> port {entry.listen_port}, mark {entry.so_mark:#x}" for entry in plan.entries),

@@ -138,8 +138,8 @@ def _unknown_field(found: _Findings, path: Path, name: str, error: Any) -> None:
 def _unsupported(found: _Findings, here: Path, name: str, what: str, modes: frozenset[str]) -> None:
     if name in MODES:
         found.meant.add(pointer_of((*here[:-1], "netfilter")))
-        if "netfilter" in modes:
-            message = f"expected one mode an entry, found `netfilter` and `{name}`"
+        if other := next((mode for mode in ("netfilter", "mapping", "socks5") if mode in modes), None):
+            message = f"expected one mode an entry, found `{other}` and `{name}`"
             found.add(Code.SEVERAL_MODES, here, message, "make two entries of them", key=True)
             return
     message = f"expected what this version supports, found `{name}` ({what}), known, but not supported yet"
@@ -154,13 +154,9 @@ def _missing_field(found: _Findings, path: Path, name: str, instance: dict[str, 
     if name in instance:
         return
     pointer = pointer_of((*path, name))
-    if name == "netfilter":
-        message, code = "expected `netfilter` in the entry, found no mode at all", Code.NO_MODE
-        help_ = 'say what to capture: "netfilter": {"capture_dst": {"port": 8080}}'
-    else:
-        message, code = f"expected `{name}` in {_of(place_of(path))}, found none", Code.MISSING_FIELD
-        help_ = f'add "{name}": {_EXAMPLES.get(name, "...")}'
-    diagnostic = Diagnostic(code, Severity.ERROR, message, Place(pointer_of(path)), help=help_)
+    message = f"expected `{name}` in {_of(place_of(path))}, found none"
+    help_ = f'add "{name}": {_EXAMPLES.get(name, "...")}'
+    diagnostic = Diagnostic(Code.MISSING_FIELD, Severity.ERROR, message, Place(pointer_of(path)), help=help_)
     if (pointer, diagnostic) not in found.missing:
         found.missing.append((pointer, diagnostic))
 
@@ -168,6 +164,10 @@ def _missing_field(found: _Findings, path: Path, name: str, instance: dict[str, 
 _EXAMPLES = {
     "port": "50000",
     "policy_ids": '["default"]',
+    "proxy_listen": '{"host": "127.0.0.1", "port": 1080}',
+    "in": '{"host": "127.0.0.1", "port": 10001}',
+    "out": '{"host": "192.0.2.1", "port": 20001}',
+    "host": '"192.0.2.1"',
     "aa_addr": '"unix:///run/confidential-containers/attestation-agent/attestation-agent.sock"',
 }
 

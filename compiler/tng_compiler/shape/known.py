@@ -6,17 +6,16 @@ Established by asking its parser, which names the fields that it expects.
 from __future__ import annotations
 
 _MODES = {
-    "mapping": "the port mapping mode",
     "mapping_udp": "the UDP port mapping mode",
     "netfilter_udp": "the UDP capture mode",
     "hook": "the library preload mode",
 }
 _PROTOCOLS = {
     "ohttp": "Oblivious HTTP tunnels",
-    "rats_tls": "the options of RATS-TLS; a tunnel without them is one stream a TLS connection, their default",
     "quic": "QUIC tunnels",
 }
-MODES = frozenset({*_MODES, "netfilter", "http_proxy", "socks5"})
+MULTIPLEX = "several streams a TLS connection"
+MODES = frozenset({*_MODES, "netfilter", "mapping", "http_proxy", "socks5"})
 """Names of the ways to capture: an entry has exactly one."""
 
 FIELDS: dict[str, dict[str, str]] = {
@@ -29,7 +28,6 @@ FIELDS: dict[str, dict[str, str]] = {
         **_MODES,
         **_PROTOCOLS,
         "http_proxy": "the HTTP proxy mode",
-        "socks5": "the SOCKS5 proxy mode",
         "encap_in_http": "the older name of ohttp",
         "web_page_inject": "the injection into web pages",
     },
@@ -38,6 +36,10 @@ FIELDS: dict[str, dict[str, str]] = {
         **_PROTOCOLS,
         "decap_from_http": "the older name of ohttp",
         "direct_forward": "the forwarding of plain HTTP beside the tunnel",
+    },
+    "rats_tls": {
+        "multiplex_max_streams_per_connection": MULTIPLEX,
+        "multiplex_max_connections": MULTIPLEX,
     },
     "attest": {
         "asr_addr": "the REST front end of the attestation agent",
@@ -55,7 +57,7 @@ FIELDS: dict[str, dict[str, str]] = {
     },
 }
 
-NULLABLE = frozenset({"ohttp", "rats_tls", "quic", "direct_forward", "metric", "trace", "admin_bind"})
+NULLABLE = frozenset({"ohttp", "quic", "direct_forward", "metric", "trace", "admin_bind"})
 """Blocks for which ``null`` means absent."""
 
 CHOICES: dict[str, dict[str, str]] = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel import path
 from tng_runtime.kernel.liveness import carry_for_others
+from tng_runtime.kernel.names import Target, first_to_connect, resolve
 from tng_runtime.kernel.own import OwnConnections, Pair, source_of
 from tng_runtime.kernel.readiness import Poller, ignore
 from tng_runtime.kernel.sockets import Destination, abort, bind_to_client, dial_socket
@@ -43,18 +44,36 @@ class Dialler:
 
     async def dial(
         self,
-        destination: Destination,
+        target: Target,
         on_reset: LinkCode,
         is_at: Callable[[str], None] | None = None,
         client: str | None = None,
         *,
         small: bool = False,
     ) -> Dialled:
-        """Connect to ``destination``; raises ``Refused``: NET-LIMIT, NET-DIAL, or ``on_reset`` if it took and reset.
+        """Connect to ``target``, or to the first address of a name that answers.
 
+        Raises ``Refused``: NET-LIMIT, NET-DIAL, or ``on_reset`` if it took and reset.
         ``is_at`` gets our own address and port before there is an answer. ``client`` is whose address is dialled from,
         None for one of this host. ``small``: see ``path.send_small``.
         """
+        if isinstance(target, Destination):
+            return await self._dial(target, on_reset, is_at, client, small=small)
+
+        async def one(address: Destination) -> Dialled:
+            return await self._dial(address, on_reset, is_at, client, small=small)
+
+        return await first_to_connect(await resolve(target, DIAL_SECONDS), one, Dialled.close)
+
+    async def _dial(
+        self,
+        destination: Destination,
+        on_reset: LinkCode,
+        is_at: Callable[[str], None] | None,
+        client: str | None,
+        *,
+        small: bool,
+    ) -> Dialled:
         try:
             sock = dial_socket(destination.family, self._mark)
         except HostError as error:

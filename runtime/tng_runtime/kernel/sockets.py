@@ -12,7 +12,7 @@ import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
@@ -54,6 +54,15 @@ class Destination:
         return f"{self.host}:{self.port}" if self.family == "ipv4" else f"[{self.host}]:{self.port}"
 
 
+def local_address(connection: socket.socket) -> Destination:
+    """The address and port of this host that an accepted connection came to; raises ``ClientLeftError``."""
+    try:
+        host, port = connection.getsockname()[:2]
+    except OSError:
+        raise ClientLeftError from None
+    return Destination("ipv6" if connection.family == socket.AF_INET6 else "ipv4", host.partition("%")[0], port)
+
+
 def original_destination(connection: socket.socket) -> Destination:
     """Where the client of an accepted connection was going before the redirect.
 
@@ -89,7 +98,11 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
     It is bound with SO_REUSEADDR, and as soon as it listens that is taken back: accepted sockets inherit it, and
     without it those that a dead run left in TIME_WAIT keep everybody else from the port. Our next start ends them.
     """
-    host = (_LOOPBACK if role == "ingress" else _WILDCARD)[family]
+    return _listener(family, address_of(role, family, port), mark)
+
+
+def _listener(family: Family, where: tuple[str, int], mark: int) -> socket.socket:
+    host, port = where
     try:
         sock = socket.socket(_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
@@ -134,11 +147,10 @@ def listeners(entry: Entry, inherited: Sequence[socket.socket] = ()) -> list[soc
     """
     found: list[socket.socket] = []
     missing: HostError | None = None
-    for family in entry.families:
-        where = address_of(entry.role, family, entry.listen_port)
+    for family, where in _places(entry):
         known = [sock for sock in inherited if sock.getsockname()[:2] == where]
         try:
-            found.append(known[0] if known else listener(entry.role, family, entry.listen_port, entry.so_mark))
+            found.append(known[0] if known else _listener(family, where, entry.so_mark))
         except FamilyMissingError as error:
             missing = error
         except HostError:
@@ -148,6 +160,17 @@ def listeners(entry: Entry, inherited: Sequence[socket.socket] = ()) -> list[soc
     if not found and missing:
         raise missing
     return found
+
+
+def _places(entry: Entry) -> Iterator[tuple[Family, tuple[str, int]]]:
+    """Where an entry listens."""
+    for family in entry.families:
+        yield family, address_of(entry.role, family, entry.listen_port)
+    for rule in entry.mapping:
+        kind: Family = "ipv6" if ":" in rule.in_host else "ipv4"
+        yield from ((kind, (rule.in_host, port)) for port in range(rule.in_port, rule.in_port_end + 1))
+    if entry.socks5 is not None:
+        yield "ipv6" if ":" in entry.socks5.host else "ipv4", (entry.socks5.host, entry.socks5.port)
 
 
 def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[socket.socket]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tng_runtime.accept.lifecycle import Lifecycle
 from tng_runtime.attest.token import Verdict
+from tng_runtime.kernel.names import Target
 from tng_runtime.kernel.sockets import Destination
 from tng_runtime.relay.link import Carried, Report
 
@@ -58,7 +59,7 @@ class Stream(Protocol):
 class Opens(Protocol):
     """A carrier of an ingress."""
 
-    async def open(self, destination: Destination, source: str, is_at: Callable[[str], None]) -> Stream:
+    async def open(self, destination: Target, source: str, is_at: Callable[[str], None]) -> Stream:
         """A stream to ``destination``, which is whose turn is used (``source``). Raises ``Refused``.
 
         ``is_at`` gets our address and port of the connection under it, as soon as there is one.

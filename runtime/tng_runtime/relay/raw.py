@@ -17,6 +17,7 @@ from tng_runtime.errors import LinkCode
 from tng_runtime.events import Events
 from tng_runtime.kernel import path
 from tng_runtime.kernel.dialling import Dialled, Dialler
+from tng_runtime.kernel.names import Target
 from tng_runtime.kernel.own import OwnConnections
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import Destination
@@ -93,7 +94,7 @@ class RawIngress:
     def __init__(self, way: _Way, dialler: Dialler) -> None:
         self._way, self._dialler = way, dialler
 
-    async def open(self, destination: Destination, source: str, is_at: Callable[[str], None]) -> Stream:
+    async def open(self, destination: Target, source: str, is_at: Callable[[str], None]) -> Stream:
         """See ``carrier.Opens``."""
         end = self._way.end()
         # It is a program of this host that begins them, so none of them is a stranger's.

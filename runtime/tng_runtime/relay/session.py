@@ -17,19 +17,21 @@ from tng_runtime.accept.lifecycle import Action, Event, Lifecycle
 from tng_runtime.attest.codes import Code
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.dialling import Dialler
+from tng_runtime.kernel.names import Target
 from tng_runtime.kernel.own import OwnConnections, source_of
 from tng_runtime.kernel.readiness import Poller, ignore
 from tng_runtime.kernel.sockets import (
     ClientLeftError,
     Destination,
     abort,
-    original_destination,
     sent_by_this_host,
 )
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.carrier import Accepts, Opens, Stream
 from tng_runtime.relay.link import Carried
 from tng_runtime.relay.proxy_header import Told, proxy_header
+from tng_runtime.relay.reach import leads, meant_by
+from tng_runtime.relay.socks5 import NEGOTIATION_SECONDS, Asked
 from tng_runtime.tunnel.turns import network_of
 
 
@@ -72,7 +74,7 @@ class Sessions(ABC):
     def _arrive(self, session: _Session, captured: socket.socket) -> Destination:
         if session.peer is None:
             raise ClientLeftError
-        session.destination = destination = original_destination(captured)
+        session.destination = destination = meant_by(self._entry, captured)
         if self._may_be_ours(captured) and self._own.has(session.peer, destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         self._poller.register(captured.fileno(), ignore)
@@ -134,12 +136,28 @@ class Ingress(Sessions):
         self._carrier = carrier
 
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
-        destination = self._arrive(session, captured)
+        target = leads(self._entry, self._arrive(session, captured))
+        if self._entry.socks5 is None:
+            await self._carry_to(target, session, captured)
+            return
+        asked = Asked(captured, self._poller, self._entry.socks5)
+        try:
+            target = await asked.target(self._poller.time() + NEGOTIATION_SECONDS)
+            await self._carry_to(target, session, captured, asked)
+        finally:
+            asked.fail()
+
+    async def _carry_to(
+        self, target: Target, session: _Session, captured: socket.socket, asked: Asked | None = None
+    ) -> None:
+        session.destination = target
         session.take(Event.CAPTURED, Action.CARRY)
-        stream = await self._carrier.open(destination, network_of(session.who.source), session.is_at)
+        stream = await self._carrier.open(target, network_of(session.who.source), session.is_at)
         try:
             session.verified()
             session.take(Event.VERIFIED, Action.RELAY)
+            if asked is not None:
+                asked.succeed()
             await self._relay(session, stream, captured)
         finally:
             stream.close()
@@ -179,7 +197,8 @@ class Egress(Sessions):
         session.take(Event.VERIFIED, Action.DIAL)
         assert session.peer is not None, "the client was there"
         client = session.peer.rpartition(":")[0].strip("[]") if self._entry.client_address == "original" else None
-        backend = await self._dialler.dial(towards, LinkCode.NET_RESET, client=client)
+        session.destination = target = leads(self._entry, towards)
+        backend = await self._dialler.dial(target, LinkCode.NET_RESET, client=client)
         try:
             self._introduce(session, stream, towards, backend.sock)
             session.take(Event.CONNECTED, Action.RELAY)
@@ -209,7 +228,7 @@ class _Session:
 
     __slots__ = ("_entry", "began", "destination", "handshake", "leg", "life", "opened", "peer")
 
-    def __init__(self, entry: Entry, peer: str | None, destination: Destination | None = None) -> None:
+    def __init__(self, entry: Entry, peer: str | None, destination: Target | None = None) -> None:
         self._entry = entry
         self.life = Lifecycle(entry.role)
         self.peer = peer

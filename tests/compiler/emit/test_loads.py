@@ -20,6 +20,14 @@ GUARDS = sorted((SNAPSHOTS / "emit").glob("*.guard.nft"))
 RULESETS = sorted(set((SNAPSHOTS / "emit").glob("*.nft")) - set(GUARDS))
 SCRIPTS = sorted((SNAPSHOTS / "emit").glob("*.rules"))
 
+DOORS_ONLY = ("egress_mapping", "ingress_mapping", "ingress_socks5")
+
+
+def captures(path: Path) -> bool:
+    """Whether the example of a golden captures anything."""
+    return path.name.partition(".")[0] not in DOORS_ONLY
+
+
 NFT = """set -e
 nft -c -f "$0"
 nft -f "$0"; nft list ruleset; echo ==; nft -f "$0"; nft list ruleset; echo ==
@@ -39,7 +47,7 @@ sh "$0" remove; save
 def test_nft_loads_it_twice_alike_and_its_removal_leaves_nothing(ruleset: Path) -> None:
     with _cgroups_of(ruleset):
         first, second, removed = _isolated(NFT, ruleset)
-    assert "redirect to" in first
+    assert ("redirect to" in first) == captures(ruleset)
     assert first == second
     assert removed.strip() == ""
 
@@ -48,7 +56,7 @@ def test_nft_loads_it_twice_alike_and_its_removal_leaves_nothing(ruleset: Path) 
 def test_nft_loads_the_guard_into_an_empty_table(guard: Path) -> None:
     with _cgroups_of(guard):
         (loaded,) = _isolated(GUARD, guard)
-    assert "reject with tcp reset" in loaded
+    assert ("reject with tcp reset" in loaded) == captures(guard)
     assert "redirect to" not in loaded
 
 
@@ -56,7 +64,7 @@ def test_nft_loads_the_guard_into_an_empty_table(guard: Path) -> None:
 def test_iptables_loads_it_twice_alike_and_its_removal_leaves_nothing(script: Path) -> None:
     with _cgroups_of(script):
         first, second, removed = (_without_figures(text) for text in _isolated(IPTABLES, script))
-    assert "REDIRECT" in first
+    assert ("REDIRECT" in first) == captures(script)
     assert first == second
     assert "tng" not in removed
 

@@ -224,3 +224,9 @@ def test_every_fault_is_reported_in_one_run() -> None:
         Code.TRUST_CONFLICT, Code.EMPTY_POLICY_IDS, Code.BAD_AS_ADDR, Code.BAD_CGROUP_PATH, Code.BAD_HOST,
         Code.PORT_END_ALONE, Code.EMPTY_DESTINATION,
     }  # fmt: skip
+
+
+def test_one_stream_a_connection_may_be_said() -> None:
+    said: dict[str, Any] = {"rats_tls": {"multiplex": False}}
+    assert entry(ingress(PORT, verify=VERIFY, **said)) == entry(ingress(PORT, verify=VERIFY))
+    assert errors(ingress(PORT, verify=VERIFY, rats_tls={"multiplex": True})) == [Code.NOT_SUPPORTED_YET]

@@ -25,8 +25,8 @@ def with_field(kind: str, name: str) -> Any:
         document: Any = ingress(PORT) if kind == "ingress" else egress(PORT)
         document[f"add_{kind}"][0][name] = {}
         return document
-    block = {"attest": ATTEST, "verify": VERIFY}[kind]
-    return ingress(PORT, **{kind: {**block, name: {}}})
+    block = {"attest": ATTEST, "verify": VERIFY, "rats_tls": {}}[kind]
+    return ingress(PORT, **{"verify": VERIFY, kind: {**block, name: {}}})
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in FIELDS.items() for name in names])

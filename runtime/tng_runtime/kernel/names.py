@@ -1,0 +1,131 @@
+"""Hosts by their names: all their addresses, and the first that answers.
+
+A name is resolved for each connection, in a thread of the resolver's. Its addresses are tried in the manner of happy
+eyeballs (RFC 8305): families in turn, the next one a quarter of a second after the last, or at once if that failed.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+import anyio
+
+from tng_runtime.errors import LinkCode, Refused
+from tng_runtime.kernel.sockets import Destination
+from tng_runtime.manifest import Family
+from tng_schema import contract
+
+T = TypeVar("T")
+
+# RFC 8305, section 5: Connection Attempt Delay.
+STAGGER_SECONDS = 0.25
+# Of one name; a name with more is not made by anybody who means well.
+MOST_ADDRESSES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A host by its name, and a port. ``elsewhere``: addresses of this host do not count."""
+
+    host: str
+    port: int
+    elsewhere: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+Target = Destination | Named
+
+
+def by_host(host: str, port: int, *, elsewhere: bool = False) -> Target:
+    """The target with this address, or with this name; raises ``Refused`` (NET-DOOR) unless it is ``elsewhere``."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return Named(host, port, elsewhere)
+    found = Destination("ipv6" if address.version == 6 else "ipv4", str(address), port)
+    return _elsewhere(Named(host, port), [found])[0] if elsewhere else found
+
+
+async def resolve(name: Named, seconds: float) -> list[Destination]:
+    """The addresses of ``name``, families in turn; raises ``Refused`` (NET-DIAL) if there are none in ``seconds``."""
+    try:
+        with anyio.fail_after(seconds):
+            found = await anyio.getaddrinfo(name.host, name.port, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise Refused(LinkCode.NET_DIAL, f"{name}: its name was not resolved in {seconds:g} s") from None
+    except (OSError, UnicodeError) as error:
+        raise Refused(LinkCode.NET_DIAL, f"{name}: its name was not resolved: {error}") from None
+    by_family: dict[Family, list[Destination]] = {}
+    for family, _, _, _, address in found:
+        kind: Family = "ipv6" if family == socket.AF_INET6 else "ipv4"
+        parts: tuple[object, ...] = address
+        scope = parts[3] if len(parts) > 3 and isinstance(parts[3], int) else 0
+        made = Destination(kind, str(address[0]).partition("%")[0], name.port, scope)
+        mine = by_family.setdefault(kind, [])
+        if made not in mine:
+            mine.append(made)
+    # The family that the resolver prefers comes first (RFC 6724).
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    addresses = [each for each in turns if each is not None][:MOST_ADDRESSES]
+    return _elsewhere(name, addresses) if name.elsewhere else addresses
+
+
+def _elsewhere(asked: Named, addresses: Sequence[Destination]) -> list[Destination]:
+    """Those of ``addresses`` that are not of this host by their form; raises ``Refused`` (NET-DOOR) if none is left.
+
+    The name of a host may have any address, also one that means the host of who asks (DNS rebinding).
+    """
+    found = []
+    for each in addresses:
+        address = ip_address(each.host)
+        inner = getattr(address, "ipv4_mapped", None) or address
+        if not (contract.is_loopback(each.host) or inner.is_unspecified or inner.is_multicast):
+            found.append(each)
+    if not found:
+        raise Refused(LinkCode.NET_DOOR, f"{asked} is this host, or nobody")
+    return found
+
+
+async def first_to_connect(
+    addresses: Sequence[Destination],
+    dial: Callable[[Destination], Awaitable[T]],
+    give_up: Callable[[T], None],
+) -> T:
+    """The first connection that ``dial`` makes; raises its last ``Refused`` if it makes none.
+
+    A connection that comes too late is handed to ``give_up``.
+    """
+    won: list[T] = []
+    problem = Refused(LinkCode.NET_DIAL, "the name has no address")
+
+    async def attempt(address: Destination, over: anyio.Event) -> None:
+        nonlocal problem
+        try:
+            made = await dial(address)
+        except Refused as refused:
+            problem = refused
+        else:
+            if won:
+                give_up(made)
+            else:
+                won.append(made)
+                attempts.cancel_scope.cancel()
+        finally:
+            over.set()
+
+    async with anyio.create_task_group() as attempts:
+        for address in addresses:
+            over = anyio.Event()
+            attempts.start_soon(attempt, address, over)
+            with anyio.move_on_after(STAGGER_SECONDS):
+                await over.wait()
+    if not won:
+        raise problem
+    return won[0]
