@@ -132,7 +132,8 @@ def _assumed(flow: Flow, plan: Plan) -> Iterator[str]:
     if flow.runtime == "up":
         yield "the runtime is up (`runtime down`)"
     if not flow.mark:
-        yield f"the socket of an application (`mark {plan.marks[0]}`: one of the runtime's own)"
+        ours = f" (`mark {plan.marks[0]}`: one of the runtime's own)" if plan.marks else ""
+        yield f"the socket of an application{ours}"
     if flow.cgroup is not None and not flow.newer:
         yield "the cgroup is older than the rules, or looked up since (`newer`)"
     if flow.established and flow.source.ports is None:

@@ -105,7 +105,7 @@ def _packet(plan: Plan, situation: Situation, connection: Connection, *, answer:
         connection=connection,
         sender=service if answer else client,
         receiver=client if answer else service,
-        listener=_listener(situation.runtime, plan.entries[0].so_mark),
+        listener=_listener(situation.runtime, plan.entries[0].so_mark) if plan.entries else None,
         in_sets=situation.sets,
     )
 

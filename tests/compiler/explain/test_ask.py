@@ -231,3 +231,10 @@ def test_what_leaves_too_much_open_is_said_and_ends(monkeypatch: pytest.MonkeyPa
     items = [{"host": f"10.{n >> 8}.{n & 255}.0/24", "port": 1000 + n} for n in range(3000)]
     with pytest.raises(TooOpenError):
         answer(compile_bytes("case.json", text(ingress({"capture_dst": items}))), "")
+
+
+def test_a_document_that_captures_nothing_passes_everything() -> None:
+    out = {"host": "db.example", "port": 20001}
+    door = {"mapping": {"in": {"host": "127.0.0.1", "port": 10001}, "out": out}, "no_ra": True}
+    given = answer(compile_bytes("doors.json", text({"add_ingress": [door]})), "ingress tcp to 10.0.0.2:8080")
+    assert {case.fate for case in given.cases} == {"passed"}
