@@ -15,7 +15,13 @@ from runtime.test_processes import until
 from runtime.test_takeover import Clients
 from tng_demo.lab import Host
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(300)]
+# Units with PrivateTmp, and a systemd that begins, see another /tmp than the one that holds the checkout.
+HIDDEN = ROOT.is_relative_to("/tmp") or ROOT.is_relative_to("/var/tmp")
+pytestmark = [
+    pytest.mark.netns,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(HIDDEN, reason="a booted systemd does not see a checkout below /tmp"),
+]
 
 UNIT, GUARD = "tng@web.service", "tng-guard@web.service"
 SCRIPTS = ROOT / "package/debian"

@@ -307,7 +307,8 @@ def test_refusals_are_told_with_their_advice(ends: Tunnel) -> None:
 def test_status_watches_until_it_is_interrupted(ends: Tunnel, terminal: bool) -> None:
     ends.start("client", "--workers", "1")
     host = ends.lab["client"]
-    argv = [tunnel.TNG, "status", "--watch"]
+    # A shell starts programs in the background with SIGINT ignored, and they would inherit that here.
+    argv = ["env", "--default-signal=INT", tunnel.TNG, "status", "--watch"]
     watching = host.start(*(["script", "-qec", " ".join(argv), "/dev/null"] if terminal else argv))
     first = watching.wait_for("tng: serving", PATIENCE)
     watching.wait_for("tng: serving", PATIENCE, after=first.end())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -102,22 +104,30 @@ def test_a_reader_that_went_away_is_no_failure(capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().err == "direct\n"
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_child_writes_for_itself_and_nothing_twice(pipe: tuple[int, int]) -> None:
+FORKS = """
+import os, sys
+from tng_runtime.outlet import Outlet
+outlet = Outlet(str)
+outlet.hand_over(2)
+for _ in range(100):
+    outlet.write("x" * 99 + "\\n")
+if (child := os.fork()) == 0:
+    outlet.hand_over(2)
+    outlet.write("child\\n")
+    outlet.close(60)
+    os._exit(0)
+status = os.waitpid(child, 0)[1]
+outlet.close(60)
+os.write(2, b"end\\n")
+sys.exit(status)
+"""
+
+
+def test_a_child_writes_for_itself_and_nothing_twice() -> None:
     """What is held at a fork is the parent's to write."""
-    outlet = Outlet(told)
-    outlet.hand_over(pipe[1])
-    for _ in range(100):
-        outlet.write(LINE)
-    child = os.fork()
-    if child == 0:
-        outlet.hand_over(pipe[1])
-        outlet.write("child\n")
-        outlet.close(PATIENCE)
-        os._exit(0)
-    got = take(pipe[0], "child\n")
-    assert os.waitpid(child, 0)[1] == 0
-    outlet.close(PATIENCE)
-    os.write(pipe[1], b"end\n")
-    got = take(pipe[0], "end\n", got)
-    assert got.count("x") == 99 * 100
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], stderr=subprocess.PIPE, text=True, check=True, timeout=PATIENCE
+    )
+    assert done.stderr.count("x") == 99 * 100
+    assert done.stderr.count("child\n") == 1
+    assert done.stderr.endswith("end\n")

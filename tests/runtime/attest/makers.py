@@ -333,7 +333,7 @@ def expected_claims() -> dict[str, str]:
 
 def ear(**changed: Any) -> dict[str, Any]:
     """The payload of an honest EAR token, but for the members given; None leaves one out."""
-    payload = ear_claims({"cpu0": cpu()}, NOW, 300, None)
+    payload = ear_claims({"cpu0": cpu()}, NOW, 3000, None)
     return {key: value for key, value in {**payload, **changed}.items() if value is not None}
 
 
@@ -353,7 +353,7 @@ def annotated(runtime_data_claims: object) -> dict[str, Any]:
 
 def simple(**changed: Any) -> dict[str, Any]:
     """The payload of an honest simple token, but for the members given; None leaves one out."""
-    payload = simple_claims([POLICY], expected_claims(), NOW, 300, None)
+    payload = simple_claims([POLICY], expected_claims(), NOW, 3000, None)
     return {key: value for key, value in {**payload, **changed}.items() if value is not None}
 
 

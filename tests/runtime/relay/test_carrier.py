@@ -21,7 +21,7 @@ from tng_runtime.kernel.own import OwnConnections
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import Destination
 from tng_runtime.manifest import Entry
-from tng_runtime.relay import carrier, session
+from tng_runtime.relay import carrier, reach, session
 from tng_runtime.relay.carrier import Serve, Stream
 from tng_runtime.relay.link import Carried, Report
 
@@ -71,7 +71,7 @@ class Many:
 @pytest.mark.anyio
 async def test_one_connection_may_carry_many_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     """One has a backend and another has none: each is told of by itself, and ends by itself."""
-    monkeypatch.setattr(session, "original_destination", lambda _: HERE)
+    monkeypatch.setattr(reach, "original_destination", lambda _: HERE)
     poller, counts = Poller(), Counts()
     with socket.create_server(("127.0.0.1", 0)) as backend, socket.create_server(("127.0.0.1", 0)) as gone:
         there = Destination("ipv4", "127.0.0.1", backend.getsockname()[1])
