@@ -15,7 +15,7 @@ from tng_runtime.errors import Refused
 HONEST = Authority()
 RULES = TokenRules((POLICY,))
 SECONDS = int(NOW.timestamp())
-END = NOW + timedelta(seconds=300)
+END = NOW + timedelta(seconds=3000)
 
 
 def verified(payload: dict[str, object], rules: TokenRules = RULES) -> Verdict:
