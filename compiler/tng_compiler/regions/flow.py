@@ -34,7 +34,9 @@ class Flow:
         parts.append(f"to {endpoint(self.family, self.address)}:{self.port}")
         if self.cgroup is not None:
             parts.append(f"cgroup /{self.cgroup}")
-        parts += [f"{'' if holds else 'not '}in set {name}" for name, holds in self.sets]
+        if self.sets:
+            held = ",".join(name for name, holds in self.sets if holds)
+            parts.append(f"set {held}" if held else "no set")
         return " ".join(parts)
 
 

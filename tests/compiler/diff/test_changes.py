@@ -13,8 +13,11 @@ from hypothesis import given, settings
 
 from compiler.documents import ATTEST, VERIFY, egress, ingress, text
 from compiler.regions.draw import decided, plans
+from packets.drawn import document
 from tng_compiler.diff.changes import Change, Danger, Difference, compare
 from tng_compiler.diff.trust import trust_of
+from tng_compiler.explain.ask import ask
+from tng_compiler.explain.flow import Flow, parse
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.flow import witness
@@ -235,3 +238,25 @@ def test_an_entry_that_captures_nothing_is_compared_as_it_stands() -> None:
     gone, new = found.doors
     assert "192.0.2.1 port 1" in gone[0]
     assert "192.0.2.1 port 2" in new[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_explain_says_of_every_witness_what_the_difference_says(seed: int) -> None:
+    lot = random.Random(seed)
+    sides = [compile_bytes("x", document(lot, "nft").text.encode()) for _ in range(2)]
+    plans_ = [side.plan for side in sides]
+    assert plans_[0]
+    assert plans_[1]
+    changes = compare(plans_[0], plans_[1]).changes
+    assert changes
+    for change in changes:
+        for region in change.regions:
+            flow = parse(str(witness(region)))
+            assert isinstance(flow, Flow), flow
+            for side, fate in zip(sides, (change.before, change.after), strict=True):
+                assert side.plan
+                assert side.config
+                (case,) = ask(side.plan, side.config, flow).cases
+                assert case.fate == fate.kind, str(witness(region))
+                # One that goes to a listen port is refused for that, and for no entry in particular.
+                assert fate.why == "listener" or (case.entry or "") == fate.entry, str(witness(region))
