@@ -16,6 +16,7 @@ import tempfile
 import time
 from ipaddress import IPv6Address
 from pathlib import Path
+from typing import Any
 
 from tng_demo.lab import lab
 from tng_demo.process import ProcessError
@@ -60,7 +61,29 @@ def _questions(directory: Path) -> str:
     check, _ = _median([str(TNG), "check", str(source)])
     explain, peak = _median([str(TNG), "explain", str(source), "to 10.1.2.3:443 cgroup /"], statuses=ANSWERS)
     size = f"{SIZES[-1]:,} items"
-    return f"On {size}, `tng explain` takes {explain / check:.2f}x `tng check` ({explain:.2f} s, peak {peak:.0f} MB)."
+    differences = ", ".join(_difference(size, directory) for size in SIZES[2:])
+    return (
+        f"On {size}, `tng explain` takes {explain / check:.2f}x `tng check` ({explain:.2f} s, peak {peak:.0f} MB). "
+        f"`tng diff` against a copy with one item in ten changed, beside one `tng compile`: {differences}."
+    )
+
+
+def _difference(size: int, directory: Path) -> str:
+    """What it costs to compare a document with a changed copy, in compilations of one of them."""
+    old, new = directory / "old.json", directory / "new.json"
+    whole = document(size)
+    old.write_text(json.dumps(whole), encoding="utf-8")
+    new.write_text(json.dumps(_changed(whole)), encoding="utf-8")
+    compiled, _ = _median([str(TNG), "compile", str(old), "--emit", "nft"])
+    compared, peak = _median([str(TNG), "diff", str(old), str(new)])
+    return f"{compared / compiled:.1f}x with {size:,} items ({compared:.2f} s, peak {peak:.0f} MB)"
+
+
+def _changed(whole: Any) -> object:
+    copy = json.loads(json.dumps(whole))
+    for item in copy["add_ingress"][0]["netfilter"]["capture_dst"][::10]:
+        item["port"] = item["port"] % 60_000 + 1
+    return copy
 
 
 def _median(argv: list[str], output: Path | None = None, statuses: tuple[int, ...] = (0,)) -> tuple[float, float]:
