@@ -50,8 +50,12 @@ def test_a_rule_that_is_taken_out_is_missed_by_some_packet(clause: str) -> None:
     instead = "" if pattern.endswith(r".*\n") else " return"
     mutilated, count = re.subn(pattern, instead, rules(name, "nft"))
     assert count
-    with closing(wrong_flows(name, "nft", mutilated)) as wrong:
-        assert next(wrong, None) is not None
+    # What arrives too late on a busy machine counts as refused, which may be what is expected: it is tried again.
+    for _ in range(3):
+        with closing(wrong_flows(name, "nft", mutilated)) as wrong:
+            if next(wrong, None) is not None:
+                return
+    raise AssertionError("no packet misses it")
 
 
 def test_the_table_of_flows_is_long_and_names_each_once() -> None:

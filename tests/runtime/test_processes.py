@@ -39,7 +39,7 @@ def children(run: Process, role: str) -> list[int]:
         try:
             if Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == f"tng-{role}":
                 found.append(pid)
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):  # it ends just now
             continue
     return found
 
