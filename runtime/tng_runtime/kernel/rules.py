@@ -6,7 +6,7 @@ replaced the other refuses. All goes through the context that owns the guard.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from tng_runtime.kernel import captured, memory, nftables, way_back
@@ -36,7 +36,7 @@ class Rules:
         self._bundle, self._fill = bundle, fill
         self._table = bundle.manifest.table
         self._guard = OwnedTable(bundle.manifest.guard_table)
-        self._watch = Watch(self._table, self._guard.port, self._free_sets(), self.restore)
+        self._watch = Watch(self._table, self._guard.port, (), self.restore)
 
     def install(self) -> None:
         """Load both tables; raises ``HostError``."""
@@ -53,10 +53,11 @@ class Rules:
     def restore(self) -> None:
         """Load the table of the ruleset, in place of what is there; raises ``HostError``.
 
-        With it goes what answers to clients need to come back, outside of the tables.
+        After it comes what answers to clients need to come back, outside of the tables: until then they are dropped,
+        and where it cannot be had the rules refuse.
         """
-        way_back.keep(self._table, self._bundle.manifest.way_back)
         nftables.load(self._bundle.ruleset, self._table, lambda: self._fill(self._table), self._guard.context)
+        way_back.keep(self._table, self._bundle.manifest.way_back)
         self._forget()
 
     def state(self) -> RulesState:
@@ -89,6 +90,3 @@ class Rules:
         """What was read to be loaded is needed no more."""
         self._guard.free_context()
         memory.give_back()
-
-    def _free_sets(self) -> Iterable[str]:
-        return ()
