@@ -202,7 +202,7 @@ async def serve(course: _Course) -> None:
             course.was_open = not nftables.exists(manifest.table)
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
-            _show(course)
+            _show(course, _standing(course))
         openssl.require()
         cgroups.require_present(manifest.cgroups)
         inherited = await course.old.inherit(course.options.drain_seconds) if course.old else []
@@ -231,6 +231,7 @@ async def serve(course: _Course) -> None:
 
 async def _take_over(course: _Course, old: Predecessor) -> None:
     course.upkeep.look()
+    shown = _standing(course)
     _mark(course)
     course.lock.adopt(await old.replace(course.upkeep.rules.restore, course.upkeep.rules.own))
     try:
@@ -242,7 +243,7 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
-    _show(course)
+    _show(course, shown)
     log.info("taken_over", table=course.manifest.table)
 
 
@@ -280,8 +281,8 @@ def _let_accept(course: _Course) -> None:
             course.team.listen(number, sock)
 
 
-def _show(course: _Course) -> None:
-    """Answer from now on how this instance stands."""
+def _standing(course: _Course) -> list[tuple[bool, socket.socket]]:
+    """Where this instance is going to answer how it stands; private ones are True. Raises ``HostError``."""
     path, private = private_socket(course.lock.socket_path.parent, course.manifest.table)
     course.resources.callback(path.unlink, missing_ok=True)
     course.resources.callback(private.close)
@@ -290,7 +291,11 @@ def _show(course: _Course) -> None:
         course.public = course.public or public_socket(course.manifest.control, ())
         course.resources.callback(course.public.close)
         shown.append((False, course.public))
-    course.background.start_soon(course.team.show, shown)
+    return shown
+
+
+def _show(course: _Course, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
+    course.background.start_soon(course.team.show, sockets)
 
 
 async def _wait_for_heirs(course: _Course) -> None:
