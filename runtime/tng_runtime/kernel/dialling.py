@@ -63,7 +63,10 @@ class Dialler:
         async def one(address: Destination) -> Dialled:
             return await self._dial(address, on_reset, is_at, client, small=small)
 
-        return await first_to_connect(await resolve(target, DIAL_SECONDS), one, Dialled.close)
+        made = await first_to_connect(await resolve(target, DIAL_SECONDS), one, Dialled.close)
+        if is_at is not None:  # the last that was tried need not be the first that answered
+            is_at(source_of(made.sock.getsockname()))
+        return made
 
     async def _dial(
         self,
