@@ -29,6 +29,10 @@ def check_trust(entry: Block) -> None:
             message = "expected attestation, found `no_ra`: the tunnel is encrypted to whoever answers"
             help_ = "use `verify` and `attest` outside of tests"
             entry.findings.warn(Code.NO_ATTESTATION, entry.key_at("no_ra"), message, help_)
+    elif entry.pointer.startswith("/add_ingress/") and claims == ["attest"]:
+        message = "expected `verify` in an ingress, found `attest` alone: it sends to whoever answers"
+        help_ = "add `verify`, unless only the other side must know whom it talks to"
+        entry.findings.warn(Code.PEER_UNVERIFIED, entry.key_at("attest"), message, help_)
     elif not claims and not (entry.said("no_ra") and entry.members.get("no_ra") is not False):
         message = "expected `verify`, `attest`, both, or `no_ra: true` in the entry, found none"
         help_ = "an ingress usually has `verify`, an egress `attest`"
