@@ -52,6 +52,7 @@ from tng_runtime.tunnel.rehearsal import rehearse
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
 
+_NEVER_KILLS = {signal.SIGHUP}
 DRAIN_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 
@@ -118,8 +119,10 @@ class _Course:
 def run(directory: Path, options: Options) -> None:
     """Execute the manifest and rules in ``directory`` until SIGINT or SIGTERM, or until another run takes over.
 
-    A run of the same table that is there already is taken over. Raises ``HostError``.
+    A run of the same table that is there already is taken over. SIGHUP waits before and after that. Raises
+    ``HostError``.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     nftables.require_privileges()
@@ -190,7 +193,12 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             if predecessor:
                 resources.callback(predecessor.close)
             background.start_soon(_on_signals, signals, course)
-            await serve(course)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEVER_KILLS)
+            try:
+                await serve(course)
+            finally:
+                # Whoever listens to signals is about to go, and the kernel's answer to this one is death.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
             background.cancel_scope.cancel()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
@@ -120,11 +121,7 @@ def listing(table: str, *, terse: bool = False) -> str | None:
     cgroup in a set nft searches the whole tree of cgroups.
     """
     require_privileges()
-    context = open_context()
-    if terse:
-        for flag in ("terse", "stateless"):
-            # The binding knows the flag and has no method for it.
-            getattr(context, "_Nftables__set_output_flag")(flag, True)  # noqa: B009 - a name that mypy does not know
+    context = open_context("terse", "stateless") if terse else open_context()
     return _query(context, f"list table inet {table}") if exists(table, context) else None
 
 
@@ -155,8 +152,26 @@ def _query(context: Context, command: str) -> str:
     return text
 
 
-def open_context() -> Context:
-    """Make a context; its netlink socket belongs to the network namespace of this moment. Raises ``HostError``."""
+class _Undisturbed:
+    """A context during whose calls no signal comes: nf_tables gives a transaction up that one interrupts (EINTR)."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def cmd(self, cmdline: str) -> tuple[int, str, str]:
+        """See ``Context``; a signal that comes meanwhile comes afterwards."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            return self._context.cmd(cmdline)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def open_context(*flags: str) -> Context:
+    """Make a context; its netlink socket belongs to the network namespace of this moment. Raises ``HostError``.
+
+    ``flags`` are of its output (libnftables(3)).
+    """
     spec = importlib.util.spec_from_file_location("tng_libnftables", BINDING) if BINDING.is_file() else None
     if spec is None or spec.loader is None:
         raise HostError(f"the nftables binding is not at {BINDING}", hint="apt install python3-nftables")
@@ -166,7 +181,11 @@ def open_context() -> Context:
         raise HostError(f"libnftables cannot be loaded: {error}", hint="apt install libnftables1") from None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast("Context", module.Nftables())
+    context = module.Nftables()
+    for flag in flags:
+        # The binding knows the flag and has no method for it.
+        getattr(context, "_Nftables__set_output_flag")(flag, True)  # noqa: B009 - a name that mypy does not know
+    return _Undisturbed(cast("Context", context))
 
 
 def _refused(what: str, problem: str) -> HostError:
