@@ -64,7 +64,7 @@ def test_69_a_cgroup_that_is_missing_refuses_the_start(hosts: Lab, tmp_path: Pat
     capture = {"capture_dst": {"port": BACKGROUND}, "capture_cgroup": ["/no.such.slice"]}
     source, output = tmp_path / "config.json", tmp_path / "compiled"
     source.write_text(json.dumps({"add_ingress": [{"netfilter": capture, "no_ra": True}]}), encoding="utf-8")
-    hosts["client"].run(stages.TNG, "compile", "-o", str(output), str(source))
+    tunnel.compile_into(source, output)
     done = hosts["client"].run(stages.RUNTIME, "run", str(output), check=False)
     assert (done.returncode, "no.such.slice" in done.stderr) == (3, True), done
     assert "table inet tng_guard" in hosts["client"].run("nft", "list", "tables").stdout
