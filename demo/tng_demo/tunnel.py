@@ -37,7 +37,7 @@ def compile_into(config: Path, directory: Path) -> Path:
     """What ``tng compile CONFIG -o DIRECTORY`` does; returns ``directory``. Raises ``LabError`` if it has faults."""
     outcome = compile_bytes(str(config), config.read_bytes())
     if outcome.plan is None:
-        raise LabError(f"{config} has faults: {[found.message for found in outcome.found]}")
+        raise LabError(f"{config} has faults: {outcome.found}")
     write_directory(outcome.plan, directory)
     return directory
 

@@ -23,6 +23,7 @@ from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Lab
+from tng_demo.scene import Scene
 
 pytestmark = pytest.mark.netns
 
@@ -31,9 +32,8 @@ STARTS = 25
 
 
 @pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGABRT], ids=["SIGSEGV", "SIGABRT"])
-def test_65_no_plaintext_leaves_when_the_ingress_crashes(hosts: Lab, end: signal.Signals) -> None:
+def test_65_no_plaintext_leaves_when_the_ingress_crashes(scene: Scene, end: signal.Signals) -> None:
     """Connections of before and of after the crash, seen from the wire."""
-    scene = scenes.set_up(hosts)
     tunnel.apply(scene.server, scenes.SERVER_CONFIG)
     ingress = tunnel.apply(scene.client, scenes.CLIENT_CONFIG)
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:

@@ -7,17 +7,10 @@ import re
 import pytest
 
 from runtime.test_processes import PATIENCE
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import Lab
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
 
 
 def words(line: str) -> dict[str, str]:

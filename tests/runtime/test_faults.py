@@ -15,18 +15,12 @@ import pytest
 
 from runtime.test_processes import PATIENCE, children, until
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import INTERFACE, Host, Lab
+from tng_demo.lab import INTERFACE, Host
 from tng_demo.process import Process
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
 
 
 def link(host: Host, *words: str) -> None:

@@ -13,9 +13,8 @@ import socket
 import pytest
 
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import Host, Lab
+from tng_demo.lab import Host
 from tng_demo.scene import CLIENT_CONFIG, PAGE, PORT, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
@@ -40,10 +39,9 @@ ESTABLISHED = 1  # net/tcp_states.h
 
 
 @pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    made = scenes.set_up(hosts)
-    tunnel.apply(made.server, SERVER_CONFIG)
-    return made
+def scene(scene: Scene) -> Scene:
+    tunnel.apply(scene.server, SERVER_CONFIG)
+    return scene
 
 
 def attack(host: Host, commands: str) -> None:

@@ -18,9 +18,7 @@ import pytest
 
 from runtime.serve.test_privileges import status
 from runtime.test_app import PORT, RUNTIME, Tunnel, assert_closed, ends, tables
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import Lab
 from tng_demo.process import Process
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 from tng_runtime.serve.privileges import CAP_NET_RAW
@@ -328,11 +326,6 @@ def test_who_cannot_be_forked_is_replaced_when_it_can_be_again(ends: Tunnel, rol
         with connections(ends, 4) as made:
             assert all(works(*both) for both in made)
     assert run.stop() == 0, run.output()
-
-
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
 
 
 def test_one_verification_serves_all_workers(scene: Scene) -> None:

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.netns
 MARKER = b"plaintext-of-the-application " * 40
 
 
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
-
-
 def ruleset(host: Host) -> str:
     return host.run("nft", "list", "ruleset").stdout
 
