@@ -42,6 +42,11 @@ def compile_into(config: Path, directory: Path) -> Path:
     return directory
 
 
+def serve(host: Host, config: Path) -> Process:
+    """As ``apply`` for whom the command does not matter, at half the cost: the runtime alone is a program."""
+    return run(host, config, host.state / "compiled")
+
+
 def write_config(path: Path, document: object) -> Path:
     """Write a configuration as JSON."""
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

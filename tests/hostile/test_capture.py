@@ -34,8 +34,8 @@ STARTS = 25
 @pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGABRT], ids=["SIGSEGV", "SIGABRT"])
 def test_65_no_plaintext_leaves_when_the_ingress_crashes(scene: Scene, end: signal.Signals) -> None:
     """Connections of before and of after the crash, seen from the wire."""
-    tunnel.apply(scene.server, scenes.SERVER_CONFIG)
-    ingress = tunnel.apply(scene.client, scenes.CLIENT_CONFIG)
+    tunnel.serve(scene.server, scenes.SERVER_CONFIG)
+    ingress = tunnel.serve(scene.client, scenes.CLIENT_CONFIG)
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         senders.wait_for_writes(200)
         ingress.popen.send_signal(end)

@@ -18,7 +18,7 @@ def words(line: str) -> dict[str, str]:
 
 
 def test_both_ends_say_the_same_of_a_connection(scene: Scene) -> None:
-    egress = tunnel.apply(scene.server, SERVER_CONFIG)
+    egress = tunnel.serve(scene.server, SERVER_CONFIG)
     ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
     near, far = (words(run.wait_for(r".*event=closed .*", PATIENCE)[0]) for run in (ingress, egress))

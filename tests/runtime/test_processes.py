@@ -329,16 +329,16 @@ def test_who_cannot_be_forked_is_replaced_when_it_can_be_again(ends: Tunnel, rol
 
 
 def test_one_verification_serves_all_workers(scene: Scene) -> None:
-    tunnel.apply(scene.server, SERVER_CONFIG)
-    run = tunnel.apply(scene.client, CLIENT_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    run = tunnel.serve(scene.client, CLIENT_CONFIG)
     assert len(children(run, "worker")) == len(os.sched_getaffinity(0))
     for _ in range(6):
         assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
 
 
 def test_a_judge_that_dies_is_replaced_and_asked_again(scene: Scene) -> None:
-    egress = tunnel.apply(scene.server, SERVER_CONFIG)
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    egress = tunnel.serve(scene.server, SERVER_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
     for run in (egress, ingress):
         os.kill(only(run, "judge"), signal.SIGKILL)
@@ -349,8 +349,8 @@ def test_a_judge_that_dies_is_replaced_and_asked_again(scene: Scene) -> None:
 
 
 def test_what_a_stopped_judge_was_asked_is_answered_late(scene: Scene) -> None:
-    tunnel.apply(scene.server, SERVER_CONFIG)
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     (judge,) = children(ingress, "judge")
     os.kill(judge, signal.SIGSTOP)
     curl = scene.client.start("curl", "-gsS", "--max-time", str(PATIENCE), scene.urls()["IPv4"])

@@ -326,7 +326,7 @@ def hang_up(host: Host) -> int:
 def test_hangups_and_applies_in_any_order(scene: Scene) -> None:
     """What `tng apply` compiled stays as long as a run needs it, and no longer; one run of each keeps connections."""
     client = scene.client
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     runs = [tunnel.apply(client, CLIENT_CONFIG)]
     with contextlib.ExitStack() as stack:
         held = []
@@ -430,7 +430,7 @@ def test_the_judge_goes_when_nobody_can_ask_it_any_more(ends: Tunnel) -> None:
 
 def test_no_plaintext_leaves_while_instances_and_workers_change(scene: Scene, tmp_path: Path) -> None:
     """With a document that is none and a worker that is killed in between."""
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     first = run = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path)
     bad = scene.client.state / "bad"
     bad.mkdir(mode=0o700)
