@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from tng_compiler.algebra.cgroups import around, within
+from tng_compiler.algebra.plane import at
+from tng_compiler.algebra.space import Family
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, Network, Service
-from tng_compiler.plan.cgroups import around, within
-from tng_compiler.plan.intervals import touching, union
-from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
+from tng_compiler.model.types import CaptureDst, Config, Entry, Service
+from tng_compiler.plan.items import DNS_PORT, Item, items_of, ports_of, spares_dns, with_dns
 from tng_schema import contract
 
 KNOWN_MARKS = {
@@ -35,37 +35,11 @@ _SENSITIVE = {DNS_PORT: "DNS over TCP", 22: "SSH"}
 
 def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
     """Yield, for each entry, what it should not do by itself, or beside the trust settings of the document."""
-    places = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
-    services = [_Address.of(url, place) for url, place in places.items()]
-    return (_of_entry(entry, services) for entry in config.entries)
+    captured = _captured_services(config)
+    return (_of_entry(entry, captured.get(entry.pointer, ())) for entry in config.entries)
 
 
-@dataclass(frozen=True, slots=True)
-class _Address:
-    """Where a service is: ``networks`` are those that hold it, by prefix length; none for a name."""
-
-    url: str
-    place: str
-    port: int
-    loopback: bool
-    version: int | None
-    networks: Mapping[int, Network]
-
-    @classmethod
-    def of(cls, url: str, place: str) -> _Address:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host = parts.hostname or ""
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return cls(url, place, port, contract.is_loopback(host), None, {})
-        lengths = range(address.max_prefixlen + 1)
-        networks = {length: ip_network((address, length), strict=False) for length in lengths}
-        return cls(url, place, port, contract.is_loopback(host), address.version, networks)
-
-
-def _of_entry(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:
+def _of_entry(entry: Entry, services: Sequence[_Captured]) -> Iterator[Diagnostic]:
     yield from _nothing_captured(entry)
     yield from _cgroup_conditions(entry)
     yield from _well_known_mark(entry)
@@ -74,8 +48,10 @@ def _of_entry(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic
     if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
         message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
         yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
-    if entry.role == "ingress":
-        yield from _own_service(entry, services)
+    for service in services:
+        message = f"expected the attestation service to be left alone, found {service.url} captured"
+        advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
+        yield _warn(Code.CAPTURES_SERVICE, service.item, message, advice, (service.place, "the service"))
 
 
 def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
@@ -165,15 +141,60 @@ def _is_broad(item: CaptureDst) -> bool:
     return item.ipset is None and wide and not single
 
 
-def _own_service(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:
-    """Our own calls carry the mark and pass; every other program of this host that asks the service would not."""
-    captured = _Captured(entry) if services else None
-    for service in services:
-        item = captured.by(service) if captured else None
-        if item is not None:
-            message = f"expected the attestation service to be left alone, found {service.url} captured"
-            advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
-            yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (service.place, "the service"))
+@dataclass(frozen=True, slots=True)
+class _Captured:
+    """``item`` captures the service at ``url``, which ``place`` names; other programs ask it without our mark."""
+
+    url: str
+    place: str
+    item: str
+
+
+def _captured_services(config: Config) -> dict[str, list[_Captured]]:
+    """Return, by entry, the services of the document that it captures, as far as the document can tell."""
+    places = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
+    asked: dict[Family | None, list[tuple[str, int, int]]] = {}
+    for url in places:
+        family, address, port = _destination(url)
+        if not contract.is_loopback(urlsplit(url).hostname or ""):
+            asked.setdefault(family, []).append((url, address, port))
+    entries = [entry for entry in config.entries if entry.role == "ingress"]
+    found: dict[str, list[_Captured]] = {}
+    for family, services in asked.items():
+        # Where a name leads nobody knows; it is captured by what is captured at every address of both families.
+        items = [
+            item
+            for position, entry in enumerate(entries)
+            for item in (items_of(entry.netfilter, family, position) if family else _everywhere(entry, position))
+            if family != "ipv6" or entry.netfilter.ipv6 != "bypass"
+        ]
+        rectangles = (item.rectangle(family or "ipv4", name) for name, item in enumerate(items))
+        cells = at(family or "ipv4", rectangles, [(address, port) for _, address, port in services])
+        for (url, _, _), cell in zip(services, cells, strict=True):
+            first: dict[int, Item] = {}
+            for item in (items[name] for name in sorted(cell)):
+                first.setdefault(item.entry, item)
+            for position, item in first.items():
+                entry = entries[position]
+                pointer = item.pointer if entry.netfilter.capture_dst else entry.netfilter.pointer
+                found.setdefault(entry.pointer, []).append(_Captured(url, places[url], pointer))
+    return found
+
+
+def _everywhere(entry: Entry, position: int) -> Iterator[Item]:
+    in_both = {item.pointer for item in items_of(entry.netfilter, "ipv6")}
+    return (item for item in items_of(entry.netfilter, "ipv4", position) if item.pointer in in_both)
+
+
+def _destination(url: str) -> tuple[Family | None, int, int]:
+    """Return the family, address and port of a URL; None and 0 if it has a name."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        address = ip_address(parts.hostname or "")
+    except ValueError:
+        return None, 0, port
+    return ("ipv4" if address.version == 4 else "ipv6"), int(address), port
 
 
 def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
@@ -181,32 +202,6 @@ def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
         yield entry.verify.service, f"{entry.pointer}/verify/as_addr"
     if entry.attest and entry.attest.service:
         yield entry.attest.service, f"{entry.pointer}/attest/as_addr"
-
-
-class _Captured:
-    """The items of an entry by network, to be asked for many services."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
-        self._items: defaultdict[Network | None, list[CaptureDst]] = defaultdict(list)
-        for item in entry.netfilter.capture_dst or ():
-            if item.ipset is None:
-                self._items[item.network].append(item)
-        self._ports = {network: union(map(ports_of, items)) for network, items in self._items.items()}
-        self._lengths = sorted({(network.version, network.prefixlen) for network in self._items if network})
-
-    def by(self, service: _Address) -> str | None:
-        """Return the pointer of what captures a connection to ``service``, as far as the document can tell."""
-        netfilter, port = self._entry.netfilter, service.port
-        if service.loopback or (service.version == 6 and netfilter.ipv6 == "bypass"):
-            return None
-        if not netfilter.capture_dst:
-            return netfilter.pointer
-        networks: list[Network | None] = [None]
-        networks += [service.networks[length] for version, length in self._lengths if version == service.version]
-        hits = [n for n in networks if n in self._ports and touching(self._ports[n], port, port)]
-        items = (item for network in hits for item in self._items[network])
-        return next((i.pointer for i in items if ports_of(i)[0] <= port <= ports_of(i)[1]), None)
 
 
 def _reaches(entry: Entry, version: int) -> bool:
