@@ -187,7 +187,7 @@ def _as_text(pairs: dict[str, Value]) -> str:
 def _word(value: Value) -> str:
     if type(value) is int:
         return str(value)
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = value if type(value) is str else json.dumps(value)
     return text if _BARE(text) else _quoted(text)
 
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
-from urllib.parse import urlsplit
+from collections.abc import Iterator, Set
+from itertools import chain
 
 from tng_compiler.algebra.cgroups import around, within
-from tng_compiler.algebra.plane import at
-from tng_compiler.algebra.space import Family
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, Service
-from tng_compiler.plan.items import DNS_PORT, Item, items_of, ports_of, spares_dns, with_dns
-from tng_schema import contract
+from tng_compiler.model.types import CaptureDst, Config, Entry, Role
+from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
+from tng_compiler.plan.services import captured_services
 
 KNOWN_MARKS = {
     0x4000: "kube-proxy",
@@ -35,11 +31,14 @@ _SENSITIVE = {DNS_PORT: "DNS over TCP", 22: "SSH"}
 
 def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
     """Yield, for each entry, what it should not do by itself, or beside the trust settings of the document."""
-    captured = _captured_services(config)
-    return (_of_entry(entry, captured.get(entry.pointer, ())) for entry in config.entries)
+    services = captured_services(config)
+    named = {(entry.role, version) for entry in config.entries for version in _BROAD if _reaches(entry, version)}
+    return (
+        chain(_of_entry(entry), services.get(entry.pointer, ()), _one_family(entry, named)) for entry in config.entries
+    )
 
 
-def _of_entry(entry: Entry, services: Sequence[_Captured]) -> Iterator[Diagnostic]:
+def _of_entry(entry: Entry) -> Iterator[Diagnostic]:
     yield from _nothing_captured(entry)
     yield from _cgroup_conditions(entry)
     yield from _well_known_mark(entry)
@@ -48,10 +47,6 @@ def _of_entry(entry: Entry, services: Sequence[_Captured]) -> Iterator[Diagnosti
     if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
         message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
         yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
-    for service in services:
-        message = f"expected the attestation service to be left alone, found {service.url} captured"
-        advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
-        yield _warn(Code.CAPTURES_SERVICE, service.item, message, advice, (service.place, "the service"))
 
 
 def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
@@ -109,11 +104,34 @@ def _broad(entry: Entry) -> Iterator[Diagnostic]:
         if (entry.role == "ingress" or port == 22)
         and (whole or any(first <= port <= last for first, last in map(ports_of, broad)))
     ]
+    ssh = next((item for item in netfilter.capture_dst if _everywhere(item) and ports_of(item) == (22, 22)), None)
+    if ssh is not None and not names and not netfilter.capture_cgroup:
+        message = "expected a broad capture to leave SSH alone, found port 22 of all hosts"
+        advice = "administrators need TNG on both sides then; name the hosts that have it"
+        if entry.role == "egress":
+            message = "expected a capture to leave SSH alone, found port 22 of this host"
+            advice = "whoever administers this host needs TNG as well then; leave another way in"
+        yield _warn(Code.BROAD_CAPTURE, ssh.pointer, message, advice)
     if names and not netfilter.capture_cgroup:
         place = f"{netfilter.pointer}/capture_dst" if whole else broad[0].pointer
         peers = "peers that speak TNG" if entry.role == "ingress" else "clients that speak TNG"
         message = f"expected a broad capture to leave {' and '.join(names)} alone, found it inside"
         yield _warn(Code.BROAD_CAPTURE, place, message, f"only {peers} can be reached then; name hosts or ports")
+
+
+def _one_family(entry: Entry, named: Set[tuple[Role, int]]) -> Iterator[Diagnostic]:
+    """All of one family is named, and the other one by no entry of the role."""
+    items = entry.netfilter.capture_dst or ()
+    item = next((item for item in items if item.network and item.network.prefixlen == 0), None)
+    if item is None or item.network is None or (entry.role, 10 - item.network.version) in named:
+        return
+    here, there = ("IPv4", "IPv6") if item.network.version == 4 else ("IPv6", "IPv4")
+    twin = "::/0" if item.network.version == 4 else "0.0.0.0/0"
+    message = f"expected both families, found every {here} address alone: {there} passes in plaintext"
+    advice = f"name {twin} too" + (
+        ", or leave `host` out to mean both" if item.ports else ', or write "capture_dst": []'
+    )
+    yield _warn(Code.FAMILY_OPEN, f"{item.pointer}/host", message, advice)
 
 
 def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
@@ -137,71 +155,12 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
 
 def _is_broad(item: CaptureDst) -> bool:
     single = item.ports is not None and item.ports.first == item.ports.last
+    return _everywhere(item) and not single
+
+
+def _everywhere(item: CaptureDst) -> bool:
     wide = item.network is None or item.network.prefixlen <= _BROAD[item.network.version]
-    return item.ipset is None and wide and not single
-
-
-@dataclass(frozen=True, slots=True)
-class _Captured:
-    """``item`` captures the service at ``url``, which ``place`` names; other programs ask it without our mark."""
-
-    url: str
-    place: str
-    item: str
-
-
-def _captured_services(config: Config) -> dict[str, list[_Captured]]:
-    """Return, by entry, the services of the document that it captures, as far as the document can tell."""
-    places = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
-    asked: dict[Family | None, list[tuple[str, int, int]]] = {}
-    for url in places:
-        family, address, port = _destination(url)
-        if not contract.is_loopback(urlsplit(url).hostname or ""):
-            asked.setdefault(family, []).append((url, address, port))
-    entries = [entry for entry in config.entries if entry.role == "ingress"]
-    found: dict[str, list[_Captured]] = {}
-    for family, services in asked.items():
-        # Where a name leads nobody knows; it is captured by what is captured at every address of both families.
-        items = [
-            item
-            for position, entry in enumerate(entries)
-            for item in (items_of(entry.netfilter, family, position) if family else _everywhere(entry, position))
-            if family != "ipv6" or entry.netfilter.ipv6 != "bypass"
-        ]
-        rectangles = (item.rectangle(family or "ipv4", name) for name, item in enumerate(items))
-        cells = at(family or "ipv4", rectangles, [(address, port) for _, address, port in services])
-        for (url, _, _), cell in zip(services, cells, strict=True):
-            first: dict[int, Item] = {}
-            for item in (items[name] for name in sorted(cell)):
-                first.setdefault(item.entry, item)
-            for position, item in first.items():
-                entry = entries[position]
-                pointer = item.pointer if entry.netfilter.capture_dst else entry.netfilter.pointer
-                found.setdefault(entry.pointer, []).append(_Captured(url, places[url], pointer))
-    return found
-
-
-def _everywhere(entry: Entry, position: int) -> Iterator[Item]:
-    in_both = {item.pointer for item in items_of(entry.netfilter, "ipv6")}
-    return (item for item in items_of(entry.netfilter, "ipv4", position) if item.pointer in in_both)
-
-
-def _destination(url: str) -> tuple[Family | None, int, int]:
-    """Return the family, address and port of a URL; None and 0 if it has a name."""
-    parts = urlsplit(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        address = ip_address(parts.hostname or "")
-    except ValueError:
-        return None, 0, port
-    return ("ipv4" if address.version == 4 else "ipv6"), int(address), port
-
-
-def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
-    if entry.verify and entry.verify.service:
-        yield entry.verify.service, f"{entry.pointer}/verify/as_addr"
-    if entry.attest and entry.attest.service:
-        yield entry.attest.service, f"{entry.pointer}/attest/as_addr"
+    return item.ipset is None and wide
 
 
 def _reaches(entry: Entry, version: int) -> bool:

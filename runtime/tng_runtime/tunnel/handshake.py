@@ -139,7 +139,7 @@ class Door:
             await self._shake(connection, sock, source, end)
         except TimeoutError:
             raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
-        if connection.get_alpn_proto_negotiated() != ALPN:
+        if openssl.alpn(connection) != ALPN:
             raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
         return Handshaken(sock, connection, source, end)
 
