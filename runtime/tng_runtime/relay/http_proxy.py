@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.names import Target
-from tng_runtime.kernel.readiness import Poller, ignore
+from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import ClientLeftError
 from tng_runtime.relay import http_head
 from tng_runtime.relay.duplex import BrokenError, Duplex
@@ -154,7 +154,7 @@ class HttpDoor:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             for each in (near, far):
-                self._poller.register(each.fileno(), ignore)
+                self._poller.register(each.fileno())
         except BaseException:
             for each in (near, far):
                 self._poller.forget(each.fileno())
