@@ -13,12 +13,11 @@ from tng_compiler.model.types import (
     Attest,
     ClientAddress,
     Control,
+    DoorMode,
     Forwarded,
     Ipv6Mode,
-    Mapping,
     ProxyProtocol,
     Role,
-    Socks5,
     Udp,
     Verify,
 )
@@ -87,7 +86,7 @@ class PlannedDoor:
     pointer: str
     role: Role
     so_mark: int
-    mode: Mapping | Socks5
+    mode: DoorMode
     attest: Attest | None
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None
