@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel import path
 from tng_runtime.kernel.liveness import carry_for_others
-from tng_runtime.kernel.names import Target, first_to_connect, resolve
+from tng_runtime.kernel.names import Resolved, Target, first_to_connect, resolve
 from tng_runtime.kernel.own import OwnConnections, Pair, source_of
-from tng_runtime.kernel.readiness import Poller, ignore
+from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import Destination, abort, bind_to_client, dial_socket
 
 DIAL_SECONDS = 10.0
@@ -63,7 +63,8 @@ class Dialler:
         async def one(address: Destination) -> Dialled:
             return await self._dial(address, on_reset, is_at, client, small=small)
 
-        made = await first_to_connect(await resolve(target, DIAL_SECONDS), one, Dialled.close)
+        addresses = target.addresses if isinstance(target, Resolved) else await resolve(target, DIAL_SECONDS)
+        made = await first_to_connect(addresses, one, Dialled.close)
         if is_at is not None:  # the last that was tried need not be the first that answered
             is_at(source_of(made.sock.getsockname()))
         return made
@@ -95,7 +96,7 @@ class Dialler:
         try:
             if is_at is not None:
                 is_at(source_of(sock.getsockname()))
-            self._poller.register(sock.fileno(), ignore)
+            self._poller.register(sock.fileno())
             if code == errno.EINPROGRESS:
                 with contextlib.suppress(TimeoutError):
                     await self._poller.wait(sock.fileno(), self._poller.time() + DIAL_SECONDS)

@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass
+from typing import Protocol
 
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle, State
 from tng_runtime.kernel.liveness import LIVENESS, PERIOD, Liveness, Patience, end_in_order
@@ -48,19 +49,26 @@ class Report:
     reason: str | None = None
 
 
+class Counting(Protocol):
+    """What carries payload: bytes to the other gateway, and bytes from it."""
+
+    to_tls: int
+    to_plain: int
+
+
 class Carried:
     """The payload bytes that a relay has carried so far, to be looked at while it runs and after its end."""
 
     __slots__ = ("_link",)
 
     def __init__(self) -> None:
-        self._link: _Link | None = None
+        self._link: Counting | None = None
 
     def count(self) -> tuple[int, int]:
         """To TLS, and to plaintext."""
         return (0, 0) if self._link is None else (self._link.to_tls, self._link.to_plain)
 
-    def begin(self, link: _Link) -> None:
+    def begin(self, link: Counting) -> None:
         """It runs."""
         self._link = link
 
@@ -169,11 +177,13 @@ class _Link:
         self.done: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
-        """Take both sockets over; what they hold already is relayed in the loop's next round."""
+        """Take both sockets over, and relay what they hold already."""
         self._poller.hand_over(self._tls_fd, self._on_tls)
-        self._poller.hand_over(self._plain_fd, self._on_plain)
-        self._poller.later(self._on_tls, LOOK)
-        self._poller.later(self._on_plain, LOOK)
+        came = self._poller.hand_over(self._plain_fd, self._on_plain)
+        # The handshake reads its own records, and leaves what follows them.
+        self._on_tls(LOOK)
+        if came and self._plain.fileno() >= 0:
+            self._on_plain(came)
 
     def abort(self, event: Event) -> None:
         """End both sides with a reset."""
