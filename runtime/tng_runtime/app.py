@@ -307,7 +307,7 @@ def _standing(course: _Course) -> list[tuple[bool, socket.socket]]:
 
 
 def _show(course: _Course, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
-    course.background.start_soon(course.team.show, sockets)
+    course.team.show(sockets)
 
 
 async def _wait_for_heirs(course: _Course) -> None:
@@ -441,8 +441,10 @@ def _announce(course: _Course) -> None:
         where: dict[str, object] = {"listen_port": entry.listen_port}
         if entry.mapping:
             where = {"listens": ", ".join(f"{rule.in_host} {rule.in_port}" for rule in entry.mapping)}
-        if entry.socks5:
-            where = {"socks5": f"{entry.socks5.host} {entry.socks5.port}"}
+        if entry.proxy:
+            where = {"socks5" if entry.socks5 else "http_proxy": f"{entry.proxy.host} {entry.proxy.port}"}
+        if entry.http_proxy and entry.http_proxy.unmatched == "direct":
+            where["plaintext"] = "what no filter takes leaves without a tunnel"
         log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **where, **_trust_words(entry))
     log.info(
         "serving",

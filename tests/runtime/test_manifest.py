@@ -45,6 +45,7 @@ ENTRY = {
     "listen_port": 15001,
     "mapping": [],
     "socks5": None,
+    "http_proxy": None,
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
     "client_address": "tunnel",
@@ -182,6 +183,7 @@ WRONG: list[tuple[str, object]] = [
     ("/entries/0/verify/service/as_addr", "ftp://x"),
     ("/entries/0/verify/service/as_addr", "http://"),
     ("/entries/0/verify/service/as_headers", []),
+    ("/entries/0/verify/service/as_ca_paths", "/ca.pem"),
     ("/entries/0/verify/service/as_headers/X-Tenant", 1),
     ("/entries/0/verify/policy_ids", []),
     ("/entries/0/verify/policy_ids/0", ""),
@@ -190,6 +192,9 @@ WRONG: list[tuple[str, object]] = [
     ("/entries/0/verify/issuer", ""),
     ("/entries/0/verify/max_session_age", 0),
 ]
+
+
+SIDES = ("attest", "verify")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -206,6 +211,9 @@ def test_what_the_compiler_writes_is_read_without_loss(example: Path, tmp_path: 
     assert (bundle.ruleset, bundle.guard) == (ruleset, guard)
     # What says nothing is left out.
     document["control"] = None
+    for service in (entry[side] and entry[side]["service"] for entry in document["entries"] for side in SIDES):
+        if service:
+            service.setdefault("as_ca_paths", [])
     assert as_document(bundle.manifest) == {name: document[name] for name in document if name != "manifest_version"}
 
 
@@ -395,3 +403,45 @@ def test_the_password_of_a_proxy_is_read_and_not_shown() -> None:
 )
 def test_a_proxy_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     refused(proxied(**changes))
+
+
+FILTER = {"domain": None, "domain_regex": None, "network": None, "port": 1, "port_end": 65535}
+
+
+def by_http(filters: object, **changes: object) -> bytes:
+    """A manifest with one entry, which is an HTTP proxy with these filters."""
+    document = json.loads(encoded(WHOLE))
+    proxy = {"host": "127.0.0.1", "port": 41000, "filters": filters, "unmatched": "refuse", **changes}
+    document["entries"][0] |= {"listen_port": 0, "families": [], "http_proxy": proxy}
+    return encoded(document)
+
+
+def test_filters_of_a_proxy() -> None:
+    (entry,) = parse_manifest(by_http([{**FILTER, "domain": "*.example.com"}, {**FILTER, "network": "::/0"}])).entries
+    assert entry.is_door
+    assert entry.http_proxy is not None
+    assert [each.domain for each in entry.http_proxy.filters] == ["*.example.com", None]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [],
+        [{**FILTER, "domain": "Example.com"}],
+        [{**FILTER, "domain_regex": "("}],
+        [{**FILTER, "network": "10.0.0.1/8"}],
+        [{**FILTER, "domain": "a", "network": "10.0.0.0/8"}],
+        [{**FILTER, "port": 2, "port_end": 1}],
+        [{"domain": "a"}],
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(filters: object) -> None:
+    refused(by_http(filters))
+
+
+def test_a_proxy_is_alone_and_on_an_ingress() -> None:
+    document = json.loads(by_http([FILTER]))
+    both = {**document["entries"][0], "socks5": PROXY}
+    for entry in (both, {**document["entries"][0], "role": "egress"}):
+        refused(encoded({**document, "entries": [entry]}))
+    refused(by_http([FILTER], unmatched="tunnel"))

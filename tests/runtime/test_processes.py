@@ -111,7 +111,6 @@ def test_only_the_supervisor_and_the_nursery_may_change_anything(ends: Tunnel) -
         assert re.search(r"^Max core file size +0 +0 ", limits, re.MULTILINE)
         # Of a process that is not dumpable the kernel gives these files to root (proc(5)).
         assert Path(f"/proc/{pid}/environ").stat().st_uid == 0
-    until(lambda: [status(pid)["Seccomp"] for pid in children(run, "control")] == ["2"], "it has no filter")
 
 
 def test_no_child_holds_the_lock_or_speaks_netlink(ends: Tunnel) -> None:

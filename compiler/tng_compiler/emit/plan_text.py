@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.model.types import Attest, Mapping, Socks5, Verify
-from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, PlannedDoor, Ports, Region
+from tng_compiler.algebra.space import EVERY_PORT, Ports, Region
+from tng_compiler.diagnostics.quoting import json_text
+from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
+from tng_compiler.plan.types import Interception, OperatorSet, Plan, PlannedDoor
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 
@@ -74,6 +76,12 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
     if isinstance(door.mode, Socks5):
         who = "whoever knows the password" if door.mode.auth else "everybody who reaches it"
         yield f"    SOCKS5 for {who} on {door.mode.host} port {door.mode.port}, to wherever programs ask for"
+    if isinstance(door.mode, HttpProxy):
+        yield f"    HTTP proxy for everybody who reaches it on {door.mode.host} port {door.mode.port}, to"
+        yield from (f"      {_filter_words(each)}" for each in door.mode.filters)
+        yield f"    {_UNMATCHED[door.mode.unmatched]} what no filter takes" + _plaintext(
+            passes=door.mode.unmatched == "direct"
+        )
     for rule in door.mode.rules if isinstance(door.mode, Mapping) else ():
         host = f"[{rule.host}]" if rule.host.version == 6 else str(rule.host)
         last = rule.out_first + rule.ports.last - rule.ports.first
@@ -83,6 +91,15 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
         yield f"  tells the service who its client is: PROXY protocol {door.proxy_protocol}"
     yield f"  proves itself: {attestation(door.attest)}"
     yield f"  demands: {demand(door.verify)}"
+
+
+_UNMATCHED = {"refuse": "refuses", "direct": "dials without a tunnel"}
+
+
+def _filter_words(each: DstFilter) -> str:
+    pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
+    where = each.domain or pattern or (str(each.network) if each.network else "every destination")
+    return f"{where}, {_ports(Ports(each.ports.first, each.ports.last))}"
 
 
 def _plaintext(*, passes: bool) -> str:
@@ -118,10 +135,15 @@ def attestation(attest: Attest | None) -> str:
     """Return how the entry's side proves itself."""
     if attest is None:
         return "no"
-    issuer = f", token from {attest.service.as_addr}" if attest.service else ""
+    issuer = f", token from {_at(attest.service)}" if attest.service else ""
     refresh = f"every {attest.refresh_interval} s" if attest.refresh_interval else "for every handshake"
     policies = f", policies {', '.join(attest.policy_ids)}" if attest.policy_ids else ""
     return f"{attest.model} through the agent at {attest.aa_path}, {refresh}{issuer}{policies}"
+
+
+def _at(service: Service) -> str:
+    by = f" (its TLS by {', '.join(service.as_ca_paths)})" if service.as_ca_paths else ""
+    return f"{service.as_addr}{by}"
 
 
 def demand(verify: Verify | None) -> str:
@@ -130,7 +152,7 @@ def demand(verify: Verify | None) -> str:
         return "nothing of its peer"
     parts = [f"{verify.model}, policies {', '.join(verify.policy_ids)}"]
     if verify.service:
-        parts.append(f"service {verify.service.as_addr}")
+        parts.append(f"service {_at(verify.service)}")
     if verify.trusted_certs_paths:
         parts.append(f"pinned to {', '.join(verify.trusted_certs_paths)}")
     if verify.skip_as_token_cert_verify:
