@@ -65,7 +65,7 @@ class Options:
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
     ``record``: the directory that the record of the document gets when it serves. ``probes``: what is tried once the
-    rules are there.
+    rules are there. ``again``: the command line of whoever takes over after SIGHUP.
     """
 
     drain_seconds: float | None = None
@@ -77,6 +77,7 @@ class Options:
     record: Path | None = None
     access: Access = field(default_factory=Access)
     probes: Sequence[Probe | None] = ()
+    again: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -97,8 +98,8 @@ class _Course:
     upkeep: Upkeep
     old: Predecessor | None
     stand: Stand
+    hangups: Hangups
     heir: TakeOver | None = None
-    hangups: Hangups = field(default_factory=Hangups)
     public: socket.socket | None = None
     """Where the control interface answers over TCP, if the document says so."""
     was_open: bool = False
@@ -185,7 +186,18 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
                 captures(bundle.ruleset),
             )
             course = _Course(
-                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+                bundle,
+                options,
+                lock,
+                background,
+                resources,
+                team,
+                stop,
+                hurry,
+                upkeep,
+                predecessor,
+                stand,
+                Hangups(options.again),
             )
             team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())

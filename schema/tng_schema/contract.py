@@ -33,6 +33,12 @@ NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
 
+ORDERS = "run.json"
+"""Beside them, for a unit: ``{"record": path, "probes": [...]}``, what ``tng apply`` says on the command line."""
+
+PREPARED = "prepared"
+"""After a record's hidden name, in place of a process id: of a document that a unit is about to run."""
+
 TABLE = r"tng(_[a-z0-9_]{1,32})?"
 GUARD_SUFFIX = "_guard"
 """After a table's name: that of the table which the runtime owns."""

@@ -22,7 +22,6 @@ from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.report import Format, report
 from tng_compiler.cli.runtime import become, find_runtime
 from tng_compiler.emit import probes
-from tng_compiler.host import running
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.allocate import INSTANCE
 from tng_compiler.plan.types import Plan
@@ -113,9 +112,8 @@ def _require_nothing_pending(table: str) -> None:
 
 def _record(plan: Plan, name: str, data: bytes, wish: Wish) -> Path:
     """The place of the record: that of what is there if it is the same, else a new one."""
-    table, kept = plan.instance, history.records(plan.instance)
-    run = running.find(table)
-    current = (history.find(table, run.record) if run else None) or (kept[-1] if kept else None)
+    table = plan.instance
+    current = history.current(table)
     same = current is not None and (current.sha256, current.command) == (plan.config_sha256, tuple(wish.command))
     if current is not None and same and not wish.chosen:
         return current.directory
@@ -134,7 +132,7 @@ def _again(table: str, was: confirm.Before) -> list[str]:
     directory = compile_into(outcome.plan, record.document(), None)
     if was.state == "closed":
         return ["guard", str(directory)]
-    return [*record.command, *arguments(outcome.plan, record.directory), str(directory)]
+    return [*record.run, *arguments(outcome.plan, record.directory), str(directory)]
 
 
 def _remove(directory: Path) -> None:
