@@ -11,6 +11,9 @@ import zlib
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+HOME = "https://pypi.org/project/tng/"
+"""Where people find the program: ``project.urls`` of pyproject.toml."""
+
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
 

@@ -43,8 +43,8 @@ CAPTURE: dict[Code, Explanation] = {
         '[{"port": 8000, "port_end": 8090}]',
     ),
     Code.ANALYSIS_UNFINISHED: Explanation(
-        "Too many entries nested in each other to compare them all",
-        "The comparison of entries stops after a bounded effort. The rules are right all the same: the first entry "
+        "Too many entries or items nested in each other to compare them all",
+        "The comparison stops after a bounded effort. The rules are right all the same: the first entry "
         "in the document wins. Only some warnings may be missing.",
     ),
     Code.MORE_OF_A_KIND: Explanation(

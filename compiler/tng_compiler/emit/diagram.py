@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.space import EVERY_PORT, Box, Family, Ports
 from tng_compiler.model.types import Mapping, Socks5
-from tng_compiler.plan.types import EVERY_PORT, Box, Family, Interception, Plan, PlannedDoor, Ports
+from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
 MOST_LINES = 6
 _ENTITIES = str.maketrans({"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "|": "#124;"})

@@ -6,10 +6,11 @@ import hashlib
 import json
 from dataclasses import asdict
 
+from tng_compiler.algebra.intervals import Interval, union
+from tng_compiler.algebra.space import EVERY_PORT
 from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
 from tng_compiler.plan import names
-from tng_compiler.plan.intervals import Interval, union
-from tng_compiler.plan.types import EVERY_PORT, Interception, Plan, PlannedDoor
+from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
 MANIFEST_VERSION = 2
 # A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.

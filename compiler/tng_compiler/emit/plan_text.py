@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.space import EVERY_PORT, Ports, Region
 from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
-from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, PlannedDoor, Ports, Region
+from tng_compiler.plan.types import Interception, OperatorSet, Plan, PlannedDoor
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from zlib import crc32
 
+from tng_compiler.algebra.intervals import Interval, intersect, subtract, union
 from tng_compiler.model.types import Config, Role
 from tng_compiler.plan.door_ports import listening
-from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 
 INSTANCE = "tng"
 FIRST_LISTEN_PORT: dict[Role, int] = {"ingress": 15001, "egress": 16001}

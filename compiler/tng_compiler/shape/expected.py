@@ -18,7 +18,7 @@ def expected(schema: dict[str, Any]) -> str:
     """Describe what a fragment accepts; a ``null`` that only means absence is not worth a word."""
     if "enum" in schema:
         return " or ".join(f"`{choice}`" for choice in schema["enum"])
-    if "anyOf" in schema:
+    if "anyOf" in schema and "type" not in schema:
         nouns = {"capture_dst_item": "object", "dst_filter": "object", "cgroup_path": "text"}
         return " or ".join(
             f"{'an' if nouns.get(_referred(branch)) == 'object' else 'a'} {nouns.get(_referred(branch), 'value')}"

@@ -51,6 +51,28 @@ def test_load_replaces_what_a_killed_run_left(hosts: Lab) -> None:
     assert "peers" not in nft(hosts, "list", "table", "inet", "tng")
 
 
+def test_to_look_at_a_large_table_its_elements_are_not_fetched(hosts: Lab) -> None:
+    """Looked at every few seconds; with the elements of all sets each look is a second and 60 MiB."""
+    addresses = ", ".join(f"10.{n >> 8}.{n & 255}.0" for n in range(1 << 15))
+    other = f"table inet other {{\n\tset many {{\n\t\ttype ipv4_addr\n\t\telements = {{ {addresses} }}\n\t}}\n}}\n"
+    text = COUNTING.replace("\tchain", "\tcounter seen { }\n\tchain") + other
+    subprocess.run(["nft", "-f", "-"], input=text, check=True, text=True)
+
+    def most() -> int:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # from now on (proc(5))
+    before = most()
+    assert nftables.exists("tng")
+    assert nftables.exists("other")
+    assert not nftables.exists("oth")
+    assert nftables.counters("tng") == {"seen": 0}
+    assert nftables.counters("missing") == {}
+    assert "set many" in (nftables.listing("other", terse=True) or "")
+    assert most() - before < 16 << 10
+
+
 def test_other_tables_are_not_touched(hosts: Lab) -> None:
     nft(hosts, "add", "table", "inet", "tng_other")
     nftables.load(COUNTING, "tng")
