@@ -17,6 +17,17 @@ HOME = "https://pypi.org/project/tng/"
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
 
+
+def run_directory(uid: int, owner: int | None, runtime_directory: str | None) -> str:
+    """Where the runs of user ``uid`` have them; ``owner`` is whose ``RUN_DIRECTORY`` is, None if it is not there.
+
+    ``runtime_directory`` is the user's own (XDG_RUNTIME_DIR), for runs that need no privileges.
+    """
+    if uid in (0, owner):
+        return RUN_DIRECTORY
+    return f"{runtime_directory}/tng" if (runtime_directory or "").startswith("/") else f"/tmp/tng-{uid}"  # noqa: S108
+
+
 STATE_DIRECTORY = "/var/lib/tng"
 """The documents that were applied, by table: ``TABLE/NNNN-TIME-DIGEST``, hidden until they serve."""
 

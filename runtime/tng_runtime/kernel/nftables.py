@@ -49,12 +49,17 @@ class Context(Protocol):
         ...
 
 
-def require_privileges() -> None:
-    """Raise ``HostError`` unless this process may change the rules of its network namespace."""
+def permitted() -> bool:
+    """Whether this process may change the rules of its network namespace."""
     effective = next(
         line for line in Path("/proc/thread-self/status").read_text(encoding="ascii").splitlines() if "CapEff" in line
     )
-    if not int(effective.split()[1], 16) >> _CAP_NET_ADMIN & 1:
+    return bool(int(effective.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+
+
+def require_privileges() -> None:
+    """Raise ``HostError`` unless this process may change the rules of its network namespace."""
+    if not permitted():
         raise _not_permitted()
 
 
