@@ -109,9 +109,25 @@ HOST: dict[Code, Explanation] = {
     ),
     Code.CONTAINERS_HERE: Explanation(
         "A host that forwards for containers or guests",
-        "An ingress captures what this host sends itself. What a container on a bridge sends is forwarded: it "
-        "is refused for captured destinations, or passes in plaintext with `forwarded: bypass`.",
+        "An ingress captures what this host sends itself. What a container on a bridge sends is forwarded: "
+        "it is refused for captured destinations, captured with `forwarded: capture`, or passes in plaintext with "
+        "`forwarded: bypass`.",
         '{"capture_dst": {"port": 8080}, "forwarded": "bypass"}',
-        '{"capture_dst": {"port": 8080}, "forwarded": "reject"}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0"]}',
+    ),
+    Code.INTERFACE_UNUSABLE: Explanation(
+        "An interface from which nothing can be captured",
+        "A redirect leads a forwarded connection to the first address of the interface that it came by. Where that has "
+        "no address of the family, as the interfaces of some Kubernetes networks, the kernel drops the connection: "
+        "nothing leaks, and nothing works.",
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["cali*"]}',
+        "ip addr add 169.254.1.1/32 dev cali0123456789a",
+    ),
+    Code.INTERFACE_LEADS_OUT: Explanation(
+        "Neighbours that are captured like guests",
+        "What comes by this interface and is forwarded is carried through the tunnel in the name of this host. The "
+        "host itself goes out by it, or a network card is on the bridge: whoever is there may be anybody.",
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture"}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]}',
     ),
 }

@@ -118,6 +118,9 @@ def _who(entry: Interception) -> Iterator[str]:
     yield from short([f"not in /{path}" for path in outside])
     if not inside and not outside and entry.role == "ingress":
         yield "of every cgroup"
+    if entry.takes is not None:
+        yield "and behind this host, by"
+        yield from short(list(entry.takes) or ["bridges and veth"])
 
 
 def _judges(entry: Interception) -> list[str]:
@@ -134,7 +137,8 @@ def _notes(entry: Interception) -> Iterator[tuple[str, str]]:
     passes: list[str] = []
     (refused if entry.udp == "reject" else passes).append("UDP there" + (", but DNS" if entry.spares_dns else ""))
     if entry.role == "ingress":
-        (refused if entry.forwarded == "reject" else passes).append("what this host forwards there")
+        from_others = " from other interfaces" if entry.takes_forwarded else ""
+        (passes if entry.forwarded == "bypass" else refused).append(f"what this host forwards there{from_others}")
     if entry.ipv6 == "reject":
         refused.append("IPv6 there")
     if entry.ipv6 == "bypass":

@@ -115,6 +115,8 @@ def _why(entry: Interception, situation: Situation) -> str:
     if situation.protocol == "udp":
         return "UDP to what is captured (udp: reject)"
     if situation.way == "through":
+        if entry.takes_forwarded:
+            return "this host forwards it to what is captured, from no interface that is (forwarded_interfaces)"
         return "this host forwards it to what is captured (forwarded: reject)"
     if situation.family == "ipv6" and entry.ipv6 == "reject":
         return "IPv6 to what is captured (ipv6: reject)"

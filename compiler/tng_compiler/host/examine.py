@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
-from tng_compiler.host import listeners, named, network, nft, services, tables, units
+from tng_compiler.host import forwarding, listeners, named, network, nft, services, tables, units
 from tng_compiler.host.finding import Finding
 from tng_compiler.plan.types import Plan
 
@@ -36,7 +36,7 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     yield from named.agents(plan)
     yield from services.reached(plan)
     yield from network.ipv6(plan)
-    yield from network.forwarded(plan)
+    yield from forwarding.forwarded(plan)
 
 
 HOST_CODES = tuple(code for code in Code if code.value.startswith("TNG6"))

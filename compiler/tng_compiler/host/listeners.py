@@ -45,7 +45,7 @@ def taken(plan: Plan) -> Iterator[Finding]:
 
 
 def _collides(entry: Interception, item: Listener) -> bool:
-    return entry.role == "egress" or item.address.is_unspecified or item.address.is_loopback
+    return entry.role == "egress" or entry.takes_forwarded or item.address.is_unspecified or item.address.is_loopback
 
 
 def _listening(path: Path) -> Iterator[Listener]:

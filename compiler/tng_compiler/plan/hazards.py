@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, Network, Service
+from tng_compiler.model.types import CaptureDst, Config, Entry, Netfilter, Network, Service
 from tng_compiler.plan.cgroups import around, within
 from tng_compiler.plan.intervals import touching, union
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
@@ -145,7 +145,8 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
     netfilter = entry.netfilter
     if netfilter.forwarded == "bypass":
         message = "expected what this host forwards to be refused, found `bypass`: it passes in plaintext"
-        yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`")
+        yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`, or `capture`")
+    yield from _forwarded(netfilter)
     if netfilter.udp == "bypass":
         message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")
@@ -157,6 +158,29 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
         advice = "UDP port 53 passes in plaintext; name it, or the ports that you mean"
         where = Place(items[0].pointer if items else place)
         yield Diagnostic(Code.DNS_SPARED, Severity.NOTE, message, where, (), advice)
+
+
+def _forwarded(netfilter: Netfilter) -> Iterator[Diagnostic]:
+    """A forwarded packet has no socket here: what is said of cgroups cannot be kept for it."""
+    place = f"{netfilter.pointer}/forwarded"
+    if netfilter.forwarded != "capture":
+        if netfilter.forwarded_interfaces:
+            message = f"expected `forwarded: capture` with interfaces to capture from, found `{netfilter.forwarded}`"
+            where = f"{netfilter.pointer}/forwarded_interfaces"
+            yield _error(Code.INTERFACES_UNUSED, where, message, 'write "forwarded": "capture", or leave them out')
+        return
+    for path in netfilter.capture_cgroup[:1]:
+        message = (
+            "expected capture_cgroup or `forwarded: capture`, found both: what is forwarded has no socket here, and "
+            "its cgroup cannot be known"
+        )
+        advice = "use two entries, or capture inside of the container or guest"
+        yield _error(Code.FORWARDED_BY_CGROUP, place, message, advice, (path.pointer, "the cgroup"))
+    if netfilter.nocapture_cgroup and not netfilter.capture_cgroup:
+        path = netfilter.nocapture_cgroup[0]
+        message = "expected an exemption of all that is captured, found one by cgroup: what is forwarded is not exempt"
+        advice = "leave the interface of what is to be exempt out of `forwarded_interfaces`"
+        yield _warn(Code.FORWARDED_NOT_EXEMPT, place, message, advice, (path.pointer, "exempts sockets of this host"))
 
 
 def _is_broad(item: CaptureDst) -> bool:

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 
 from tng_compiler.model.types import Entry
 from tng_compiler.plan.cgroups import Sender, classes
+from tng_compiler.plan.interfaces import Takes, kinds_matter, spelled
+from tng_compiler.plan.interfaces import classes as classes_of_interfaces
 from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 from tng_compiler.plan.items import Item, items_of
 from tng_compiler.plan.types import BITS, FAMILIES, Family
@@ -105,7 +107,21 @@ def _groups(entries: Sequence[Entry]) -> dict[int, Sender]:
     if local:
         for group in found:
             groups.setdefault(group.meant & local, Sender(group.paths[0], local=True))
-    return groups
+    return groups | {meant: case for meant, case in _forwarded(entries) if meant not in groups}
+
+
+def _forwarded(entries: Sequence[Entry]) -> Iterator[tuple[int, Sender]]:
+    """Yield the cases in which this host forwards the packet, if that is captured by some entry."""
+    takes: list[Takes] = []
+    refused = 0
+    for number, netfilter in enumerate(entry.netfilter for entry in entries):
+        known = not netfilter.capture_cgroup
+        takes.append(netfilter.forwarded_interfaces if netfilter.forwarded == "capture" and known else None)
+        refused |= known << number if netfilter.forwarded == "reject" else 0
+    if any(each is not None for each in takes):
+        for meant, group in classes_of_interfaces(takes).items():
+            words = spelled(group[0], kinds=kinds_matter(takes))
+            yield meant | refused, Sender("", local=False, interface=words)
 
 
 def _cases(path: Sequence[Item], groups: dict[int, Sender], known: dict[int, dict[int, Sender]]) -> dict[int, Sender]:

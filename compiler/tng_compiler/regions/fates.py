@@ -45,7 +45,7 @@ LISTENER = Fate("refused", "", "listener")
 class Candidate:
     """An entry whose destinations hold the packet's, if ``fact`` is None; else if that fact holds as well.
 
-    ``meant``: the entry is about the socket's cgroup.
+    ``meant``: the entry is about the socket's cgroup, or takes what comes by that interface if this host forwards it.
     """
 
     entry: Interception
@@ -74,17 +74,30 @@ def fate(way: Way, protocol: Protocol, family: Family, candidates: Sequence[Cand
 def _outcomes(
     way: Way, protocol: Protocol, family: Family, candidates: Sequence[Candidate], special: Special
 ) -> Iterator[tuple[Candidate, Fate]]:
+    if way == "through" and protocol == "tcp":
+        yield from _captured_forwarded(family, candidates)
     for candidate in candidates:
         entry = candidate.entry
         if way == "through":
             # A forwarded packet has no socket here: who exempts cgroups exempts none of it.
-            about = entry.forwarded == "reject" and not entry.inside
+            about = entry.minds_forwarded
         else:
             about = candidate.meant and (way != "within" or entry.local_traffic)
         if protocol == "udp":
             about = about and entry.udp == "reject" and not (special.dns and entry.spares_dns)
         if about:
             yield candidate, _outcome(way, protocol, family, entry)
+
+
+def _captured_forwarded(family: Family, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Fate]]:
+    """The entries that decide whether it is redirected; what none of them takes is refused by all that mind it."""
+    for candidate in candidates:
+        entry = candidate.entry
+        if candidate.meant and entry.takes_forwarded:
+            refused = family == "ipv6" and entry.ipv6 == "reject"
+            yield candidate, Fate("refused", entry.pointer, "ipv6") if refused else Fate("captured", entry.pointer)
+        elif entry.minds_forwarded and not entry.takes_forwarded:
+            yield candidate, Fate("refused", entry.pointer, "forwarded")
 
 
 def _outcome(way: Way, protocol: Protocol, family: Family, entry: Interception) -> Fate:

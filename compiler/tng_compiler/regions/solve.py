@@ -13,6 +13,8 @@ from typing import Any
 
 from tng_compiler.model.types import Role
 from tng_compiler.plan.cgroups import Class, classes
+from tng_compiler.plan.interfaces import classes as classes_of_interfaces
+from tng_compiler.plan.interfaces import kinds_matter, spelled
 from tng_compiler.plan.intervals import Interval
 from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Family, Interception, Plan
 from tng_compiler.regions.diagrams import Node, combine, leaves
@@ -58,7 +60,8 @@ class Region:
     """Traffic with one answer: ``rows`` ascending, disjoint, not empty.
 
     ``cgroups``: of the socket at this host's end, each without those below it that are named; "" is none that is named.
-    None: it does not matter. ``sets``: whether the destination is in them.
+    None: it does not matter. ``sets``: whether the destination is in them. ``interfaces``: of what is forwarded, by
+    which it came in (``plan.interfaces.spelled``); None: it does not matter.
     """
 
     answer: Any
@@ -68,6 +71,7 @@ class Region:
     cgroups: tuple[str, ...] | None
     sets: tuple[tuple[str, bool], ...]
     rows: tuple[Row, ...]
+    interfaces: tuple[str, ...] | None = None
 
     @property
     def size(self) -> int:
@@ -113,6 +117,12 @@ class _Cut:
         asked = [((path,), ()) for path in named.cgroups]
         self._classes = classes([*conditions, *asked])
         self._first_asked = len(flat)
+        takes = [entry.takes for entry in flat]
+        kinds = kinds_matter(takes)
+        self._incoming = [
+            Class(tuple(spelled(each, kinds=kinds) for each in group), meant)
+            for meant, group in classes_of_interfaces(takes).items()
+        ]
         self._about = [self._mask(cell) for cell in self._plane.cells]
         self._known: dict[tuple[Way, Protocol, int, int], Any] = {}
 
@@ -153,8 +163,12 @@ class _Cut:
         for way in WAYS[self._role]:
             for protocol in PROTOCOLS:
                 # A forwarded packet has no socket here, and no entry tells local traffic by its cgroup.
-                alike = way == "through" or (way == "within" and not self._named.cgroups)
-                yield from self._regions(way, protocol, self._classes[:1] if alike else self._classes, question)
+                groups: Sequence[Class] = self._classes
+                if way == "through":
+                    groups = self._incoming
+                elif way == "within" and not self._named.cgroups:
+                    groups = self._classes[:1]
+                yield from self._regions(way, protocol, groups, question)
 
     def _regions(self, way: Way, protocol: Protocol, groups: Sequence[Class], question: Question) -> Iterator[Region]:
         """Join what has one answer: cgroups whose answers are the same in every cell, then those of the same rows."""
@@ -169,8 +183,9 @@ class _Cut:
         names = {fact: name for name, fact in self._facts.items()}
         for (facts, answer, rows), paths in found.items():
             sets = tuple(sorted((names[fact], holds) for fact, holds in facts))
-            cgroups = tuple(sorted(paths)) if len(paths) < every else None
-            yield Region(answer, way, protocol, self._family, cgroups, sets, rows)
+            some = tuple(sorted(paths)) if len(paths) < every else None
+            cgroups, interfaces = (None, some) if way == "through" else (some, None)
+            yield Region(answer, way, protocol, self._family, cgroups, sets, rows, interfaces)
 
     def _ask(self, way: Way, protocol: Protocol, group: Class, question: Question) -> tuple[Any, ...]:
         answers = []

@@ -19,7 +19,7 @@ def expected(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{choice}`" for choice in schema["enum"])
     if "anyOf" in schema:
-        nouns = {"capture_dst_item": "an object", "cgroup_path": "a text"}
+        nouns = {"capture_dst_item": "an object", "cgroup_path": "a text", "interface": "a text"}
         return " or ".join(
             nouns.get(branch["$ref"].rpartition("/")[2], "a value")
             if "$ref" in branch
