@@ -267,6 +267,25 @@ def test_a_bridge_of_containers_is_found_where_the_host_forwards(host: Host, for
     assert "docker0" in str(found["TNG642"]["message"])
 
 
+@shows(Code.INTERFACE_UNUSABLE, Code.INTERFACE_LEADS_OUT)
+def test_interfaces_from_which_nothing_or_too_much_is_captured_are_found(host: Host) -> None:
+    by_kind = ingress({**PORT, "forwarded": "capture"})
+    named = ingress({**PORT, "forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]})
+    assert set(doctor(host, named)[1]) == {"TNG643"}, "docker0 is not there"
+    host.run("ip", "link", "add", "docker0", "type", "bridge")
+    assert "on docker0" in str(doctor(host, named)[1]["TNG643"]["message"])
+    assert "on docker0" in str(doctor(host, by_kind)[1]["TNG643"]["message"]), "it has no address"
+    host.run("ip", "addr", "add", "172.17.0.1/16", "dev", "docker0")
+    host.run("ip", "addr", "add", "fd17::1/64", "dev", "docker0", "nodad")
+    assert doctor(host, named) == doctor(host, by_kind) == (0, {})
+    host.run("ip", "route", "add", "default", "dev", "eth0")
+    _, found = doctor(host, by_kind)
+    assert "found eth0" in str(found["TNG644"]["message"]), "one end of a veth pair, by which this host goes out"
+    host.run("ip", "link", "add", "link", "eth0", "name", "card", "type", "vlan", "id", "5")
+    host.run("ip", "link", "set", "card", "master", "docker0")
+    assert "found docker0" in str(doctor(host, named)[1]["TNG644"]["message"]), "a card is on the bridge"
+
+
 def test_every_code_of_the_host_is_shown() -> None:
     assert set(HOST_CODES) == SHOWN
 
