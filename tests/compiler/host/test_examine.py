@@ -281,7 +281,7 @@ def test_interfaces_from_which_nothing_or_too_much_is_captured_are_found(host: H
     host.run("ip", "route", "add", "default", "dev", "eth0")
     _, found = doctor(host, by_kind)
     assert "found eth0" in str(found["TNG644"]["message"]), "one end of a veth pair, by which this host goes out"
-    host.run("ip", "link", "add", "link", "eth0", "name", "card", "type", "vlan", "id", "5")
+    host.run("ip", "link", "add", "link", "eth0", "name", "card", "type", "macvlan")
     host.run("ip", "link", "set", "card", "master", "docker0")
     assert "found docker0" in str(doctor(host, named)[1]["TNG644"]["message"]), "a card is on the bridge"
 
