@@ -14,7 +14,9 @@ from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
 from syrupy.types import SnapshotIndex
 
+from tng_demo import scene as scenes
 from tng_demo.lab import Lab, lab
+from tng_demo.scene import Scene
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,6 +53,13 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def hosts() -> Iterator[Lab]:
     """Two hosts, ``client`` and ``server``, joined by a cable."""
     with lab("client", "server") as built:
+        yield built
+
+
+@pytest.fixture
+def scene(hosts: Lab) -> Iterator[Scene]:
+    """The netfilter scenario on both hosts, everything but the tunnel."""
+    with scenes.inside_of_us(hosts) as built:
         yield built
 
 

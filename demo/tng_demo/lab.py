@@ -73,7 +73,7 @@ class Host:
         return done
 
     def start(self, *argv: str, env: Mapping[str, str] | None = None) -> Process:
-        """Start a program; it is terminated with the lab. Its output goes to a file, see ``Process``."""
+        """Start a program; it is killed with the lab. Its output goes to a file, see ``Process``."""
         log = self.state / f"{len(self.processes)}-{Path(argv[0]).name}.log"
         process = Process.start(self.command(*argv), log, env=env)
         self.processes.append(process)
@@ -174,8 +174,8 @@ def sweep() -> None:
 
 def _take_down(built: Lab) -> None:
     try:
-        for process in (process for host in built.hosts.values() for process in reversed(host.processes)):
-            process.stop()
+        for process in (process for host in built.hosts.values() for process in host.processes):
+            process.kill()
     finally:
         remove(built.name)
 
@@ -212,30 +212,28 @@ def _host(lab_name: str, state: Path, name: str, number: int) -> Host:
 
 def _build(built: Lab) -> None:
     hosts = list(built.hosts.values())
-    for host in hosts:
-        _ip("netns", "add", host.namespace)
-        _ip("-n", host.namespace, "link", "set", "lo", "up")
+    outside = [f"netns add {host.namespace}" for host in hosts]
+    switch, ports = f"tng-{built.name}-switch", []
     if len(hosts) == 2:
         left, right = (host.namespace for host in hosts)
-        _ip("link", "add", INTERFACE, "netns", left, "type", "veth", "peer", "name", INTERFACE, "netns", right)
+        outside.append(f"link add {INTERFACE} netns {left} type veth peer name {INTERFACE} netns {right}")
     else:
-        switch = f"tng-{built.name}-switch"
-        _ip("netns", "add", switch)
-        _ip("-n", switch, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", switch, "link", "set", "bridge", "up")
-        for number, host in enumerate(hosts, 1):
-            port = f"port{number}"
-            _ip(
-                "link", "add", INTERFACE, "netns", host.namespace, "type", "veth", "peer", "name", port, "netns", switch
-            )
-            _ip("-n", switch, "link", "set", port, "master", "bridge", "up")
+        outside.append(f"netns add {switch}")
+        ports = [f"port{number}" for number in range(len(hosts))]
+        outside += [
+            f"link add {INTERFACE} netns {host.namespace} type veth peer name {port} netns {switch}"
+            for host, port in zip(hosts, ports, strict=True)
+        ]
+    _ip(outside)
+    if ports:
+        joined = [f"link set {port} master bridge up" for port in ports]
+        _ip(["link add bridge type bridge", "link set bridge up", *joined], switch)
     for host in hosts:
         # Duplicate address detection would keep IPv6 from working for about a second.
         with host.inside(), contextlib.suppress(OSError):
             Path(f"/proc/sys/net/ipv6/conf/{INTERFACE}/accept_dad").write_text("0", encoding="ascii")
-        _ip("-n", host.namespace, "addr", "add", f"{host.ipv4}/24", "dev", INTERFACE)
-        _ip("-n", host.namespace, "addr", "add", f"{host.ipv6}/64", "dev", INTERFACE, "nodad")
-        _ip("-n", host.namespace, "link", "set", INTERFACE, "up")
+        addresses = [f"addr add {host.ipv4}/24 dev {INTERFACE}", f"addr add {host.ipv6}/64 dev {INTERFACE} nodad"]
+        _ip(["link set lo up", *addresses, f"link set {INTERFACE} up"], host.namespace)
 
 
 def _enter(namespace: str, run: Path) -> list[str]:
@@ -252,10 +250,12 @@ def _namespaces(name: str) -> Sequence[str]:
     return sorted(path.name for path in there.glob(f"tng-{name}-*")) if there.is_dir() else ()
 
 
-def _ip(*argv: str) -> None:
-    done = subprocess.run(["ip", *argv], capture_output=True, text=True, check=False)
+def _ip(commands: Sequence[str], namespace: str | None = None) -> None:
+    inside = ["-n", namespace] if namespace else []
+    text = "\n".join(commands)
+    done = subprocess.run(["ip", *inside, "-batch", "-"], input=text, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise LabError(f"ip {' '.join(argv)}: {done.stderr.strip()}")
+        raise LabError(f"ip {' '.join(inside)}: {done.stderr.strip()}\n{text}")
 
 
 def _output(*argv: str) -> str:

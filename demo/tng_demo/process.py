@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import time
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tng_demo import kernel
+
+# Of a process that was killed; one that waits for a disk may take long.
+_GONE_SECONDS = 15
 
 
 class ProcessError(Exception):
@@ -95,9 +99,18 @@ class Process:
         return self.kill()
 
     def kill(self) -> int:
-        """SIGKILL to it and to all that it started in its session; the exit status."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
+        """SIGKILL to it and to all that it started in its session; the exit status. All of them have ended then."""
+        with contextlib.ExitStack() as stack:
+            ends = []
+            for pid in self.all_pids():
+                with contextlib.suppress(ProcessLookupError):
+                    ends.append(os.pidfd_open(pid))
+                    stack.callback(os.close, ends[-1])
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            for end in ends:
+                # What it had open is closed by then (do_exit in kernel/exit.c).
+                select.select([end], [], [], _GONE_SECONDS)
         return self.popen.wait()
 
     @contextlib.contextmanager

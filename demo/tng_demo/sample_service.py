@@ -15,6 +15,7 @@ import http.server
 import json
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections import Counter
@@ -28,6 +29,7 @@ from urllib.parse import urlsplit
 
 from tng_demo import sample_appraisal as appraisal
 from tng_demo import sample_authority as authority
+from tng_demo import sample_tls
 
 WARNING = "sample service: THIS PROVES NOTHING. It affirms evidence that anybody can make."
 MAX_BODY = 16 << 20
@@ -62,7 +64,9 @@ class SampleService:
         *addresses: tuple[str, int],
         settings: Settings | None = None,
         signing: authority.Authority | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.tls = tls
         self.settings = settings or Settings()
         self.authority = signing or authority.create_authority()
         self.calls: Counter[str] = Counter()
@@ -79,7 +83,11 @@ class SampleService:
     @property
     def urls(self) -> list[str]:
         """One for each address; the ports are known once it serves."""
-        return [f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}" for host, port in self._addresses]
+        scheme = "https" if self.tls else "http"
+        return [
+            f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+            for host, port in self._addresses
+        ]
 
     def start(self) -> SampleService:
         """Bind and serve in a thread."""
@@ -156,6 +164,13 @@ class _Server(http.server.ThreadingHTTPServer):
         self.service = service
         self._connections: set[socket.socket] = set()
         super().__init__(address, _Handler)
+
+    def get_request(self) -> tuple[Any, Any]:
+        request, address = super().get_request()
+        if self.service.tls is not None:
+            # The thread of the connection shakes hands, when it reads.
+            request = self.service.tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        return request, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._connections.add(request)
@@ -256,6 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="sample_service", description=WARNING)
     parser.add_argument("--listen", type=_address, action="append", required=True, metavar="ADDR:PORT")
     parser.add_argument("--state", type=Path, metavar="DIR", help="keep the CA here; DIR/ca.pem may be pinned")
+    parser.add_argument("--tls", type=Path, metavar="DIR", help="serve HTTPS; DIR/tls-ca.pem is its private CA")
     parser.add_argument("--contraindicated", action="store_true", help="start with a service that affirms nothing")
     parser.add_argument("--dialect", choices=("list", "flat"), default="list", help="age of the request format")
     parser.add_argument("--form", choices=("ear", "simple"), default="ear", help="kind of token")
@@ -271,7 +287,8 @@ def main() -> None:
         lifetime=arguments.lifetime,
     )
     signing = authority.load_or_create(arguments.state) if arguments.state else authority.create_authority()
-    with SampleService(*arguments.listen, settings=settings, signing=signing) as service:
+    tls = sample_tls.server_context(arguments.tls, [host for host, _ in arguments.listen]) if arguments.tls else None
+    with SampleService(*arguments.listen, settings=settings, signing=signing, tls=tls) as service:
         print(f"sample service: listening on {' '.join(service.urls)}", file=sys.stderr, flush=True)
         signal.sigwait(signals)
 

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tng_demo.capture import Segment, capture
 from tng_demo.lab import Host, Lab
+from tng_demo.sample_agent import SampleAgent
+from tng_demo.sample_service import SampleService, Settings
 from tng_demo.web import Web, serve
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -19,7 +21,8 @@ CLIENT_CONFIG = EXAMPLES / "ingress_netfilter.json"
 SERVER_CONFIG = EXAMPLES / "egress_netfilter.json"
 
 AGENT_SOCKET = "/run/confidential-containers/attestation-agent/attestation-agent.sock"
-SERVICE = "127.0.0.1:8081"
+_SERVICE = ("127.0.0.1", 8081)
+SERVICE = f"{_SERVICE[0]}:{_SERVICE[1]}"
 PORT = 8080
 PAGE = "Hello from nginx: nobody on the wire may read this sentence.\n"
 
@@ -76,6 +79,21 @@ def set_up(lab: Lab) -> Scene:
     client, server = lab["client"], lab["server"]
     _sample(client, "sample_service", "--listen", SERVICE, "--lifetime", str(TOKEN_LIFE))
     _sample(server, "sample_agent", "--socket", AGENT_SOCKET)
+    return _served(lab)
+
+
+@contextmanager
+def inside_of_us(lab: Lab) -> Iterator[Scene]:
+    """As ``set_up``, but agent and service are threads of this process: they cost no interpreters."""
+    client, server = lab["client"], lab["server"]
+    with client.inside():
+        service = SampleService(_SERVICE, settings=Settings(lifetime=TOKEN_LIFE)).start()
+    with closing(service), SampleAgent(server.state / AGENT_SOCKET.lstrip("/")):
+        yield _served(lab)
+
+
+def _served(lab: Lab) -> Scene:
+    server = lab["server"]
     web = serve(server, server.state / "web", PORT)
     (web.www / "index.html").write_text(PAGE, encoding="utf-8")
     return Scene(lab, web)

@@ -1,4 +1,7 @@
-"""The program itself on a host of the lab: ``tng apply CONFIG`` until it serves."""
+"""The program itself on a host of the lab: ``tng apply CONFIG`` until it serves.
+
+Where only what a document becomes is wanted it is compiled in this process: an interpreter costs more than its work.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tng_demo.lab import Host
+from tng_compiler.cli.outputs import write_directory
+from tng_compiler.pipeline import compile_bytes
+from tng_demo.lab import Host, LabError
 from tng_demo.process import Process
 
 TNG = str(Path(sys.prefix) / "bin" / "tng")
@@ -21,11 +26,25 @@ def apply(host: Host, config: Path, env: Mapping[str, str] | None = None) -> Pro
 
 
 def run(host: Host, config: Path, directory: Path, *options: str) -> Process:
-    """The two halves by themselves: ``tng compile`` into ``directory``, then ``tng-runtime run`` with ``options``."""
-    host.run(TNG, "compile", str(config), "-o", str(directory))
+    """The two halves by themselves: compile into ``directory``, then ``tng-runtime run`` with ``options``."""
+    compile_into(config, directory)
     process = host.start(f"{TNG}-runtime", "run", *options, str(directory))
     process.wait_for(r"\bevent=serving\b")
     return process
+
+
+def compile_into(config: Path, directory: Path) -> Path:
+    """What ``tng compile CONFIG -o DIRECTORY`` does; returns ``directory``. Raises ``LabError`` if it has faults."""
+    outcome = compile_bytes(str(config), config.read_bytes())
+    if outcome.plan is None:
+        raise LabError(f"{config} has faults: {outcome.found}")
+    write_directory(outcome.plan, directory)
+    return directory
+
+
+def serve(host: Host, config: Path) -> Process:
+    """As ``apply`` for whom the command does not matter, at half the cost: the runtime alone is a program."""
+    return run(host, config, host.state / "compiled")
 
 
 def write_config(path: Path, document: object) -> Path:

@@ -295,7 +295,7 @@ def _standing(course: _Course) -> list[tuple[bool, socket.socket]]:
 
 
 def _show(course: _Course, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
-    course.background.start_soon(course.team.show, sockets)
+    course.team.show(sockets)
 
 
 async def _wait_for_heirs(course: _Course) -> None:

@@ -36,10 +36,14 @@ CGROUP = rf"(?!\.{{1,2}}(?:/|$)){contract.CGROUP_COMPONENT}"
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An attestation service (restful-as) and the headers sent with every call."""
+    """An attestation service (restful-as) and the headers sent with every call.
+
+    ``as_ca_paths`` not empty: these alone sign the certificate of its HTTPS.
+    """
 
     as_addr: str
     as_headers: tuple[tuple[str, str], ...]
+    as_ca_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,7 +460,8 @@ def _verify(value: object, path: str) -> Verify:
 def _service(value: object, path: str) -> Service:
     obj = _Object(value, path)
     headers = obj.get("as_headers", _string_map)
-    service = Service(as_addr=obj.get("as_addr", _matching(r"https?://.+")), as_headers=headers)
+    authorities = obj.get("as_ca_paths", _tuple(_absolute)) if obj.has("as_ca_paths") else ()
+    service = Service(obj.get("as_addr", _matching(r"https?://.+")), headers, authorities)
     obj.close()
     return service
 

@@ -57,6 +57,12 @@ def way_back(table: str) -> WayBack:
     return WayBack(0x3000 + number, 0x7467 + number, 116)
 
 
+MAX_CERTIFICATES = 1 << 20
+"""Bytes of a file of certificates that a document names."""
+
+UNKNOWN_SIGNER = frozenset({2, 7, 18, 19, 20, 21, 22, 24, 25, 27, 30, 31, 33})
+"""How OpenSSL (x509_vfy.h) says that a certificate does not lead to an authority which is believed."""
+
 CGROUP_COMPONENT = r"[A-Za-z0-9_.@:+,=~\\-]{1,255}"
 """One name in a cgroup's path, of what systemd and container runtimes use and nft can quote; not ``.`` or ``..``."""
 

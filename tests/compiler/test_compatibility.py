@@ -53,6 +53,7 @@ REFUSED_THERE: dict[Code, str] = {
     Code.SKIP_WITH_PIN: PARSED,
     Code.SKIP_WITH_SERVICE: PARSED,
     Code.NO_TRUST_ANCHOR: PARSED,
+    Code.CA_WITHOUT_TLS: "it does not know `as_ca_paths`",
     Code.MAPPING_UNSAID: PARSED,
     Code.MAPPED_RANGES_DIFFER: PARSED,
     Code.PROXY_HEADER_TOO_LONG: "it does not know `proxy_protocol`",

@@ -25,6 +25,7 @@ from hostile.service import Service
 from hostile.tls13 import Ended, Shown, Tls
 from runtime.attest import makers
 from runtime.attest.makers import Authority, ec_key
+from tng_demo import tunnel
 from tng_demo.kernel import changes_of
 from tng_demo.lab import Host, Lab, lab
 from tng_demo.process import Process
@@ -311,7 +312,7 @@ def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[s
     """Compile ``config`` and run the runtime on it until it serves."""
     source, output = directory / f"{host.name}.json", directory / host.name
     source.write_text(json.dumps(config), encoding="utf-8")
-    host.run(TNG, "compile", "-o", str(output), str(source))
+    tunnel.compile_into(source, output)
     return _run(host, output, env)
 
 

@@ -23,6 +23,7 @@ from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Lab
+from tng_demo.scene import Scene
 
 pytestmark = pytest.mark.netns
 
@@ -31,11 +32,10 @@ STARTS = 25
 
 
 @pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGABRT], ids=["SIGSEGV", "SIGABRT"])
-def test_65_no_plaintext_leaves_when_the_ingress_crashes(hosts: Lab, end: signal.Signals) -> None:
+def test_65_no_plaintext_leaves_when_the_ingress_crashes(scene: Scene, end: signal.Signals) -> None:
     """Connections of before and of after the crash, seen from the wire."""
-    scene = scenes.set_up(hosts)
-    tunnel.apply(scene.server, scenes.SERVER_CONFIG)
-    ingress = tunnel.apply(scene.client, scenes.CLIENT_CONFIG)
+    tunnel.serve(scene.server, scenes.SERVER_CONFIG)
+    ingress = tunnel.serve(scene.client, scenes.CLIENT_CONFIG)
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         senders.wait_for_writes(200)
         ingress.popen.send_signal(end)
@@ -64,7 +64,7 @@ def test_69_a_cgroup_that_is_missing_refuses_the_start(hosts: Lab, tmp_path: Pat
     capture = {"capture_dst": {"port": BACKGROUND}, "capture_cgroup": ["/no.such.slice"]}
     source, output = tmp_path / "config.json", tmp_path / "compiled"
     source.write_text(json.dumps({"add_ingress": [{"netfilter": capture, "no_ra": True}]}), encoding="utf-8")
-    hosts["client"].run(stages.TNG, "compile", "-o", str(output), str(source))
+    tunnel.compile_into(source, output)
     done = hosts["client"].run(stages.RUNTIME, "run", str(output), check=False)
     assert (done.returncode, "no.such.slice" in done.stderr) == (3, True), done
     assert "table inet tng_guard" in hosts["client"].run("nft", "list", "tables").stdout

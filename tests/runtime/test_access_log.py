@@ -7,17 +7,10 @@ import re
 import pytest
 
 from runtime.test_processes import PATIENCE
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import Lab
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
 
 
 def words(line: str) -> dict[str, str]:
@@ -25,7 +18,7 @@ def words(line: str) -> dict[str, str]:
 
 
 def test_both_ends_say_the_same_of_a_connection(scene: Scene) -> None:
-    egress = tunnel.apply(scene.server, SERVER_CONFIG)
+    egress = tunnel.serve(scene.server, SERVER_CONFIG)
     ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
     near, far = (words(run.wait_for(r".*event=closed .*", PATIENCE)[0]) for run in (ingress, egress))

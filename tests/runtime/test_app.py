@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,9 +29,7 @@ NO_RA = {"no_ra": True}
 def compiled(host: Host, document: object) -> Path:
     """The directory with what the compiler makes of ``document``."""
     config = tunnel.write_config(host.state / "config.json", document)
-    made = host.state / "compiled"
-    subprocess.run([tunnel.TNG, "compile", str(config), "-o", str(made)], check=True, capture_output=True, timeout=60)
-    return made
+    return tunnel.compile_into(config, host.state / "compiled")
 
 
 @dataclass

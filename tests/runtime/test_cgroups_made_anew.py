@@ -208,8 +208,7 @@ def _in_cgroups(*argv: str) -> None:
 def _compiled(host: Host, document: object) -> Path:
     source, made = host.state / "config.json", host.state / "compiled"
     source.write_text(json.dumps(document), encoding="utf-8")
-    subprocess.run([tunnel.TNG, "compile", str(source), "-o", str(made)], check=True, capture_output=True, timeout=60)
-    return made
+    return tunnel.compile_into(source, made)
 
 
 @contextlib.contextmanager

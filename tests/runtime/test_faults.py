@@ -15,18 +15,12 @@ import pytest
 
 from runtime.test_processes import PATIENCE, children, until
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import INTERFACE, Host, Lab
+from tng_demo.lab import INTERFACE, Host
 from tng_demo.process import Process
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
 
 
 def link(host: Host, *words: str) -> None:
@@ -47,8 +41,8 @@ def answers(scene: Scene, url: str) -> bool:
 
 def test_link_down_and_up(scene: Scene) -> None:
     """Connections of before, of during and of after; IPv6 loses its addresses with the link, and gets them back."""
-    tunnel.apply(scene.server, SERVER_CONFIG)
-    tunnel.apply(scene.client, CLIENT_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.client, CLIENT_CONFIG)
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         senders.wait_for_writes(200)
         link(scene.client, "down")
@@ -65,8 +59,8 @@ def test_link_down_and_up(scene: Scene) -> None:
 @pytest.mark.parametrize("whose", ["client", "server"])
 def test_another_address(scene: Scene, whose: str) -> None:
     """The rules know ports, not addresses of this host: what leaves from the new one, or comes to it, is captured."""
-    tunnel.apply(scene.server, SERVER_CONFIG)
-    tunnel.apply(scene.client, CLIENT_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.client, CLIENT_CONFIG)
     host = scene.lab[whose]
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         senders.wait_for_writes(200)
@@ -80,7 +74,7 @@ def test_another_address(scene: Scene, whose: str) -> None:
 
 
 def test_a_worker_without_descriptors_takes_no_more_and_goes_on_when_it_has_some(scene: Scene) -> None:
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     run = scene.client.start(tunnel.TNG, "apply", str(CLIENT_CONFIG), "--", "--workers", "1")
     run.wait_for(r"\bevent=serving\b", PATIENCE)
     with scene.wire() as wire:

@@ -13,9 +13,8 @@ import socket
 import pytest
 
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import Host, Lab
+from tng_demo.lab import Host
 from tng_demo.scene import CLIENT_CONFIG, PAGE, PORT, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
@@ -40,10 +39,9 @@ ESTABLISHED = 1  # net/tcp_states.h
 
 
 @pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    made = scenes.set_up(hosts)
-    tunnel.apply(made.server, SERVER_CONFIG)
-    return made
+def scene(scene: Scene) -> Scene:
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    return scene
 
 
 def attack(host: Host, commands: str) -> None:
@@ -64,7 +62,7 @@ def rules(host: Host) -> str:
 @pytest.mark.parametrize("name", ATTACKS)
 def test_106_what_others_remove_or_change_is_loaded_again_and_nothing_got_out(scene: Scene, name: str) -> None:
     commands, says = ATTACKS[name]
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     before = rules(scene.client)
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         senders.wait_for_writes(200)
@@ -86,7 +84,7 @@ def test_106_while_the_table_is_gone_the_owned_guard_refuses_live_and_new_connec
     scene: Scene, family: str
 ) -> None:
     """The program is stopped (SIGSTOP), so that nothing is loaded again; its guard stands."""
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
     with scene.wire() as wire, connected(scene, family) as live:
         ingress.popen.send_signal(signal.SIGSTOP)
@@ -105,17 +103,17 @@ def test_106_while_the_table_is_gone_the_owned_guard_refuses_live_and_new_connec
 
 
 def test_106_a_killed_run_leaves_a_guard_that_the_next_one_replaces(scene: Scene) -> None:
-    tunnel.apply(scene.client, CLIENT_CONFIG).kill()
+    tunnel.serve(scene.client, CLIENT_CONFIG).kill()
     attack(scene.client, "delete table inet tng")
     assert scene.curl(scene.urls()["IPv4"]).returncode == 7, "the guard that was owned refuses still (persist)"
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     assert "flags owner" in scene.client.run("nft", "list", "table", "inet", "tng_guard").stdout
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
     assert "rules_changed" not in ingress.output(), "its own loads are not foreign"
 
 
 def test_changes_of_other_tables_are_left_alone(scene: Scene) -> None:
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     attack(scene.client, "table inet filter { chain input { type filter hook input priority 0; }; }")
     attack(scene.client, "delete table inet filter")
     said = len(ingress.output())
@@ -128,7 +126,7 @@ def test_changes_of_other_tables_are_left_alone(scene: Scene) -> None:
 @pytest.mark.parametrize("family", ["ipv4", "ipv6"])
 def test_108_down_ends_what_an_application_holds_before_the_rules_go(scene: Scene, family: str) -> None:
     """The program is killed, its resets are lost, and the application writes on after `down`."""
-    ingress = tunnel.apply(scene.client, CLIENT_CONFIG)
+    ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     with scene.wire() as wire, connected(scene, family) as live:
         scene.client.run("nft", "-f", "-", stdin=WITHOUT_RESETS)
         ingress.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -29,8 +28,7 @@ def client(hosts: Lab) -> Iterator[Host]:
     """A host with a compiled ingress; its peer's service answers in plaintext, without a tunnel."""
     client = hosts["client"]
     config = tunnel.write_config(client.state / "config.json", CONFIG)
-    argv = [tunnel.TNG, "compile", str(config), "-o", str(client.state / "compiled")]
-    subprocess.run(argv, check=True, capture_output=True, timeout=60)
+    tunnel.compile_into(config, client.state / "compiled")
     with _service(hosts["server"]):
         yield client
 

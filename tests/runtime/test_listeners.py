@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -24,8 +23,7 @@ CAPTURE = {"capture_dst": [{"port": 8080}, {"host": "10.77.0.0/16", "port": 8081
 def test_a_service_that_listens_in_another_cgroup_is_told_at_the_start(hosts: Lab) -> None:
     server = hosts["server"]
     config = tunnel.write_config(server.state / "config.json", {"add_egress": [{"netfilter": CAPTURE, "no_ra": True}]})
-    made = str(server.state / "compiled")
-    subprocess.run([tunnel.TNG, "compile", str(config), "-o", made], check=True, capture_output=True, timeout=60)
+    made = str(tunnel.compile_into(config, server.state / "compiled"))
     with (
         cgroups(WEB),
         server.inside(),

@@ -182,6 +182,7 @@ WRONG: list[tuple[str, object]] = [
     ("/entries/0/verify/service/as_addr", "ftp://x"),
     ("/entries/0/verify/service/as_addr", "http://"),
     ("/entries/0/verify/service/as_headers", []),
+    ("/entries/0/verify/service/as_ca_paths", "/ca.pem"),
     ("/entries/0/verify/service/as_headers/X-Tenant", 1),
     ("/entries/0/verify/policy_ids", []),
     ("/entries/0/verify/policy_ids/0", ""),
@@ -190,6 +191,9 @@ WRONG: list[tuple[str, object]] = [
     ("/entries/0/verify/issuer", ""),
     ("/entries/0/verify/max_session_age", 0),
 ]
+
+
+SIDES = ("attest", "verify")
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
@@ -206,6 +210,9 @@ def test_what_the_compiler_writes_is_read_without_loss(example: Path, tmp_path: 
     assert (bundle.ruleset, bundle.guard) == (ruleset, guard)
     # What says nothing is left out.
     document["control"] = None
+    for service in (entry[side] and entry[side]["service"] for entry in document["entries"] for side in SIDES):
+        if service:
+            service.setdefault("as_ca_paths", [])
     assert as_document(bundle.manifest) == {name: document[name] for name in document if name != "manifest_version"}
 
 

@@ -17,7 +17,7 @@ from tng_demo import tunnel
 from tng_demo.capture import capture
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
-from tng_demo.scene import AGENT_SOCKET, PAGE, SERVICE
+from tng_demo.scene import AGENT_SOCKET, PAGE, SERVICE, Scene
 
 pytestmark = pytest.mark.netns
 
@@ -165,8 +165,7 @@ def test_a_mapping_that_leads_round_in_a_circle_ends(hosts: Lab) -> None:
     run.wait_for("code=NET-LOOP", 60)
 
 
-def test_who_is_not_verified_reaches_nothing_through_a_mapping(hosts: Lab) -> None:
-    scene = scenes.set_up(hosts)
+def test_who_is_not_verified_reaches_nothing_through_a_mapping(scene: Scene) -> None:
     trust = {"attest": {"aa_addr": f"unix://{AGENT_SOCKET}"}}
     out = {"mapping": {"in": {"port": 20001}, "out": {"host": "127.0.0.1", "port": scenes.PORT}}, **trust}
     started(scene.server, out, role="egress")

@@ -22,11 +22,6 @@ pytestmark = pytest.mark.netns
 MARKER = b"plaintext-of-the-application " * 40
 
 
-@pytest.fixture
-def scene(hosts: Lab) -> Scene:
-    return scenes.set_up(hosts)
-
-
 def ruleset(host: Host) -> str:
     return host.run("nft", "list", "ruleset").stdout
 
@@ -81,7 +76,7 @@ def test_down_leaves_a_live_run_alone_and_cleans_up_after_a_killed_one(scene: Sc
 
 
 def test_66_a_start_after_a_killed_run_replaces_its_rules(scene: Scene) -> None:
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     tunnel.apply(scene.client, CLIENT_CONFIG).kill()
     tunnel.apply(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
@@ -117,7 +112,7 @@ def test_a_taken_listen_port_refuses_the_start_and_changes_nothing(scene: Scene)
 
 
 def test_73_a_connection_straight_to_the_listen_port_reaches_nothing(scene: Scene) -> None:
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     tunnel.apply(scene.client, CLIENT_CONFIG)
     for host, target, port in (
         (scene.client, "127.0.0.1", 15001),
@@ -136,7 +131,7 @@ def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(
     scene: Scene, end: str, family: str, tmp_path: Path
 ) -> None:
     """Connections of before, of during and of after the end; where the rules go on purpose, of before and during."""
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     options = ["--on-exit", "open"] if end == "open" else []
     ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.5", *options)
     target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
@@ -229,7 +224,7 @@ def assert_no_plaintext(wire: Wire, *parts: bytes) -> None:
 
 
 def test_107_a_restart_under_load_has_no_window(scene: Scene, tmp_path: Path) -> None:
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     ingress = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path, "--drain", "0.1")
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         for _ in range(3):

@@ -11,10 +11,9 @@ import pytest
 from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_client_address import Service, seen
 from runtime.test_mapping import connect, named, on_names
-from tng_demo import scene as scenes
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
-from tng_demo.scene import AGENT_SOCKET, PAGE, PORT, SERVICE
+from tng_demo.scene import AGENT_SOCKET, PAGE, PORT, SERVICE, Scene
 
 pytestmark = pytest.mark.netns
 
@@ -75,8 +74,7 @@ def asked(host: Host, words: bytes) -> int:
         return answer[1]
 
 
-def test_curl_reaches_a_verified_server_by_address_and_by_name_in_both_families(hosts: Lab) -> None:
-    scene = scenes.set_up(hosts)
+def test_curl_reaches_a_verified_server_by_address_and_by_name_in_both_families(scene: Scene) -> None:
     client, server = scene.client, scene.server
     trust = {"attest": {"aa_addr": f"unix://{AGENT_SOCKET}"}}
     document = {"add_egress": [{"netfilter": {"capture_dst": {"port": PORT}}, **trust}]}

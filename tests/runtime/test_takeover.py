@@ -16,11 +16,10 @@ import pytest
 from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends, tables
 from runtime.test_processes import children, connections, connections_at_all, only, reset, until, works
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
-from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import Host, Lab
+from tng_demo.lab import Host
 from tng_demo.process import Process
-from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG
+from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
 
@@ -324,11 +323,10 @@ def hang_up(host: Host) -> int:
     return holder(host)
 
 
-def test_hangups_and_applies_in_any_order(hosts: Lab) -> None:
+def test_hangups_and_applies_in_any_order(scene: Scene) -> None:
     """What `tng apply` compiled stays as long as a run needs it, and no longer; one run of each keeps connections."""
-    scene = scenes.set_up(hosts)
     client = scene.client
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     runs = [tunnel.apply(client, CLIENT_CONFIG)]
     with contextlib.ExitStack() as stack:
         held = []
@@ -430,10 +428,9 @@ def test_the_judge_goes_when_nobody_can_ask_it_any_more(ends: Tunnel) -> None:
     assert "_died" not in old.output()
 
 
-def test_no_plaintext_leaves_while_instances_and_workers_change(hosts: Lab, tmp_path: Path) -> None:
+def test_no_plaintext_leaves_while_instances_and_workers_change(scene: Scene, tmp_path: Path) -> None:
     """With a document that is none and a worker that is killed in between."""
-    scene = scenes.set_up(hosts)
-    tunnel.apply(scene.server, SERVER_CONFIG)
+    tunnel.serve(scene.server, SERVER_CONFIG)
     first = run = tunnel.run(scene.client, CLIENT_CONFIG, tmp_path)
     bad = scene.client.state / "bad"
     bad.mkdir(mode=0o700)

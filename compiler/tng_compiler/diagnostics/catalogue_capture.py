@@ -130,10 +130,17 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.BROAD_CAPTURE: Explanation(
         "A broad capture that takes SSH or DNS with it",
-        "Port 22 or 53 of very many hosts is captured without being named. Whoever is at the other end does not speak "
-        "TNG, so name resolution over TCP fails, or administrators are locked out.",
+        "Port 22 of very many hosts is captured, or port 53 without being named. Whoever is at the other end does not "
+        "speak TNG, so name resolution over TCP fails, or administrators are locked out.",
         '{"capture_dst": {"host": "0.0.0.0/0"}}',
         '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
+    ),
+    Code.FAMILY_OPEN: Explanation(
+        "Every address of one family, and none of the other",
+        "`0.0.0.0/0` is every IPv4 address and `::/0` every IPv6 address; neither says anything of the other family, "
+        "which leaves and arrives in plaintext. Without `host` a destination is of both.",
+        '{"capture_dst": {"host": "::/0", "port": 443}}',
+        '{"capture_dst": {"port": 443}}',
     ),
     Code.CAPTURES_SERVICE: Explanation(
         "An ingress that captures the attestation service",

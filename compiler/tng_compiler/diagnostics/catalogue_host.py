@@ -96,11 +96,19 @@ HOST: dict[Code, Explanation] = {
     Code.SERVICE_CERTIFICATE: Explanation(
         "An attestation service whose certificate does not hold",
         "The certificate of its HTTPS has expired, has another name, or is of an authority that this host "
-        "does not trust. `trusted_certs_paths` is something else: it names who may sign tokens.",
+        "does not trust. A private CA is named by `as_ca_paths`, which is then the only one. `trusted_certs_paths` is "
+        "something else: it names who may sign tokens.",
+        '{"as_addr": "https://as.example/", "trusted_certs_paths": ["/etc/tng/tls-ca.pem"]}',
+        '{"as_addr": "https://as.example/", "as_ca_paths": ["/etc/tng/tls-ca.pem"]}',
     ),
     Code.CLOCKS_APART: Explanation(
         "Clocks that differ",
         "Tokens and certificates hold from one time to another. The service said what time it is, and it is not ours.",
+    ),
+    Code.CERTIFICATES_UNUSABLE: Explanation(
+        "A file of certificates that cannot be used",
+        "What `as_ca_paths` and `trusted_certs_paths` name is read when an instance starts, by root: certificates in "
+        "PEM, at most 1 MiB a file. Without one of them the instance does not start.",
     ),
     Code.IPV6_OFF: Explanation(
         "IPv6 that is captured and switched off",

@@ -216,4 +216,12 @@ MEANING: dict[Code, Explanation] = {
         '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20002}}',
         '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20005}}',
     ),
+    Code.CA_WITHOUT_TLS: Explanation(
+        "An authority for HTTPS that is not spoken",
+        "`as_ca_paths` names who signs the certificate that the attestation service shows in TLS: a private CA that "
+        "this host does not believe otherwise. Without an https `as_addr` there is no such certificate. Who may sign "
+        "the service's tokens is another question, which `trusted_certs_paths` in `verify` answers.",
+        '{"as_addr": "http://as.example/", "as_ca_paths": ["/etc/tng/tls-ca.pem"]}',
+        '{"as_addr": "https://as.example/", "as_ca_paths": ["/etc/tng/tls-ca.pem"]}',
+    ),
 }

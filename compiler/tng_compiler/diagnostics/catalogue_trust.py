@@ -26,4 +26,12 @@ TRUST: dict[Code, Explanation] = {
         '{"as_addr": "http://as.example/"}',
         '{"as_addr": "https://as.example/"}',
     ),
+    Code.PEER_UNVERIFIED: Explanation(
+        "An ingress that proves itself and verifies nobody",
+        "With `attest` alone an ingress shows what it runs to whoever answers, and then sends to it what its programs "
+        "say: to somebody else as well, who answers in the peer's name. That is enough where only the service must "
+        "know its clients; everywhere else `verify` belongs beside it.",
+        '{"add_ingress": [{"attest": {"aa_addr": "unix:///run/aa.sock"}}]}',
+        '{"add_ingress": [{"attest": {"aa_addr": "unix:///run/aa.sock"}, "verify": {"policy_ids": ["default"]}}]}',
+    ),
 }

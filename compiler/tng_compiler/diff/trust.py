@@ -117,6 +117,12 @@ def _service_changes(
     addresses = (before.as_addr if before else "none", after.as_addr if after else "none")
     if addresses[0] != addresses[1]:
         yield FieldChange(f"{where}.as_addr", *addresses, weight)
+    authorities = (before.as_ca_paths if before else (), after.as_ca_paths if after else ())
+    if authorities[0] != authorities[1]:
+        # Whoever answers as the service decides who is believed.
+        lost = where == "verify" and after is not None and not authorities[1]
+        names = tuple(_list(paths) if paths else "those of the host" for paths in authorities)
+        yield FieldChange(f"{where}.as_ca_paths", names[0], names[1], "weaker" if lost else "own")
     headers = (before.as_headers if before else (), after.as_headers if after else ())
     if headers[0] != headers[1]:
         names = (_list(tuple(name for name, _ in headers[0])), _list(tuple(name for name, _ in headers[1])))
@@ -147,11 +153,13 @@ def _verify(verify: Verify | None) -> Verify | None:
 
 
 def _service(service: Service | None) -> Service | None:
-    return Service(service.as_addr, tuple(sorted(service.as_headers))) if service else None
+    if service is None:
+        return None
+    return Service(service.as_addr, tuple(sorted(service.as_headers)), tuple(sorted(set(service.as_ca_paths))))
 
 
 def _named(service: Service) -> Service:
-    return Service(service.as_addr, tuple((name, "") for name, _ in service.as_headers))
+    return replace(service, as_headers=tuple((name, "") for name, _ in service.as_headers))
 
 
 def _yes(value: bool) -> str:

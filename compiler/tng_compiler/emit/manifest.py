@@ -138,4 +138,9 @@ def _verify(verify: Verify) -> dict[str, object]:
 
 
 def _service(service: Service | None) -> dict[str, object] | None:
-    return {"as_addr": service.as_addr, "as_headers": dict(service.as_headers)} if service else None
+    if service is None:
+        return None
+    named: dict[str, object] = {"as_addr": service.as_addr, "as_headers": dict(service.as_headers)}
+    if service.as_ca_paths:
+        named["as_ca_paths"] = list(service.as_ca_paths)
+    return named

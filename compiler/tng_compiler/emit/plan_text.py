@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.model.types import Attest, Mapping, Socks5, Verify
+from tng_compiler.model.types import Attest, Mapping, Service, Socks5, Verify
 from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, PlannedDoor, Ports, Region
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
@@ -126,10 +126,15 @@ def attestation(attest: Attest | None) -> str:
     """Return how the entry's side proves itself."""
     if attest is None:
         return "no"
-    issuer = f", token from {attest.service.as_addr}" if attest.service else ""
+    issuer = f", token from {_at(attest.service)}" if attest.service else ""
     refresh = f"every {attest.refresh_interval} s" if attest.refresh_interval else "for every handshake"
     policies = f", policies {', '.join(attest.policy_ids)}" if attest.policy_ids else ""
     return f"{attest.model} through the agent at {attest.aa_path}, {refresh}{issuer}{policies}"
+
+
+def _at(service: Service) -> str:
+    by = f" (its TLS by {', '.join(service.as_ca_paths)})" if service.as_ca_paths else ""
+    return f"{service.as_addr}{by}"
 
 
 def demand(verify: Verify | None) -> str:
@@ -138,7 +143,7 @@ def demand(verify: Verify | None) -> str:
         return "nothing of its peer"
     parts = [f"{verify.model}, policies {', '.join(verify.policy_ids)}"]
     if verify.service:
-        parts.append(f"service {verify.service.as_addr}")
+        parts.append(f"service {_at(verify.service)}")
     if verify.trusted_certs_paths:
         parts.append(f"pinned to {', '.join(verify.trusted_certs_paths)}")
     if verify.skip_as_token_cert_verify:

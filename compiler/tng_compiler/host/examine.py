@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
-from tng_compiler.host import forwarding, listeners, named, network, nft, services, tables, units
+from tng_compiler.host import files, forwarding, listeners, named, network, nft, services, tables, units
 from tng_compiler.host.finding import Finding
 from tng_compiler.plan.types import Plan
 
@@ -33,6 +33,7 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
         yield from named.ipsets(plan)
     if able and not absent:
         yield from nft.rules(plan)
+    yield from files.unusable(plan)
     yield from named.agents(plan)
     yield from services.reached(plan)
     yield from network.ipv6(plan)

@@ -49,7 +49,7 @@ def ipsets(plan: Plan) -> Iterator[Finding]:
 
 def agents(plan: Plan) -> Iterator[Finding]:
     """Each entry whose attestation agent does not answer the door. It is not asked for evidence."""
-    for entry in plan.entries:
+    for entry in plan.all_entries:
         if entry.attest is not None and (problem := _not_there(entry.attest.aa_path)):
             yield in_document(
                 Code.AGENT_SILENT,

@@ -13,9 +13,11 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from tng_compiler.diagnostics.codes import Code
+from tng_compiler.host import files
 from tng_compiler.host.finding import WARNING, Finding, in_document
 from tng_compiler.model.types import Service
 from tng_compiler.plan.types import Plan
+from tng_schema import contract
 
 _SECONDS = 5.0
 # Tokens are good for minutes; some clocks differ by seconds.
@@ -33,13 +35,16 @@ def reached(plan: Plan) -> Iterator[Finding]:
     """Ask each service for what needs no secret, ``GET /certificate``, from a socket marked like the runtime's."""
     seen = set()
     for use in _uses(plan):
-        if use.service.as_addr not in seen:
-            seen.add(use.service.as_addr)
+        if (use.service.as_addr, use.service.as_ca_paths) in seen:
+            continue
+        seen.add((use.service.as_addr, use.service.as_ca_paths))
+        # Files that cannot be read are ``files``'s finding.
+        if not any(map(files.problem, use.service.as_ca_paths)):
             yield from _ask(use)
 
 
 def _uses(plan: Plan) -> Iterator[_Use]:
-    for entry in plan.entries:
+    for entry in plan.all_entries:
         for member, side in (("attest", entry.attest), ("verify", entry.verify)):
             if side is not None and side.service is not None:
                 yield _Use(f"{entry.pointer}/{member}/as_addr", side.service, entry.so_mark)
@@ -54,8 +59,8 @@ def _ask(use: _Use) -> Iterator[Finding]:
             Code.SERVICE_CERTIFICATE,
             WARNING,
             use.pointer,
-            f"expected a certificate of {address} that this host trusts, found: {error.verify_message}",
-            "renew it, or install its authority: update-ca-certificates(8); trusted_certs_paths is for tokens",
+            f"expected a certificate of {address} that {_who(use)} trusts, found: {error.verify_message}",
+            _ADVICE["others" if error.verify_code in contract.UNKNOWN_SIGNER else "itself"],
         )
     except (OSError, http.client.HTTPException, ValueError) as error:
         problem = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -78,6 +83,17 @@ def _ask(use: _Use) -> Iterator[Finding]:
         yield from _clock(use, date)
 
 
+_ADVICE = {
+    "others": "name its private CA in as_ca_paths, or install it: update-ca-certificates(8); "
+    "trusted_certs_paths is for tokens",
+    "itself": "renew it, or name the service in as_addr as its certificate does",
+}
+
+
+def _who(use: _Use) -> str:
+    return "as_ca_paths" if use.service.as_ca_paths else "this host"
+
+
 def _clock(use: _Use, date: str | None) -> Iterator[Finding]:
     with suppress(ValueError, TypeError):
         apart = time.time() - parsedate_to_datetime(date or "").timestamp()
@@ -98,8 +114,7 @@ def _get(use: _Use) -> tuple[int, str | None]:
     with closing(http.client.HTTPConnection(host, port, timeout=_SECONDS)) as connection:
         connection.sock = _connect(host, port, use.mark)
         if secure:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.load_default_certs()
+            context = files.tls_context(use.service.as_ca_paths)
             connection.sock = context.wrap_socket(connection.sock, server_hostname=host)
         headers = {**dict(use.service.as_headers), "Connection": "close", "User-Agent": "tng"}
         connection.request("GET", parts.path.rstrip("/") + "/certificate", headers=headers)

@@ -10,6 +10,7 @@ import re
 from ipaddress import AddressValueError, IPv4Network, IPv6Address, IPv6Network
 
 from tng_compiler.diagnostics.codes import Code
+from tng_compiler.model.host_guesses import guess
 from tng_compiler.model.types import Network
 
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -48,7 +49,7 @@ def parse_host(text: str) -> Network:
     try:
         number6 = int(IPv6Address(address))
     except AddressValueError:
-        raise HostError(Code.BAD_HOST, "expected an IPv4 or IPv6 address or network, found ") from None
+        raise HostError(Code.BAD_HOST, "expected an IPv4 or IPv6 address or network, found ", guess(text)) from None
     if slash and not _IPV6_PREFIX.fullmatch(prefix):
         raise HostError(Code.BAD_HOST, "expected a prefix length from 0 to 128 after the slash, found ")
     length = int(prefix) if slash else 128
@@ -71,7 +72,7 @@ def _ipv4_help(text: str) -> str | None:
     address, slash, prefix = text.partition("/")
     parts = address.split(".")
     if not parts or not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
-        return "names are not resolved: write the address" if re.fullmatch(r"[A-Za-z][\w.-]*", text) else None
+        return guess(text)
     if len(parts) != 4:
         return "write all four octets, such as 10.0.0.0/8"
     if any(len(part) > 1 and part[0] == "0" for part in parts):

@@ -1,4 +1,4 @@
-"""The attestation service: its URL and headers."""
+"""The attestation service: its URL, its headers, and who signs the certificate of its HTTPS."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tng_schema import contract
 
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
+_TOKENS = "`trusted_certs_paths` is for those who sign tokens"
 
 
 def service(block: Block, *, pinned: bool) -> Service | None:
@@ -24,8 +25,13 @@ def service(block: Block, *, pinned: bool) -> Service | None:
     ``pinned``: tokens are checked against pinned certificates, so that plain http cannot widen the trust.
     """
     headers = _headers(block)
+    authorities = tuple(absolute(block, pointer, path) for pointer, path in block.texts("as_ca_paths"))
     address = block.text("as_addr")
     if address is None:
+        if authorities and not block.said("as_addr"):
+            message = "expected `as_addr` beside `as_ca_paths`, found none"
+            help_ = f"name the service whose HTTPS certificate they sign; {_TOKENS}"
+            block.findings.error(Code.CA_WITHOUT_TLS, block.key_at("as_ca_paths"), message, help_)
         if headers and not block.said("as_addr"):
             message = "expected `as_addr` beside `as_headers`, found none"
             block.findings.error(
@@ -35,11 +41,24 @@ def service(block: Block, *, pinned: bool) -> Service | None:
     parts = _url(block, address)
     if parts is None:
         return None
-    if parts.scheme == "http" and not pinned and not contract.is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and authorities:
+        message = f"expected an https `as_addr` beside `as_ca_paths`, found {json_text(address)}"
+        help_ = f"in plain http nobody shows a certificate; {_TOKENS}"
+        block.findings.error(Code.CA_WITHOUT_TLS, block.key_at("as_ca_paths"), message, help_)
+    elif parts.scheme == "http" and not pinned and not contract.is_loopback(parts.hostname or ""):
         message = f"expected https, or http on this host, found {json_text(address)}: whoever is on the way can answer"
         help_ = "use https, or pin the token's signer with `trusted_certs_paths` in `verify`"
         block.findings.warn(Code.PLAIN_HTTP_SERVICE, block.value_at("as_addr"), message, help_)
-    return Service(address, headers)
+    return Service(address, headers, authorities)
+
+
+def absolute(block: Block, pointer: str, path: str) -> str:
+    """Return the path of a file, which must be absolute; a fault is reported."""
+    if not path.startswith("/") or not path.isprintable():
+        message = f"expected an absolute path, found {json_text(path)}"
+        help_ = "the runtime has no working directory that a document could mean"
+        block.findings.error(Code.RELATIVE_PATH, Place(pointer), message, help_)
+    return path
 
 
 def _url(block: Block, address: str) -> SplitResult | None:

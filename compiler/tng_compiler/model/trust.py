@@ -6,13 +6,13 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Note, Place
 from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.block import Block
-from tng_compiler.model.service import service
+from tng_compiler.model.service import absolute, service
 from tng_compiler.model.types import Attest, RaModel, Verify
 
 _UNIX = "unix://"
 _MAX_SOCKET_PATH = 107
 """sun_path of unix(7), less its final NUL."""
-_PASSPORT_FIELDS = ("as_provider", "as_type", "as_addr", "as_headers", "policy_ids")
+_PASSPORT_FIELDS = ("as_provider", "as_type", "as_addr", "as_headers", "as_ca_paths", "policy_ids")
 DEFAULT_REFRESH_INTERVAL = 600
 
 
@@ -29,6 +29,10 @@ def check_trust(entry: Block) -> None:
             message = "expected attestation, found `no_ra`: the tunnel is encrypted to whoever answers"
             help_ = "use `verify` and `attest` outside of tests"
             entry.findings.warn(Code.NO_ATTESTATION, entry.key_at("no_ra"), message, help_)
+    elif entry.pointer.startswith("/add_ingress/") and claims == ["attest"]:
+        message = "expected `verify` in an ingress, found `attest` alone: it sends to whoever answers"
+        help_ = "add `verify`, unless only the other side must know whom it talks to"
+        entry.findings.warn(Code.PEER_UNVERIFIED, entry.key_at("attest"), message, help_)
     elif not claims and not (entry.said("no_ra") and entry.members.get("no_ra") is not False):
         message = "expected `verify`, `attest`, both, or `no_ra: true` in the entry, found none"
         help_ = "an ingress usually has `verify`, an egress `attest`"
@@ -73,7 +77,7 @@ def verify(block: Block) -> Verify:
         help_ = 'without a policy anything is affirmed; CoCo\'s own is ["default"]'
         block.findings.error(Code.EMPTY_POLICY_IDS, block.value_at("policy_ids"), message, help_)
     pins = tuple(
-        _absolute(block, pointer, path)
+        absolute(block, pointer, path)
         for pointer, path in block.texts("trusted_certs_paths")
         if not block.findings.full
     )
@@ -144,11 +148,3 @@ def _aa_path(block: Block) -> str | None:
         return path
     block.findings.error(Code.BAD_AA_ADDR, block.value_at("aa_addr"), message, help_)
     return None
-
-
-def _absolute(block: Block, pointer: str, path: str) -> str:
-    if not path.startswith("/") or not path.isprintable():
-        message = f"expected an absolute path, found {json_text(path)}"
-        help_ = "the runtime has no working directory that a document could mean"
-        block.findings.error(Code.RELATIVE_PATH, Place(pointer), message, help_)
-    return path

@@ -106,10 +106,14 @@ Mode = Netfilter | Mapping | Socks5
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """An attestation service that speaks restful-as."""
+    """An attestation service that speaks restful-as.
+
+    ``as_ca_paths``: who may sign the certificate of its HTTPS, and nobody else; empty: whom the host believes.
+    """
 
     as_addr: str
     as_headers: tuple[tuple[str, str], ...]
+    as_ca_paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
+from itertools import chain
 from urllib.parse import urlsplit
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, Netfilter, Network, Service
+from tng_compiler.model.types import CaptureDst, Config, Entry, Network, Role, Service
 from tng_compiler.plan.cgroups import around, within
+from tng_compiler.plan.forwarded import forwarded
 from tng_compiler.plan.intervals import touching, union
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
 from tng_schema import contract
@@ -37,7 +39,8 @@ def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
     """Yield, for each entry, what it should not do by itself, or beside the trust settings of the document."""
     places = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
     services = [_Address.of(url, place) for url, place in places.items()]
-    return (_of_entry(entry, services) for entry in config.entries)
+    named = {(entry.role, version) for entry in config.entries for version in _BROAD if _reaches(entry, version)}
+    return (chain(_of_entry(entry, services), _one_family(entry, named)) for entry in config.entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +136,34 @@ def _broad(entry: Entry) -> Iterator[Diagnostic]:
         if (entry.role == "ingress" or port == 22)
         and (whole or any(first <= port <= last for first, last in map(ports_of, broad)))
     ]
+    ssh = next((item for item in netfilter.capture_dst if _everywhere(item) and ports_of(item) == (22, 22)), None)
+    if ssh is not None and not names and not netfilter.capture_cgroup:
+        message = "expected a broad capture to leave SSH alone, found port 22 of all hosts"
+        advice = "administrators need TNG on both sides then; name the hosts that have it"
+        if entry.role == "egress":
+            message = "expected a capture to leave SSH alone, found port 22 of this host"
+            advice = "whoever administers this host needs TNG as well then; leave another way in"
+        yield _warn(Code.BROAD_CAPTURE, ssh.pointer, message, advice)
     if names and not netfilter.capture_cgroup:
         place = f"{netfilter.pointer}/capture_dst" if whole else broad[0].pointer
         peers = "peers that speak TNG" if entry.role == "ingress" else "clients that speak TNG"
         message = f"expected a broad capture to leave {' and '.join(names)} alone, found it inside"
         yield _warn(Code.BROAD_CAPTURE, place, message, f"only {peers} can be reached then; name hosts or ports")
+
+
+def _one_family(entry: Entry, named: Set[tuple[Role, int]]) -> Iterator[Diagnostic]:
+    """All of one family is named, and the other one by no entry of the role."""
+    items = entry.netfilter.capture_dst or ()
+    item = next((item for item in items if item.network and item.network.prefixlen == 0), None)
+    if item is None or item.network is None or (entry.role, 10 - item.network.version) in named:
+        return
+    here, there = ("IPv4", "IPv6") if item.network.version == 4 else ("IPv6", "IPv4")
+    twin = "::/0" if item.network.version == 4 else "0.0.0.0/0"
+    message = f"expected both families, found every {here} address alone: {there} passes in plaintext"
+    advice = f"name {twin} too" + (
+        ", or leave `host` out to mean both" if item.ports else ', or write "capture_dst": []'
+    )
+    yield _warn(Code.FAMILY_OPEN, f"{item.pointer}/host", message, advice)
 
 
 def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
@@ -146,7 +172,7 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
     if netfilter.forwarded == "bypass":
         message = "expected what this host forwards to be refused, found `bypass`: it passes in plaintext"
         yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`, or `capture`")
-    yield from _forwarded(netfilter)
+    yield from forwarded(netfilter)
     if netfilter.udp == "bypass":
         message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")
@@ -160,33 +186,14 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
         yield Diagnostic(Code.DNS_SPARED, Severity.NOTE, message, where, (), advice)
 
 
-def _forwarded(netfilter: Netfilter) -> Iterator[Diagnostic]:
-    """A forwarded packet has no socket here: what is said of cgroups cannot be kept for it."""
-    place = f"{netfilter.pointer}/forwarded"
-    if netfilter.forwarded != "capture":
-        if netfilter.forwarded_interfaces:
-            message = f"expected `forwarded: capture` with interfaces to capture from, found `{netfilter.forwarded}`"
-            where = f"{netfilter.pointer}/forwarded_interfaces"
-            yield _error(Code.INTERFACES_UNUSED, where, message, 'write "forwarded": "capture", or leave them out')
-        return
-    for path in netfilter.capture_cgroup[:1]:
-        message = (
-            "expected capture_cgroup or `forwarded: capture`, found both: what is forwarded has no socket here, and "
-            "its cgroup cannot be known"
-        )
-        advice = "use two entries, or capture inside of the container or guest"
-        yield _error(Code.FORWARDED_BY_CGROUP, place, message, advice, (path.pointer, "the cgroup"))
-    if netfilter.nocapture_cgroup and not netfilter.capture_cgroup:
-        path = netfilter.nocapture_cgroup[0]
-        message = "expected an exemption of all that is captured, found one by cgroup: what is forwarded is not exempt"
-        advice = "leave the interface of what is to be exempt out of `forwarded_interfaces`"
-        yield _warn(Code.FORWARDED_NOT_EXEMPT, place, message, advice, (path.pointer, "exempts sockets of this host"))
-
-
 def _is_broad(item: CaptureDst) -> bool:
     single = item.ports is not None and item.ports.first == item.ports.last
+    return _everywhere(item) and not single
+
+
+def _everywhere(item: CaptureDst) -> bool:
     wide = item.network is None or item.network.prefixlen <= _BROAD[item.network.version]
-    return item.ipset is None and wide and not single
+    return item.ipset is None and wide
 
 
 def _own_service(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:

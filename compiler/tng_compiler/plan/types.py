@@ -204,6 +204,11 @@ class Plan:
         """Depths at which some entry captures by cgroup: cgroups newer than the rules are refused there."""
         return tuple(sorted({level.level for entry in self.entries for level in entry.inside}))
 
+    @property
+    def all_entries(self) -> tuple[Interception | PlannedDoor, ...]:
+        """Those that capture, then those that are doors."""
+        return (*self.entries, *self.doors)
+
     def of(self, role: Role) -> tuple[Interception, ...]:
         """The entries of one role, in the order of precedence."""
         return tuple(entry for entry in self.entries if entry.role == role)

@@ -12,6 +12,7 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.diagnostics.pointer import pointer_of
 from tng_compiler.diagnostics.quoting import describe, json_text, quote
 from tng_compiler.shape.expected import expected
+from tng_compiler.shape.guesses import guess
 from tng_compiler.shape.known import CHOICES, ELSEWHERE, FIELDS, MODES, NULLABLE, place_of
 from tng_compiler.shape.nearest import nearest
 
@@ -197,7 +198,7 @@ def _wrong_type(found: _Findings, path: Path, error: Any) -> None:
         found.add(Code.NULL_VALUE, path, f"expected {wanted}, found null", help_)
         return
     message = f"expected {wanted}, found {describe(error.instance)}"
-    found.add(Code.WRONG_TYPE, path, message, _type_help(error.schema, error.instance))
+    found.add(Code.WRONG_TYPE, path, message, _type_help(error.schema, error.instance) or guess(path, error.instance))
 
 
 def _type_help(schema: dict[str, Any], instance: object) -> str | None:

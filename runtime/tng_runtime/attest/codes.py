@@ -102,6 +102,21 @@ class Code(ExplainedCode):
         "The attestation service could not be reached.",
         "Look at `as_addr`, at the route to it and at the service itself.",
     )
+    SERVICE_TLS = (
+        "RA-SERVICE-TLS",
+        "The attestation service does not speak TLS, or none that is spoken here (1.2 or newer).",
+        "Look at `as_addr`: its port and its scheme (http or https), and at the service's TLS settings.",
+    )
+    SERVICE_CA = (
+        "RA-SERVICE-CA",
+        "The HTTPS certificate of the attestation service is of an authority that is not believed.",
+        "Name a private CA in `as_ca_paths`, or install it on this host; `trusted_certs_paths` is for tokens.",
+    )
+    SERVICE_CERTIFICATE = (
+        "RA-SERVICE-CERTIFICATE",
+        "The HTTPS certificate of the attestation service has ended, has not begun, or names another host.",
+        "Renew it; compare its names with the host in `as_addr`, and the clocks of both hosts.",
+    )
     SERVICE_BUSY = (
         "RA-SERVICE-BUSY",
         "More peers that are not known yet wait for the attestation service than are let wait.",

@@ -14,7 +14,7 @@ from tng_runtime.kernel import path
 from tng_runtime.kernel.liveness import carry_for_others
 from tng_runtime.kernel.names import Target, first_to_connect, resolve
 from tng_runtime.kernel.own import OwnConnections, Pair, source_of
-from tng_runtime.kernel.readiness import Poller, ignore
+from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import Destination, abort, bind_to_client, dial_socket
 
 DIAL_SECONDS = 10.0
@@ -95,7 +95,7 @@ class Dialler:
         try:
             if is_at is not None:
                 is_at(source_of(sock.getsockname()))
-            self._poller.register(sock.fileno(), ignore)
+            self._poller.register(sock.fileno())
             if code == errno.EINPROGRESS:
                 with contextlib.suppress(TimeoutError):
                     await self._poller.wait(sock.fileno(), self._poller.time() + DIAL_SECONDS)

@@ -25,12 +25,22 @@ BROKEN = select.EPOLLHUP | select.EPOLLERR
 
 _ALL = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
 _BATCH = 512
+# Deadlines are looked at together, and no more often than this, in seconds: a timer for each costs more than the wait.
+_TICK = 0.05
 
 Handler = Callable[[int], None]
 
 
-def ignore(_: int) -> None:
-    """The handler of a descriptor that nobody waits for yet."""
+class _Noted:
+    """The handler of a descriptor that nobody waits for: its last events tell all that is so (epoll(7))."""
+
+    __slots__ = ("events",)
+
+    def __init__(self, events: int = 0) -> None:
+        self.events = events
+
+    def __call__(self, events: int) -> None:
+        self.events = events
 
 
 class Poller:
@@ -40,20 +50,28 @@ class Poller:
         self._loop = asyncio.get_running_loop()
         self._epoll = select.epoll()
         self._handlers: dict[int, Handler] = {}
+        self._waiting: dict[asyncio.Future[int], float] = {}
+        self._ticking: asyncio.TimerHandle | None = None
         self._loop.add_reader(self._epoll.fileno(), self._dispatch)
 
-    def register(self, descriptor: int, handler: Handler) -> None:
+    def register(self, descriptor: int, handler: Handler | None = None) -> None:
         """Watch ``descriptor``, whose current state counts as its first event; raises ``Refused`` (NET-LIMIT)."""
-        self._handlers[descriptor] = handler
+        self._handlers[descriptor] = handler or _Noted()
         try:
             self._epoll.register(descriptor, _ALL)
         except OSError as error:
             del self._handlers[descriptor]
             raise Refused(LinkCode.NET_LIMIT, f"the kernel watches no more sockets: {error.strerror}") from None
 
-    def hand_over(self, descriptor: int, handler: Handler) -> None:
-        """Give the events of a registered descriptor to another handler; earlier events are not repeated."""
-        self._handlers[descriptor] = handler
+    def hand_over(self, descriptor: int, handler: Handler) -> int:
+        """Give the events of a registered descriptor to ``handler``; the last that came before are returned."""
+        before, self._handlers[descriptor] = self._handlers[descriptor], handler
+        return before.events if isinstance(before, _Noted) else LOOK
+
+    def came(self, descriptor: int) -> int:
+        """The last events of a registered descriptor that nobody waited for."""
+        handler = self._handlers[descriptor]
+        return handler.events if isinstance(handler, _Noted) else 0
 
     def forget(self, descriptor: int) -> None:
         """Stop calling; said just before the descriptor is closed, which takes it out of the set (epoll(7))."""
@@ -67,31 +85,48 @@ class Poller:
         """The clock of ``wait``'s deadlines, in seconds."""
         return self._loop.time()
 
-    async def wait(self, descriptor: int, deadline: float) -> int:
-        """The next events of a registered descriptor; the caller tries its operation before, and again after.
+    async def wait(self, descriptor: int, deadline: float, wanted: int = -1) -> int:
+        """The next events of a registered descriptor of which one is ``wanted``.
 
-        Raises ``TimeoutError`` at ``deadline`` (``time``). A timer costs a tenth of a cancel scope, and every
-        connection waits several times.
+        The caller tries its operation before, and again after.
+        Raises ``TimeoutError`` at ``deadline`` (``time``), or some hundredths of a second later.
         """
         future: asyncio.Future[int] = self._loop.create_future()
 
         def wake(events: int) -> None:
-            if not future.done():
-                future.set_result(events)
-
-        def expire() -> None:
-            if not future.done():
-                future.set_exception(TimeoutError())
+            if events & wanted:
+                # Those that come before its task goes on are noted, too.
+                self._handlers[descriptor] = _Noted(events)
+                if not future.done():
+                    future.set_result(events)
 
         self._handlers[descriptor] = wake
-        timer = self._loop.call_at(deadline, expire)
+        self._waiting[future] = deadline
+        if self._ticking is None or deadline < self._ticking.when():
+            self._tick_at(deadline)
         try:
             return await future
         finally:
-            timer.cancel()
+            del self._waiting[future]
+
+    def _tick_at(self, when: float) -> None:
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._ticking = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        """End the waits whose deadline has passed."""
+        self._ticking, now = None, self._loop.time()
+        for future, deadline in self._waiting.items():
+            if deadline <= now and not future.done():
+                future.set_exception(TimeoutError())
+        if self._waiting:
+            self._tick_at(max(min(self._waiting.values()), now + _TICK))
 
     def close(self) -> None:
         """Watch nothing any more."""
+        if self._ticking is not None:
+            self._ticking.cancel()
         self._loop.remove_reader(self._epoll.fileno())
         self._epoll.close()
         self._handlers.clear()

@@ -169,11 +169,13 @@ class _Link:
         self.done: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
 
     def start(self) -> None:
-        """Take both sockets over; what they hold already is relayed in the loop's next round."""
+        """Take both sockets over, and relay what they hold already."""
         self._poller.hand_over(self._tls_fd, self._on_tls)
-        self._poller.hand_over(self._plain_fd, self._on_plain)
-        self._poller.later(self._on_tls, LOOK)
-        self._poller.later(self._on_plain, LOOK)
+        came = self._poller.hand_over(self._plain_fd, self._on_plain)
+        # The handshake reads its own records, and leaves what follows them.
+        self._on_tls(LOOK)
+        if came and self._plain.fileno() >= 0:
+            self._on_plain(came)
 
     def abort(self, event: Event) -> None:
         """End both sides with a reset."""

@@ -19,13 +19,19 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import load_der_x509_certificate
 from OpenSSL import SSL
+
+from tng_runtime.tunnel import openssl
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 POLICY, KEY = 0xE0, 0xE1
 _VERSION_2_PROXY = 0x21
 _STREAM = {4: 0x11, 6: 0x21}
 _HEAD = struct.Struct(">BBH")
+# Digests of keys by those of their certificates.
+_keys: dict[bytes, bytes] = {}
+_MOST_KEYS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,18 @@ def proxy_header(client: str, host: str, port: int, told: Told) -> bytes:
 
 def key_digest(connection: SSL.Connection) -> bytes | None:
     """The digest of the peer's public key, as in 0xE1; None if it showed no certificate."""
-    certificate = connection.get_peer_certificate(as_cryptography=True)
+    certificate = openssl.peer_certificate(connection)
     if certificate is None:
         return None
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(key).digest()
+    # OpenSSL takes as long to read a certificate once more as the kernel for all else at a connection's end.
+    digest = hashlib.sha256(certificate).digest()
+    if (known := _keys.get(digest)) is None:
+        key = load_der_x509_certificate(certificate).public_key()
+        known = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+        if len(_keys) >= _MOST_KEYS:
+            _keys.clear()
+        _keys[digest] = known
+    return known
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

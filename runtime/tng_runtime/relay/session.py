@@ -19,7 +19,7 @@ from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.dialling import Dialler
 from tng_runtime.kernel.names import Target
 from tng_runtime.kernel.own import OwnConnections, source_of
-from tng_runtime.kernel.readiness import Poller, ignore
+from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import (
     ClientLeftError,
     Destination,
@@ -77,7 +77,7 @@ class Sessions(ABC):
         session.destination = destination = meant_by(self._entry, captured)
         if self._may_be_ours(captured) and self._own.has(session.peer, destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
-        self._poller.register(captured.fileno(), ignore)
+        self._poller.register(captured.fileno())
         return destination
 
     def _may_be_ours(self, captured: socket.socket) -> bool:

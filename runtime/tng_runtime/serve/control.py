@@ -1,5 +1,7 @@
 """The control interface: who asks how the instance stands is answered here, by a process that can do nothing else.
 
+It is there while somebody asks now and then, and ends when nobody has for a while: the supervisor watches the sockets.
+
 It reads what anybody who reaches its sockets sends (h11 does, within bounds), and therefore has no capability, no rule
 and no secret; it asks the supervisor for a snapshot, and gets names and numbers. ``/livez``, ``/readyz`` and
 ``/status/`` are those of the Rust TNG; ``/metrics`` is OpenMetrics. Who is connected (``/connections``) is told on the
@@ -48,6 +50,8 @@ ANSWER_SECONDS = 5.0
 # Who asks sooner gets the snapshot that was made for somebody else.
 FRESH_SECONDS = 0.2
 _LOST_SECONDS = 1.0
+# Without a question; whoever scrapes metrics comes sooner, as a rule.
+IDLE_SECONDS = 90.0
 _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 
 
@@ -79,11 +83,14 @@ async def _run(sock: socket.socket) -> None:
         control = Control(sock, tasks)
         control.supervisor.send(Ready())
         lost = 0
-        while True:
+        while control.idle() < IDLE_SECONDS:
             await anyio.sleep(_LOST_SECONDS)
             if (now := log.lost()) != lost:
                 lost = now
                 control.supervisor.send(Lost(lost))
+        # Nobody is in the middle of a question, and who comes now waits in the queue for the next of our kind.
+        tasks.cancel_scope.cancel()
+    await control.supervisor.flushed()
 
 
 class Control:
@@ -98,6 +105,12 @@ class Control:
         self._answers: dict[int, MemoryObjectSendStream[Message]] = {}
         self._asking = anyio.Lock()
         self._known: tuple[float, dict[str, Any]] | None = None
+        self._clients = 0
+        self._since = anyio.current_time()
+
+    def idle(self) -> float:
+        """Seconds since somebody was answered."""
+        return 0.0 if self._clients else anyio.current_time() - self._since
 
     async def reply(self, path: str, *, private: bool) -> Reply:
         """The answer to GET ``path``; ``private`` on a socket that belongs to the user of the instance."""
@@ -176,6 +189,7 @@ class Control:
                 self._room.release()
                 await anyio.sleep(_LOST_SECONDS)
                 continue
+            self._clients += 1
             self._tasks.start_soon(self._serve, sock, private)
 
     async def _accepted(self, listener: socket.socket) -> tuple[socket.socket, object]:
@@ -198,6 +212,7 @@ class Control:
         finally:
             sock.close()
             self._room.release()
+            self._clients, self._since = self._clients - 1, anyio.current_time()
 
     async def _answer(self, stream: SocketStream, private: bool) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_REQUEST_BYTES)

@@ -1,7 +1,7 @@
 """The judge: certificates of our own from the agent, verdicts on those of others from the service, for all workers.
 
-It has the mark's capability and nothing else, once it has read the certificates that are pinned, which may be root's
-alone. The agent's socket may be as well: the supervisor connects to it on the judge's behalf.
+It has the mark's capability and nothing else, once it has read the certificates that the manifest names, which may be
+root's alone. The agent's socket may be as well: the supervisor connects to it on the judge's behalf.
 """
 
 from __future__ import annotations
@@ -113,7 +113,10 @@ class Judge:
         self._shown: dict[int, Credentials] = {}
 
     async def read_pins(self) -> None:
-        """Make the verifiers; entries with the same demands share one. Raises ``HostError``."""
+        """Make the verifiers and identities, which reads files; entries with the same demands share a verifier.
+
+        Raises ``HostError``.
+        """
         made: dict[tuple[Verify, int], Verifier] = {}
         for entry in self._manifest.entries:
             if entry.verify is not None and (key := (entry.verify, entry.so_mark)) not in made:
@@ -125,16 +128,15 @@ class Judge:
                 self._trusts.services.append(Asked())
             self._trusts.agents.append(Asked())
             self._trusts.verifiers.append(made[entry.verify, entry.so_mark] if entry.verify else None)
+        self._trusts.identities = [self._identity(*numbered) for numbered in enumerate(self._manifest.entries)]
 
     async def start(self) -> None:
         """Get the first certificate of every entry, and tell the supervisor. Raises ``HostError``."""
         self._tasks.start_soon(self._tally)
         for verifier in {id(each): each for each in self._trusts.verifiers if each}.values():
             self._tasks.start_soon(verifier.prefetch)
-        for number, entry in enumerate(self._manifest.entries):
-            identity = self._identity(number, entry)
+        for identity in self._trusts.identities:
             await identity.start()
-            self._trusts.identities.append(identity)
         for identity in self._trusts.identities:
             self._tasks.start_soon(identity.run)
         self.supervisor.send(Ready())

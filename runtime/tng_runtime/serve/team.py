@@ -111,6 +111,7 @@ class Team:
         self._judge: Child | None = None
         self._control: Child | None = None
         self._shown: list[tuple[bool, socket.socket]] = []
+        self._asked = select.epoll()
         self.answers = Answers(lambda: self.serving)
         self._listeners: list[tuple[int, socket.socket]] = []
         self._stopping = self._paused = False
@@ -140,22 +141,41 @@ class Team:
         assert self._judge is not None
         self._tasks.start_soon(self._keep, self._judge)
 
-    async def show(self, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
+    def show(self, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
         """Answer on these listening sockets how the instance stands, in a process of its own; private ones are True.
 
-        That it does not start is no reason not to serve: there is a line in the log.
+        That process takes 14 MiB, so it lives only while somebody asks now and then.
         """
         self._shown.extend(sockets)
-        try:
-            child: Child | None = await self._started("control")
-        except HostError as error:
-            log.error("control_not_started", reason=error.message, advice=error.hint)
-            child = await self._replaced("control")
-        if child is not None:
-            self._tasks.start_soon(self._keep, child)
+        for _, sock in sockets:
+            self._asked.register(sock, select.EPOLLIN)
+        self._tasks.start_soon(self._answer)
+
+    async def _answer(self) -> None:
+        pause = PAUSE_SECONDS
+        with self._asked:
+            while not self.lost:
+                await anyio.wait_readable(self._asked.fileno())
+                try:
+                    child = await self._started("control")
+                except HostError as error:
+                    log.error(
+                        "control_not_started", reason=error.message, advice=error.hint, next_attempt_seconds=pause
+                    )
+                    await anyio.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                    continue
+                await child.ended.wait()
+                pause = PAUSE_SECONDS
+                if child.code != 0 and not child.dismissed:
+                    log.error("control_died", pid=child.pid, reason=_end_of(child))
+                    await anyio.sleep(PAUSE_SECONDS)
 
     def hide(self) -> None:
         """Let another instance answer on what is not private."""
+        for private, sock in self._shown:
+            if not private:
+                self._asked.unregister(sock)
         self._shown = [(private, sock) for private, sock in self._shown if private]
         if self._control is not None:
             self._control.send(Hide())

@@ -7,7 +7,6 @@ second does not prolong it; the body is cut off at its bound while it is read.
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from tng_runtime.attest.codes import Code
 from tng_runtime.errors import HostError, Refused
 from tng_runtime.manifest import Service
 from tng_runtime.tunnel.marked import MarkedBackend
+from tng_runtime.tunnel.service_tls import TlsRefusedError, tls_context
 from tng_schema import contract
 
 # Calls beyond these wait for their turn within their deadline.
@@ -33,13 +33,13 @@ class Answer:
 
 
 class Fetcher:
-    """Calls below ``as_addr`` of ``service``; raises ``HostError`` (exit 1) if it or a header cannot be used."""
+    """Calls below ``as_addr`` of ``service``; raises ``HostError`` if it, a header or a CA (exit 3) cannot be used."""
 
     def __init__(self, service: Service, so_mark: int | None) -> None:
         self._address = service.as_addr.rstrip("/")
         self._headers = _headers(service)
         self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=_tls_context(self._address),
+            ssl_context=tls_context(service),
             max_connections=MAX_CONNECTIONS,
             max_keepalive_connections=0,
             network_backend=MarkedBackend(so_mark),
@@ -48,7 +48,8 @@ class Fetcher:
     async def call(self, method: str, path: str, body: bytes | None, *, limit: int, deadline: float) -> Answer:
         """Ask for ``path`` (with a leading slash); ``limit`` in bytes, ``deadline`` in seconds.
 
-        Raises ``Refused``: RA-SERVICE-UNREACHABLE, -DEADLINE, -SIZE, and -ANSWER for what is not HTTP.
+        Raises ``Refused``: RA-SERVICE-UNREACHABLE, -DEADLINE, -SIZE, -TLS, -CA, -CERTIFICATE, and -ANSWER for what
+        is not HTTP.
         """
         headers = [*self._headers, ("Content-Type", "application/json")] if body is not None else self._headers
         target = self._address + path
@@ -60,6 +61,8 @@ class Fetcher:
             raise Refused(Code.SERVICE_DEADLINE, f"{target} took longer than {deadline:g} s") from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:
             raise Refused(Code.SERVICE_ANSWER, f"{target} does not speak HTTP: {error}") from None
+        except TlsRefusedError as error:
+            raise Refused(error.code, f"{target}: {error}") from None
         except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProxyError) as error:
             raise Refused(Code.SERVICE_UNREACHABLE, f"{target}: {error}") from None
 
@@ -87,15 +90,6 @@ def _headers(service: Service) -> list[tuple[str, str]]:
             raise _unusable(f"as_headers: {name!r} cannot be sent")
         headers = {known: kept for known, kept in headers.items() if known.lower() != name.lower()} | {name: value}
     return list(headers.items())
-
-
-def _tls_context(address: str) -> ssl.SSLContext:
-    # Not ssl.create_default_context: that one writes session keys to where SSLKEYLOGFILE of the environment points.
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if address.startswith("https:"):
-        context.load_default_certs()
-    return context
 
 
 def _unusable(problem: str) -> HostError:

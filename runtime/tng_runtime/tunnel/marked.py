@@ -25,6 +25,7 @@ from anyio.streams.tls import TLSStream
 from tng_runtime.errors import HostError
 from tng_runtime.kernel.liveness import notice_absence
 from tng_runtime.kernel.sockets import dial_socket
+from tng_runtime.tunnel.service_tls import refusal
 
 # One unreachable address of a name must not use up the time of the others.
 CONNECT_SECONDS = 5.0
@@ -132,7 +133,9 @@ class _Stream(httpcore.AsyncNetworkStream):
             raise httpcore.WriteError(str(error)) from None
 
     async def aclose(self) -> None:
-        await anyio.aclose_forcefully(self._stream)
+        # TLS says goodbye; a service that went first does not hear it.
+        with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.EndOfStream):
+            await anyio.aclose_forcefully(self._stream)
 
     async def start_tls(
         self,
@@ -144,5 +147,5 @@ class _Stream(httpcore.AsyncNetworkStream):
             wrapped = await TLSStream.wrap(self._stream, hostname=server_hostname, ssl_context=ssl_context)
         except (OSError, anyio.EndOfStream, anyio.BrokenResourceError) as error:
             await self.aclose()
-            raise httpcore.ConnectError(f"TLS: {error}") from None
+            raise refusal(error, server_hostname) from None
         return _Stream(wrapped)

@@ -55,6 +55,7 @@ SSL_read: Callable[[Any, Any, int], int] = lib.SSL_read
 SSL_write: Callable[[Any, Any, int], int] = lib.SSL_write
 SSL_get_error: Callable[[Any, int], int] = lib.SSL_get_error
 SSL_shutdown: Callable[[Any], int] = lib.SSL_shutdown
+_agreed, _agreed_size = ffi.new("unsigned char **"), ffi.new("unsigned int *")
 clear_errors: Callable[[], None] = lib.ERR_clear_error
 
 
@@ -92,19 +93,36 @@ def handle(connection: SSL.Connection) -> Any:
     return connection._ssl  # noqa: SLF001 - see the module's docstring
 
 
-def shake(connection: SSL.Connection) -> bool:
-    """Go on with the handshake; True: it is over, False: it waits for the socket. Raises what ``do_handshake`` raises.
+def shake(connection: SSL.Connection) -> int:
+    """Go on with the handshake; 0: it is over, else it waits for the socket: SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE.
 
-    Waiting is the rule here, and pyOpenSSL makes an exception of it.
+    Raises what ``do_handshake`` raises. Waiting is the rule here, and pyOpenSSL makes an exception of it.
     """
     ssl = handle(connection)
     result = lib.SSL_do_handshake(ssl)
     if result == 1:
-        return True
-    if SSL_get_error(ssl, result) in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
-        return False
-    connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
-    return False
+        return 0
+    error = SSL_get_error(ssl, result)
+    if error not in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
+        connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
+    return error
+
+
+def alpn(connection: SSL.Connection) -> bytes:
+    """The protocol that both agreed on; empty if on none."""
+    lib.SSL_get0_alpn_selected(handle(connection), _agreed, _agreed_size)
+    return bytes(ffi.buffer(_agreed[0], _agreed_size[0])) if _agreed_size[0] else b""
+
+
+def peer_certificate(connection: SSL.Connection) -> bytes | None:
+    """The peer's own certificate (DER); None if it showed none."""
+    leaf = lib.SSL_get_peer_certificate(handle(connection))
+    if leaf == ffi.NULL:
+        return None
+    try:
+        return _der(leaf)
+    finally:
+        lib.X509_free(leaf)
 
 
 def peer_chain(connection: SSL.Connection, *, server: bool) -> tuple[bytes, ...]:
@@ -113,9 +131,8 @@ def peer_chain(connection: SSL.Connection, *, server: bool) -> tuple[bytes, ...]
     chain = lib.SSL_get_peer_cert_chain(ssl)
     shown = [] if chain == ffi.NULL else [_der(lib.sk_X509_value(chain, at)) for at in range(lib.sk_X509_num(chain))]
     # SSL_get_peer_cert_chain(3): on a server the chain lacks the peer's own certificate.
-    if server and (leaf := lib.SSL_get_peer_certificate(ssl)) != ffi.NULL:
-        shown.insert(0, _der(leaf))
-        lib.X509_free(leaf)
+    if server and (leaf := peer_certificate(connection)) is not None:
+        shown.insert(0, leaf)
     return tuple(shown)
 
 
@@ -139,17 +156,20 @@ def show(connection: SSL.Connection, certificate: x509.Certificate, key: ec.Elli
     lib.SSL_set_cert_cb(handle(connection), ffi.NULL, ffi.NULL)
 
 
-def harden(context: SSL.Context, groups: bytes, max_certificate_message: int) -> None:
+def harden(context: SSL.Context, groups: bytes, suites: bytes, max_certificate_message: int) -> None:
     """Issue no tickets, take certificate messages of up to ``max_certificate_message`` bytes, read whole records.
 
-    ``groups`` is a list for SSL_CTX_set1_groups_list(3), where a star marks the one whose key share a client sends.
-    Raises ``HostError`` if this OpenSSL does not know it.
+    ``groups`` is a list for SSL_CTX_set1_groups_list(3), where a star marks the one whose key share a client sends,
+    ``suites`` one for SSL_CTX_set_ciphersuites(3). Raises ``HostError`` if this OpenSSL does not know them.
     """
     functions = require()
     pointer = context._context  # noqa: SLF001 - see the module's docstring
     if lib.SSL_CTX_set1_curves_list(pointer, groups) != 1:
         lib.ERR_clear_error()
         raise HostError(f"this OpenSSL does not know the groups {groups.decode()}", hint=_REINSTALL)
+    if lib.SSL_CTX_set_ciphersuites(pointer, suites) != 1:
+        lib.ERR_clear_error()
+        raise HostError(f"this OpenSSL does not know the suites {suites.decode()}", hint=_REINSTALL)
     functions["SSL_CTX_set_num_tickets"](pointer, 0)
     functions["SSL_CTX_ctrl"](pointer, _SSL_CTRL_SET_MAX_CERT_LIST, max_certificate_message, ffi.NULL)
     functions["SSL_CTX_ctrl"](pointer, _SSL_CTRL_SET_READ_AHEAD, 1, ffi.NULL)

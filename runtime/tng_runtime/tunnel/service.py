@@ -31,7 +31,7 @@ class ServiceClient:
 
     ``told`` counts the calls about evidence.
 
-    Raises ``HostError`` (exit 1) if the address or a header cannot be used.
+    Raises ``HostError`` if the address or a header (exit 1) or a file of ``as_ca_paths`` (exit 3) cannot be used.
     """
 
     def __init__(

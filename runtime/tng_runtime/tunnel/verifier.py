@@ -55,7 +55,7 @@ class Verifier:
     """The verifier of one ``verify`` block; entries whose blocks are equal may share one.
 
     ``so_mark`` is set on the sockets to the service (None: unmarked), ``deadline`` bounds each call to it in seconds.
-    Raises ``HostError`` (exit 1) if the service's address or headers cannot be used.
+    Raises ``HostError`` if the service's address, headers or CA cannot be used.
     """
 
     def __init__(

@@ -202,7 +202,8 @@ def service(host: Host, *, tls: bool = False, status: int = 200, ahead: float = 
         pem = host.state / "service.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-             "-subj", "/CN=127.0.0.1", "-keyout", str(pem), "-out", f"{pem}.crt"],
+             "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-keyout", str(pem), "-out", f"{pem}.crt"],
             check=True, capture_output=True,
         )  # fmt: skip
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -233,12 +234,19 @@ def test_a_service_that_is_not_there_or_fails_is_found(host: Host) -> None:
         assert doctor(host, verifying(address)) == (0, {})
 
 
-@shows(Code.SERVICE_CERTIFICATE)
-def test_a_service_whose_certificate_nobody_knows_is_found(host: Host) -> None:
+@shows(Code.SERVICE_CERTIFICATE, Code.CERTIFICATES_UNUSABLE)
+def test_a_service_whose_certificate_nobody_knows_is_found_unless_its_ca_is_named(host: Host) -> None:
     with service(host, tls=True) as address:
         _, found = doctor(host, verifying(address))
-    assert set(found) == {"TNG633"}
-    assert "self-signed" in str(found["TNG633"]["message"])
+        assert set(found) == {"TNG633"}
+        assert "this host trusts, found: self-signed" in str(found["TNG633"]["message"])
+        assert "as_ca_paths" in str(found["TNG633"]["help"])
+        ca = host.state / "service.pem.crt"
+        named = {"as_addr": address, "policy_ids": ["default"], "as_ca_paths": [str(ca)]}
+        assert doctor(host, ingress(verify=named)) == (0, {})
+        ca.write_text("no certificate")
+        status, found = doctor(host, ingress(verify={**named, "trusted_certs_paths": ["/nowhere"]}))
+    assert (status, set(found)) == (3, {"TNG635"})
 
 
 @shows(Code.CLOCKS_APART)

@@ -64,9 +64,21 @@ def test_a_service_out_of_reach_of_the_capture_is_not_mentioned(url: str, destin
     assert codes(asking(url, destination)) == []
 
 
-@pytest.mark.parametrize("port", [22, 53])
-def test_a_port_that_is_named_by_itself_is_meant(port: int) -> None:
-    assert codes(config(entry("ingress", 0, [{"port": port}]))) == []
+def test_a_port_that_is_named_by_itself_is_meant_but_ssh_of_everybody() -> None:
+    assert codes(config(entry("ingress", 0, [{"port": 53}]))) == []
+    assert codes(config(entry("ingress", 0, [{"port": 22, "host": "10.0.0.0/24"}]))) == []
+    assert codes(config(entry("ingress", 0, [{"port": 22}]))) == [Code.BROAD_CAPTURE]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_family_that_is_left_open_beside_all_of_the_other_is_mentioned(version: int) -> None:
+    hosts = ("0.0.0.0/0", "::/0")[:: 1 if version == 4 else -1]
+    every, other = ({"host": host, "port": 443} for host in hosts)
+    assert codes(config(entry("ingress", 0, [every]))) == [Code.FAMILY_OPEN]
+    assert codes(config(entry("ingress", 0, [every]), entry("egress", 0, [other]))) == [Code.FAMILY_OPEN] * 2
+    for beside in (other, {"port": 443}, {"ipset": "others"}):
+        assert Code.FAMILY_OPEN not in codes(config(entry("ingress", 0, [every, beside])))
+    assert codes(config(entry("ingress", 0, [every]), entry("ingress", 1, [other]))) == []
 
 
 def test_a_narrow_capture_of_all_ports_is_not_broad() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -72,7 +73,7 @@ def test_a_filter_that_drops_what_is_redirected_is_found_and_an_open_host_is_ope
 def test_a_host_that_was_closed_stays_closed(hosts: Lab) -> None:
     client = hosts["client"]
     config = write(client, hosts)
-    client.run(TNG, "compile", config, "-o", str(client.state / "compiled"))
+    tunnel.compile_into(Path(config), client.state / "compiled")
     client.run(f"{TNG}-runtime", "guard", str(client.state / "compiled"))
     client.run("nft", DROPS)
     assert client.run(TNG, "apply", config, check=False).returncode == 3

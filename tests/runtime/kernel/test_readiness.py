@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
@@ -143,6 +144,24 @@ async def test_events_go_to_the_handler_of_now(poller: Poller, pair: tuple[socke
     far.sendall(b"x")
     await until_some(second)
     assert len(first) == 1
+
+
+async def test_who_takes_a_socket_over_gets_the_last_events_that_nobody_waited_for(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = pair
+    far.sendall(b"x")
+    poller.register(near.fileno())
+    # Whoever else is told of the same batch: an epoll set lists what became ready in its order.
+    seen: list[int] = []
+    poller.register(far.fileno(), seen.append)
+    await until_some(seen)
+    assert poller.hand_over(near.fileno(), seen.append) & READABLE
+    far.close()
+    poller.forget(far.fileno())
+    await poller.wait(near.fileno(), poller.time() + 60)
+    assert poller.hand_over(near.fileno(), seen.append) & select.EPOLLRDHUP
+    assert poller.hand_over(near.fileno(), seen.append) == LOOK, "a handler had them"
 
 
 async def test_a_socket_forgotten_by_an_earlier_handler_of_the_batch_is_not_called(poller: Poller) -> None:

@@ -15,7 +15,7 @@ from OpenSSL._util import ffi
 
 from tng_runtime.errors import HostError
 from tng_runtime.tunnel import openssl
-from tng_runtime.tunnel.contexts import GROUPS
+from tng_runtime.tunnel.contexts import GROUPS, SUITES
 
 REAL = Path(_rust.__file__)
 
@@ -46,7 +46,7 @@ def test_the_functions_of_the_installed_build_are_found_and_do_what_they_say() -
     functions = openssl.require()
     assert set(functions) == set(openssl._SYMBOLS)
     context = SSL.Context(SSL.TLS_METHOD)
-    openssl.harden(context, GROUPS, 123_456)
+    openssl.harden(context, GROUPS, SUITES, 123_456)
     control = functions["SSL_CTX_ctrl"]
     # SSL_CTRL_GET_MAX_CERT_LIST and SSL_CTRL_GET_READ_AHEAD of openssl/ssl.h
     assert control(context._context, 50, 0, ffi.NULL) == 123_456
@@ -55,7 +55,12 @@ def test_the_functions_of_the_installed_build_are_found_and_do_what_they_say() -
 
 def test_a_group_that_is_not_known_is_an_error_of_the_host() -> None:
     with pytest.raises(HostError, match="no-such-group"):
-        openssl.harden(SSL.Context(SSL.TLS_METHOD), b"no-such-group", 1)
+        openssl.harden(SSL.Context(SSL.TLS_METHOD), b"no-such-group", SUITES, 1)
+
+
+def test_a_suite_that_is_not_known_is_an_error_of_the_host() -> None:
+    with pytest.raises(HostError, match="no-such-suite"):
+        openssl.harden(SSL.Context(SSL.TLS_METHOD), GROUPS, b"no-such-suite", 1)
 
 
 def test_what_a_stripped_build_does_not_name_is_named(built: Path) -> None:

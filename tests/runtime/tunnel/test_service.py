@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from tng_demo.lab import Lab
 from tng_demo.sample_agent import evidence as sample_evidence
 from tng_demo.sample_service import SampleService
+from tng_demo.sample_tls import CA_FILE, server_context
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.evidence import CocoEvidence, report_data, runtime_data
 from tng_runtime.errors import HostError, Refused
@@ -250,12 +251,62 @@ async def test_a_service_over_https_needs_a_certificate_that_the_host_trusts(
     with HostileServer(says(with_body(OK, TOKEN)), tls) as server:
         address = server.url.replace("http:", "https:")
         refused = await refusal(address)
-        assert refused.code == Code.SERVICE_UNREACHABLE
-        assert "certificate verify failed" in refused.detail
+        assert refused.code == Code.SERVICE_CA
+        assert "does not hold: self-signed certificate" in refused.detail
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
         async with client_of(address) as client:
             assert await client.attest(EVIDENCE, ["default"]) == TOKEN.decode()
     assert not (tmp_path / "keys").exists()
+
+
+async def test_a_private_ca_is_named_and_is_then_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside who the host believes: a CA that it trusts otherwise does not count any more."""
+    tls = server_context(tmp_path / "ours", ["127.0.0.1", "::1"])
+    server_context(tmp_path / "others", ["127.0.0.1"])
+    named, other = str(tmp_path / "ours" / CA_FILE), str(tmp_path / "others" / CA_FILE)
+    pem = (tmp_path / "ours" / CA_FILE).read_bytes()
+    (tmp_path / "words.pem").write_bytes("# \u00e9\u00e8\n".encode() + pem + b"\n# end\n")
+    with SampleService(("127.0.0.1", 0), ("::1", 0), tls=tls) as service:
+        for url in service.urls:
+            for paths in ((named,), (other, named), (str(tmp_path / "words.pem"),)):
+                client = ServiceClient(Service(url, (), paths), None)
+                assert b"BEGIN CERTIFICATE" in await client.certificates()
+                await client.aclose()
+        assert (await refusal(service.url)).code == Code.SERVICE_CA
+        monkeypatch.setenv("SSL_CERT_FILE", named)
+        assert await ServiceClient(Service(service.url, ()), None).certificates()
+        with pytest.raises(Refused) as caught:
+            await ServiceClient(Service(service.url, (), (other,)), None).certificates()
+        assert caught.value.code == Code.SERVICE_CA
+        assert "as_ca_paths" in caught.value.code.action
+        by_name = service.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(Refused, match="Hostname mismatch") as caught:
+            await ServiceClient(Service(by_name, (), (named,)), None).certificates()
+        assert caught.value.code == Code.SERVICE_CERTIFICATE
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\n\r\n", b""], ids=["plain-http", "ends"])
+async def test_a_service_without_tls_is_told_from_one_that_is_away(answer: bytes) -> None:
+    with HostileServer(says(answer)) as server:
+        refused = await refusal(server.url.replace("http:", "https:"))
+    assert refused.code == Code.SERVICE_TLS
+    assert "no TLS with 127.0.0.1" in refused.detail
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "No such file"), (b"", "no certificates"), (b"\x30\x82", "no certificates"), (b"x" * (1 << 21), "larger")],
+)
+async def test_a_file_of_authorities_that_cannot_be_used_keeps_the_host_from_starting(
+    tmp_path: Path, content: bytes | None, problem: str
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(HostError, match=rf"as_ca_paths: {path}: .*{problem}") as caught:
+        ServiceClient(Service("https://127.0.0.1:1/", (), (str(path),)), None)
+    assert caught.value.exit_code == 3
+    assert "trusted_certs_paths is for tokens" in caught.value.hint
 
 
 async def test_a_compressed_answer_is_not_unpacked() -> None:
