@@ -14,15 +14,15 @@ for all: what carries the mark is exempt from every instance, and must be tracke
 from __future__ import annotations
 
 from collections.abc import Iterator
-from zlib import crc32
 
 from tng_compiler.model.types import Config, Role
 from tng_compiler.plan.door_ports import listening
 from tng_compiler.plan.intervals import Interval, intersect, subtract, union
+from tng_schema.contract import slot
 
 INSTANCE = "tng"
 FIRST_LISTEN_PORT: dict[Role, int] = {"ingress": 15001, "egress": 16001}
-_FIRST_OF_NAMED, _PORTS, _SLOTS = 17001, 270, 58
+_FIRST_OF_NAMED, _PORTS = 17001, 270
 _TAKERS, _TAKERS_OF_NAMED = 500, 68
 """How far behind the others of their role those begin that capture what is forwarded."""
 EPHEMERAL = (32768, 60999)
@@ -31,11 +31,6 @@ ZONE = 0x7467
 """Far from the small numbers that switches and network plugins count up from (ovs-vswitchd(8), OVN, Cilium)."""
 PUBLISHED_LABEL, JUDGED_LABEL = 116, 117
 """Switches keep labels in zones of their own; host firewalls seldom have any (connlabel, iptables-extensions(8))."""
-
-
-def slot(instance: str) -> int | None:
-    """Return the slot of a named instance (0 to 57), and none for the one without a name."""
-    return None if instance == INSTANCE else crc32(instance.encode()) % _SLOTS
 
 
 def labels(instance: str) -> tuple[int, int]:

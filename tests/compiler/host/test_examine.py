@@ -20,9 +20,9 @@ from packets.cgroups import cgroups, with_cgroups
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import network, tables
 from tng_compiler.host.examine import HOST_CODES
-from tng_compiler.plan.allocate import slot
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
+from tng_schema.contract import slot
 
 pytestmark = pytest.mark.netns
 
@@ -133,6 +133,11 @@ def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
     done = host.run(TNG, "doctor", str(config), "--instance", twin, check=False)
     assert done.returncode == 3
     assert "error[TNG624]" in done.stdout
+    host.run(TNG, "compile", str(config), "--instance", twin, "-o", str(host.state / "twin"))
+    for command in ("run", "guard"):
+        done = host.run(f"{TNG}-runtime", command, str(host.state / "twin"), check=False)
+        assert done.returncode == 3
+        assert "the same ports, labels and routing table" in done.stdout + done.stderr
     assert host.run(TNG, "doctor", str(config), "--instance", "web").returncode == 0
 
 
