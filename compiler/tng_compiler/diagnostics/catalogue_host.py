@@ -84,6 +84,22 @@ HOST: dict[Code, Explanation] = {
         "Whoever applies by hand takes over from the process of the unit. It ends when its connections have, and then "
         "the unit starts its own document again, which takes over in turn.",
     ),
+    Code.WAY_BACK_TAKEN: Explanation(
+        "A routing table or mark that somebody else uses",
+        "With `client_address: original` answers to clients come back by a routing rule: a mark leads to a routing "
+        "table in which every address is this host's. The numbers follow from the instance's name, and stand in the "
+        "plan. Rules of somebody else have one of them, so packets of one would go the way of the other.",
+        "ip rule add fwmark 0x3000 table 100",
+        "ip rule add fwmark 0x4000 table 100",
+    ),
+    Code.WAY_BACK_ASTRAY: Explanation(
+        "A routing rule of ours that is left, or is missing",
+        "The routing rule and the route of `client_address: original` are there as long as the rules are. A run that "
+        "lives puts them back when somebody removes them; where that fails, answers to clients are dropped, never sent "
+        "on. What is left without tables leads packets with our mark to this host: `tng down` removes it.",
+        '{"capture_dst": {"port": 8080}, "client_address": "original"}',
+        "tng down",
+    ),
     Code.AGENT_SILENT: Explanation(
         "No attestation agent behind its socket",
         "This side cannot prove itself without the agent. A start waits for the first certificate and fails "

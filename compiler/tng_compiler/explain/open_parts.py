@@ -12,6 +12,7 @@ from tng_compiler.explain.ends import LOOPBACK, End
 from tng_compiler.explain.flow import Flow, Speaker
 from tng_compiler.explain.situation import CLIENT_PORT, MULTICAST, Situation
 from tng_compiler.explain.space import Named, Place, Span, places, ports, without
+from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
 from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Box, Family, Plan, Ports
 from tng_compiler.rules import tree
@@ -63,6 +64,7 @@ class World:
     def __init__(self, plan: Plan, table: tree.Table) -> None:
         self.plan = plan
         self.table = table
+        self.doors = tuple(doorways(plan))
         self._others = tuple(group for group in table.sets if not isinstance(group, tree.AddressSet))
         self._boxes = tuple(group for group in table.sets if isinstance(group, tree.AddressSet))
 
@@ -173,6 +175,8 @@ def _places(end: End, world: World, situation: Situation, at: Ports) -> list[Pla
         # Loopback is on no wire.
         domain = without(whole, LOOPBACK[family])
     special: list[Named] = [("loopback", Box(*LOOPBACK[family], EVERY_PORT))]
+    if situation.way in ("in", "within") and situation.protocol == "tcp":
+        special += [(door.pointer, door.box) for door in world.doors if door.family == family]
     if situation.protocol == "udp":
         special.append(("multicast", Box(*MULTICAST[family], EVERY_PORT)))
     return places(chain(special, world.named(family)), domain, (at.first, at.last))

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tng_compiler.diagnostics.codes import Code
+from tng_compiler.host.ask_ip import asked
 from tng_compiler.host.finding import NOTE, WARNING, Finding, in_document
 from tng_compiler.host.network import number
 from tng_compiler.plan.interfaces import Incoming
@@ -44,7 +41,7 @@ def forwarded(plan: Plan) -> Iterator[Finding]:
             if entry.takes_forwarded:
                 yield from _unusable(entry, links)
                 yield from _leads_out(entry, links)
-    bridges = [link["ifname"] for link in _asked("link", "show", "type", "bridge") if "ifname" in link]
+    bridges = [link["ifname"] for link in asked("link", "show", "type", "bridge") if "ifname" in link]
     others = [entry for entry in entries if not entry.takes_forwarded]
     if bridges and others and number(Path("/proc/sys/net/ipv4/ip_forward")) == 1:
         passes = others[0].forwarded == "bypass"
@@ -106,12 +103,12 @@ def _taken(entry: Interception, links: Sequence[_Link]) -> list[_Link]:
 
 
 def _links() -> Iterator[_Link]:
-    found = {str(link.get("ifname")): link for link in _asked("-details", "link", "show")}
+    found = {str(link.get("ifname")): link for link in asked("-details", "link", "show")}
     addresses: dict[str, set[int]] = {}
-    for link in _asked("address", "show"):
+    for link in asked("address", "show"):
         kinds = {4 if one.get("family") == "inet" else 6 for one in link.get("addr_info", ())}
         addresses[str(link.get("ifname"))] = kinds
-    out = {str(route.get("dev")) for family in ("-4", "-6") for route in _asked(family, "route", "show", "default")}
+    out = {str(route.get("dev")) for family in ("-4", "-6") for route in asked(family, "route", "show", "default")}
     for name, link in found.items():
         ports = tuple(_kind(other) for other in found.values() if other.get("master") == name)
         yield _Link(
@@ -126,17 +123,6 @@ def _links() -> Iterator[_Link]:
 
 def _kind(link: dict[str, Any]) -> str:
     return str(link.get("linkinfo", {}).get("info_kind", ""))
-
-
-def _asked(*words: str) -> list[dict[str, Any]]:
-    """What ``ip`` says. /sys/class/net is of the network namespace in which it was mounted."""
-    environment = {"LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    with suppress(OSError, subprocess.TimeoutExpired, ValueError):
-        command = ["ip", "-json", *words]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
-        found = json.loads(done.stdout or "[]")
-        return [item for item in found if item] if isinstance(found, list) else []
-    return []
 
 
 def _named(names: Sequence[str]) -> str:

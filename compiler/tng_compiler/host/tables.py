@@ -41,7 +41,7 @@ def before_ours() -> Iterator[Finding]:
 
 def other_instances(plan: Plan) -> Iterator[Finding]:
     """Instances whose tables are here and that would be in the way of this one, or this one in theirs."""
-    for name in sorted(_instances() - {plan.instance}):
+    for name in sorted(instances() - {plan.instance}):
         if contract.slot(name) == contract.slot(plan.instance):
             yield on_host(
                 Code.INSTANCES_MEET,
@@ -64,7 +64,8 @@ def other_instances(plan: Plan) -> Iterator[Finding]:
             )
 
 
-def _instances() -> set[str]:
+def instances() -> set[str]:
+    """The tables of instances that are here."""
     done = nft.run("list", "tables", "inet")
     found = re.findall(rf"^table inet ({contract.TABLE})$", done.stdout if done else "", re.MULTILINE)
     return {name for name, _ in found if not name.endswith(contract.GUARD_SUFFIX)}

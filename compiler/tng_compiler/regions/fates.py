@@ -26,13 +26,13 @@ PROTOCOLS: tuple[Protocol, Protocol] = ("tcp", "udp")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fate:
-    """``entry`` is the pointer of the one that captures or refuses, empty if none does.
+    """``entry`` is the pointer of the one that captures or refuses, empty if none does; or of the door that takes it.
 
     ``why`` it is refused: ``ipv6`` (the entry rejects it), ``udp``, ``forwarded``, or ``listener`` (a listen port of
     ours, dialled directly).
     """
 
-    kind: Literal["captured", "refused", "passed"]
+    kind: Literal["captured", "refused", "passed", "taken"]
     entry: str = ""
     why: Literal["", "ipv6", "udp", "forwarded", "listener"] = ""
 
@@ -55,17 +55,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Special:
-    """``listener``: the port is one of our listen ports. ``dns``: it is 53."""
+    """``listener``: the port is one of our listen ports. ``dns``: it is 53. ``door``: of the one that listens there."""
 
     listener: bool
     dns: bool
+    door: str = ""
 
 
 def fate(way: Way, protocol: Protocol, family: Family, candidates: Sequence[Candidate], special: Special) -> Any:
     """Return the diagram of fates over the facts of ``candidates``, which are in the order of precedence."""
     if protocol == "tcp" and special.listener and way in ("in", "within"):
         return LISTENER
-    chosen: Any = PASSED
+    chosen: Any = Fate("taken", special.door) if special.door and protocol == "tcp" else PASSED
     for candidate, outcome in reversed(list(_outcomes(way, protocol, family, candidates, special))):
         chosen = outcome if candidate.fact is None else choose(candidate.fact, outcome, chosen)
     return chosen

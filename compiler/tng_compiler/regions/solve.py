@@ -13,6 +13,7 @@ from typing import Any
 
 from tng_compiler.model.types import Role
 from tng_compiler.plan.cgroups import Class, classes
+from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import classes as classes_of_interfaces
 from tng_compiler.plan.interfaces import kinds_matter, spelled
 from tng_compiler.plan.intervals import Interval
@@ -82,11 +83,13 @@ class Region:
 Question = Callable[[View], Hashable | None]
 
 
-def solve(plans: Sequence[Plan], question: Question, named: Named = Named()) -> Iterator[Region]:
-    """Yield the regions whose answer is not None, in a fixed order."""
+def solve(
+    plans: Sequence[Plan], question: Question, named: Named = Named(), *, doors: bool = False
+) -> Iterator[Region]:
+    """Yield the regions whose answer is not None, in a fixed order; with ``doors`` what comes to one is ``taken``."""
     for role in WAYS:
         for family in FAMILIES:
-            yield from _Cut(plans, role, family, named).regions(question)
+            yield from _Cut(plans, role, family, named, doors=doors).regions(question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,14 @@ class _Holder:
     fact: int | None = None
     box: int = -1
     kind: str = ""
+    door: str = ""
 
 
 class _Cut:
     """The plane of one role and family, the classes of cgroups, and the facts."""
 
-    def __init__(self, plans: Sequence[Plan], role: Role, family: Family, named: Named) -> None:
+    def __init__(self, plans: Sequence[Plan], role: Role, family: Family, named: Named, *, doors: bool) -> None:
+        self._doors = doors
         self._family, self._role, self._named = family, role, named
         self._entries = [plan.of(role) for plan in plans]
         named_sets = {group.name for plan in plans for group in plan.operator_sets} | set(named.sets)
@@ -147,6 +152,10 @@ class _Cut:
         if self._role == "egress":
             listener = self._name(_Holder(number, kind="listener"))
             yield from (Rectangle(listener, 0, limit, e.listen_port, e.listen_port) for e in plan.entries)
+            for door in doorways(plan) if self._doors else ():
+                if door.family == self._family:
+                    name = self._name(_Holder(number, kind="door", door=door.door.pointer))
+                    yield Rectangle(name, door.box.first, door.box.last, door.box.ports.first, door.box.ports.last)
 
     def _of_question(self) -> Iterator[Rectangle]:
         every = (EVERY_PORT.first, EVERY_PORT.last)
@@ -217,7 +226,8 @@ class _Cut:
         for number, entries in enumerate(self._entries):
             listener = any(holder.kind == "listener" and holder.plan == number for holder in held)
             candidates = _candidates(number, entries, held, meant >> before)
-            fates.append(fate(way, protocol, self._family, candidates, Special(listener, "dns" in kinds)))
+            door = next((holder.door for holder in held if holder.kind == "door" and holder.plan == number), "")
+            fates.append(fate(way, protocol, self._family, candidates, Special(listener, "dns" in kinds, door)))
             before += len(entries)
         boxes = frozenset(holder.box for holder in held if holder.box >= 0)
         cgroups = frozenset(

@@ -31,6 +31,8 @@ def outcome(fate: Fate) -> str:
         return "passes in plaintext"
     if fate.kind == "captured":
         return f"captured by {fate.entry}"
+    if fate.kind == "taken":
+        return f"taken by the door {fate.entry}"
     because = {
         "listener": "our listen port, dialled directly",
         "ipv6": f"{fate.entry} rejects IPv6",

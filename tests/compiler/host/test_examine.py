@@ -6,6 +6,7 @@ import datetime
 import http.server
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -98,6 +99,10 @@ def test_a_listen_port_that_is_taken_is_found_unless_our_own_run_has_it(host: Ho
     assert (status, set(found)) == (3, {"TNG611"})
     assert "(process " in str(found["TNG611"]["message"])
     assert found["TNG611"]["pointer"] == "/add_ingress/0"
+    door = {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "no_ra": True}
+    with host.inside(), socket.create_server(("0.0.0.0", 1080)):
+        status, found = doctor(host, {"add_ingress": [door]})
+    assert (status, set(found), found["TNG611"]["pointer"]) == (3, {"TNG611"}, "/add_ingress/0/socks5")
     tunnel.apply(host, host.state / "config.json")
     assert doctor(host, ingress()) == (0, {})
 
@@ -139,6 +144,26 @@ def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
         assert done.returncode == 3
         assert "the same ports, labels and routing table" in done.stdout + done.stderr
     assert host.run(TNG, "doctor", str(config), "--instance", "web").returncode == 0
+
+
+@shows(Code.WAY_BACK_TAKEN, Code.WAY_BACK_ASTRAY)
+def test_a_way_back_that_is_anothers_or_left_or_missing_is_found(host: Host) -> None:
+    document = {"add_egress": [{"netfilter": {**PORT, "client_address": "original"}, "no_ra": True}]}
+    host.run("ip", "-6", "rule", "add", "fwmark", "0x3000", "table", "100")
+    status, found = doctor(host, document)
+    assert (status, set(found)) == (3, {"TNG627"})
+    assert doctor(host, ingress()) == (0, {}), "who needs no way back is not in the way"
+    host.run("ip", "-6", "rule", "del", "fwmark", "0x3000")
+    run = tunnel.apply(host, tunnel.write_config(host.state / "applied.json", document))
+    assert doctor(host, document) == (0, {})
+    run.popen.send_signal(signal.SIGSTOP)
+    host.run("ip", "rule", "del", "fwmark", "0x3000")
+    assert "found none" in str(doctor(host, document)[1]["TNG628"]["message"])
+    run.kill()
+    host.run("nft", "flush", "ruleset")
+    assert "tng down" in str(doctor(host, ingress())[1]["TNG628"]["help"]), "the rule of IPv6 is left"
+    host.run(TNG, "down")
+    assert doctor(host, ingress()) == (0, {})
 
 
 @shows(Code.RUN_BY_UNIT)
