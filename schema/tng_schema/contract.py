@@ -11,8 +11,22 @@ import zlib
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+HOME = "https://pypi.org/project/tng/"
+"""Where people find the program: ``project.urls`` of pyproject.toml."""
+
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
+
+
+def run_directory(uid: int, owner: int | None, runtime_directory: str | None) -> str:
+    """Where the runs of user ``uid`` have them; ``owner`` is whose ``RUN_DIRECTORY`` is, None if it is not there.
+
+    ``runtime_directory`` is the user's own (XDG_RUNTIME_DIR), for runs that need no privileges.
+    """
+    if uid in (0, owner):
+        return RUN_DIRECTORY
+    return f"{runtime_directory}/tng" if (runtime_directory or "").startswith("/") else f"/tmp/tng-{uid}"  # noqa: S108
+
 
 STATE_DIRECTORY = "/var/lib/tng"
 """The documents that were applied, by table: ``TABLE/NNNN-TIME-DIGEST``, hidden until they serve."""
@@ -29,6 +43,12 @@ NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
 
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
+
+ORDERS = "run.json"
+"""Beside them, for a unit: ``{"record": path, "probes": [...]}``, what ``tng apply`` says on the command line."""
+
+PREPARED = "prepared"
+"""After a record's hidden name, in place of a process id: of a document that a unit is about to run."""
 
 TABLE = r"tng(_[a-z0-9_]{1,32})?"
 GUARD_SUFFIX = "_guard"

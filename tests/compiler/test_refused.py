@@ -44,12 +44,11 @@ MADE = {
             ]
         }
     ).encode(),
-    "plan_entries_nested_too_deep": json.dumps(
+    "plan_items_nested_too_deep": json.dumps(
         {
             "add_ingress": [
-                *({"netfilter": {"capture_dst": {"port": port}}, "no_ra": True} for port in range(8000, 8100)),
                 {
-                    "netfilter": {"capture_dst": [{"host": f"10.0.{n // 250}.{n % 250}"} for n in range(1200)]},
+                    "netfilter": {"capture_dst": [{"port": port, "port_end": 65535} for port in range(8000, 10200)]},
                     "verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]},
                 },
             ]

@@ -6,7 +6,8 @@ from ipaddress import ip_address
 
 from packets.flows import FLOWS, Flow, Older
 from packets.wire import place
-from tng_compiler.plan.types import Family, Plan
+from tng_compiler.algebra.space import Family
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules.decide import decide
 from tng_compiler.rules.lower import lower
 from tng_compiler.rules.packet import Connection, Packet, Socket, Way

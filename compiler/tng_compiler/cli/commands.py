@@ -50,10 +50,13 @@ def run_compile(
 
 
 def run_schema() -> Exit:
-    """Print the schema file as it is shipped."""
-    from importlib.resources import files
+    """Print the schema of the language, for editors."""
+    import json
 
-    sys.stdout.write(files("tng_schema").joinpath("config.schema.json").read_text("utf-8"))
+    from tng_schema import load
+    from tng_schema.editors import for_editors
+
+    print(json.dumps(for_editors(load("config")), indent=2, ensure_ascii=False))
     return Exit.CLEAN
 
 

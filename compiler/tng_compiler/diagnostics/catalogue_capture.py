@@ -43,8 +43,8 @@ CAPTURE: dict[Code, Explanation] = {
         '[{"port": 8000, "port_end": 8090}]',
     ),
     Code.ANALYSIS_UNFINISHED: Explanation(
-        "Too many entries nested in each other to compare them all",
-        "The comparison of entries stops after a bounded effort. The rules are right all the same: the first entry "
+        "Too many entries or items nested in each other to compare them all",
+        "The comparison stops after a bounded effort. The rules are right all the same: the first entry "
         "in the document wins. Only some warnings may be missing.",
     ),
     Code.MORE_OF_A_KIND: Explanation(
@@ -232,8 +232,9 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.DOOR_OPEN: Explanation(
         "A door of an ingress that others can reach",
-        "A mapping of an ingress asks nobody who he is. On an address that other hosts reach, whoever connects goes "
-        "through the tunnel in the name of this host. 0.0.0.0, every address, is the default of the Rust TNG.",
+        "A mapping, or a proxy without a password, asks nobody who he is. On an address that other hosts reach, "
+        "whoever connects goes through the tunnel in the name of this host. 0.0.0.0, every address, is the default of "
+        "the Rust TNG.",
         '{"add_ingress": [{"mapping": {"in": {"port": 10001}, "out": {"host": "192.0.2.1", "port": 20001}}}]}',
         '{"add_ingress": [{"mapping": {"in": {"host": "127.0.0.1", "port": 10001}, '
         '"out": {"host": "192.0.2.1", "port": 20001}}}]}',
@@ -244,5 +245,12 @@ CAPTURE: dict[Code, Explanation] = {
         "to itself.",
         '{"in": {"port": 10001}, "out": {"host": "127.0.0.1", "port": 10001}}',
         '{"in": {"port": 10001}, "out": {"host": "127.0.0.1", "port": 5432}}',
+    ),
+    Code.UNMATCHED_OPEN: Explanation(
+        "A proxy that lets the rest leave in plaintext",
+        "What none of `dst_filters` takes leaves without a tunnel, as with the Rust TNG: a misspelt name, another port "
+        "or an address in place of a name is enough. The program that asked cannot tell the difference.",
+        '{"dst_filters": {"domain": "*.example.com"}, "unmatched": "direct"}',
+        '{"dst_filters": {"domain": "*.example.com"}}',
     ),
 }

@@ -216,6 +216,16 @@ MEANING: dict[Code, Explanation] = {
         '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20002}}',
         '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20005}}',
     ),
+    Code.BAD_FILTER: Explanation(
+        "A filter of destinations that is none",
+        "A filter of an `http_proxy` says `domain` (a name; `*` in front of it or behind it stands for anything, `*` "
+        "alone for every destination), `domain_regex`, `ip` or `ip_cidr`, and ports. A pattern is found anywhere in "
+        "the name; it has literals, `.`, classes, `\\d \\w`, groups, `|`, `* + ? {m,n}`, `^` and `$`, which RE2 and "
+        "Rust read alike, and at most 300 states: no name takes long. The Rust TNG takes several kinds in one filter, "
+        "and looks at one.",
+        '{"domain": "a*.example.com"}',
+        '{"domain_regex": "^a.*\\\\.example\\\\.com$"}',
+    ),
     Code.CA_WITHOUT_TLS: Explanation(
         "An authority for HTTPS that is not spoken",
         "`as_ca_paths` names who signs the certificate that the attestation service shows in TLS: a private CA that "

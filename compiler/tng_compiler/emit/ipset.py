@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.space import BITS, Box, Family, Ports, Region
 from tng_compiler.plan import names
-from tng_compiler.plan.types import BITS, Box, Family, Interception, Plan, Ports, Region
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.tree import Protocol
 
 _INET = {"ipv4": "inet", "ipv6": "inet6"}

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
+from tng_compiler.algebra.space import FAMILIES, Family
 from tng_compiler.emit.ipset import by_set, operator_lines, set_lines, set_names
 from tng_compiler.emit.iptables_limits import CannotExpressError, unsupported, weaker
 from tng_compiler.emit.iptables_match import Sets, alternatives, target
 from tng_compiler.plan import names
-from tng_compiler.plan.types import FAMILIES, Family, Plan
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.lower import lower
 from tng_compiler.rules.way_back import STRAY_ANSWERS

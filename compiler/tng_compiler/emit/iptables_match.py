@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from tng_compiler.algebra.space import EVERY_PORT, Family, Ports
 from tng_compiler.emit.ipset import Members
-from tng_compiler.plan.types import EVERY_PORT, Family, Ports
 from tng_compiler.rules import tree
 
 _LETTER = {"source": "s", "destination": "d"}

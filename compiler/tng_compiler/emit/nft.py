@@ -11,7 +11,8 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import assert_never
 
-from tng_compiler.plan.types import BITS, EVERY_PORT, Box, Family, Plan, Ports
+from tng_compiler.algebra.space import BITS, EVERY_PORT, Box, Family, Ports
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.lower import lower, owned_guard
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.model.types import Attest, Mapping, Service, Socks5, Verify
-from tng_compiler.plan.types import EVERY_PORT, Interception, OperatorSet, Plan, PlannedDoor, Ports, Region
+from tng_compiler.algebra.space import EVERY_PORT, Ports, Region
+from tng_compiler.diagnostics.quoting import json_text
+from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
+from tng_compiler.plan.types import Interception, OperatorSet, Plan, PlannedDoor
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 
@@ -73,6 +75,12 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
     if isinstance(door.mode, Socks5):
         who = "whoever knows the password" if door.mode.auth else "everybody who reaches it"
         yield f"    SOCKS5 for {who} on {door.mode.host} port {door.mode.port}, to wherever programs ask for"
+    if isinstance(door.mode, HttpProxy):
+        yield f"    HTTP proxy for everybody who reaches it on {door.mode.host} port {door.mode.port}, to"
+        yield from (f"      {_filter_words(each)}" for each in door.mode.filters)
+        yield f"    {_UNMATCHED[door.mode.unmatched]} what no filter takes" + _plaintext(
+            passes=door.mode.unmatched == "direct"
+        )
     for rule in door.mode.rules if isinstance(door.mode, Mapping) else ():
         host = f"[{rule.host}]" if rule.host.version == 6 else str(rule.host)
         last = rule.out_first + rule.ports.last - rule.ports.first
@@ -82,6 +90,15 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
         yield f"  tells the service who its client is: PROXY protocol {door.proxy_protocol}"
     yield f"  proves itself: {attestation(door.attest)}"
     yield f"  demands: {demand(door.verify)}"
+
+
+_UNMATCHED = {"refuse": "refuses", "direct": "dials without a tunnel"}
+
+
+def _filter_words(each: DstFilter) -> str:
+    pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
+    where = each.domain or pattern or (str(each.network) if each.network else "every destination")
+    return f"{where}, {_ports(Ports(each.ports.first, each.ports.last))}"
 
 
 def forwarded(entry: Interception) -> str:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 
-from tng_compiler.plan.types import Family, Interception, Plan, Ports
+from tng_compiler.algebra.space import Family, Ports
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.decide import decide
 from tng_compiler.rules.lower import lower

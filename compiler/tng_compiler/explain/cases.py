@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.space import BITS, Family
 from tng_compiler.explain.open_parts import Kind, Part, Value
 from tng_compiler.explain.situation import Situation
-from tng_compiler.plan.types import BITS, Family
 
 MOST_SPANS = 4
 

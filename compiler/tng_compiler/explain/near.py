@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from tng_compiler.algebra.space import Box
 from tng_compiler.explain.answer import Miss
 from tng_compiler.explain.cases import address_words
 from tng_compiler.explain.items import covering
@@ -14,7 +15,7 @@ from tng_compiler.explain.space import Place, places
 from tng_compiler.model.types import Config
 from tng_compiler.plan import names
 from tng_compiler.plan.interfaces import Incoming
-from tng_compiler.plan.types import Box, Interception
+from tng_compiler.plan.types import Interception
 from tng_compiler.rules.tree import Jump, Table
 
 MOST_ENTRIES, MOST_MISSES, MOST_CGROUPS = 64, 8, 8

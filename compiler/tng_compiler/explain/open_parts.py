@@ -8,13 +8,14 @@ from functools import partial
 from itertools import chain
 from typing import Literal
 
+from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Box, Family, Ports
 from tng_compiler.explain.ends import LOOPBACK, End
 from tng_compiler.explain.flow import Flow, Speaker
 from tng_compiler.explain.situation import CLIENT_PORT, MULTICAST, Situation
 from tng_compiler.explain.space import Named, Place, Span, places, ports, without
 from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
-from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Box, Family, Plan, Ports
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.packet import Way
 

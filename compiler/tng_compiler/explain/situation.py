@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.space import Family
 from tng_compiler.explain.flow import Runtime, Speaker
 from tng_compiler.explain.space import Place
 from tng_compiler.plan.interfaces import UNNAMED, Incoming, kinds_matter
 from tng_compiler.plan.interfaces import spelled as interface
-from tng_compiler.plan.types import Family, Plan
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules.decide import Decision, decide
 from tng_compiler.rules.packet import Connection, Packet, Socket, Way
 from tng_compiler.rules.tree import Flag, Protocol, Table

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tng_compiler.plan.types import EVERY_PORT, Box
+from tng_compiler.algebra.space import EVERY_PORT, Box
 from tng_compiler.rules import tree
 
 EXAMPLES = (0x20010DB8 << 96 | 1, 0xC6336401)

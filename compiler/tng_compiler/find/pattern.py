@@ -10,9 +10,10 @@ from typing import Any
 from lark import Lark, Token, Transformer, UnexpectedInput
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken, VisitError
 
+from tng_compiler.algebra.space import EVERY_PORT, Family
 from tng_compiler.diagnostics.quoting import quote
 from tng_compiler.plan import names
-from tng_compiler.plan.types import EVERY_PORT, Family, Plan
+from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import Way
 from tng_compiler.regions.solve import Named, View
 

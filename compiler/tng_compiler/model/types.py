@@ -13,6 +13,7 @@ Forwarded = Literal["reject", "capture", "bypass"]
 Udp = Literal["reject", "bypass"]
 ClientAddress = Literal["tunnel", "original"]
 ProxyProtocol = Literal["v2"]
+Unmatched = Literal["refuse", "direct"]
 Network = IPv4Network | IPv6Network
 
 DEFAULT_SO_MARK = 565
@@ -100,7 +101,33 @@ class Socks5:
     auth: tuple[str, str] | None
 
 
-Mode = Netfilter | Mapping | Socks5
+@dataclass(frozen=True, slots=True)
+class DstFilter:
+    """Destinations of a proxy: of ``domain``, ``regex`` and ``network`` at most one; all None is every destination.
+
+    ``domain`` is in lower case, with ``*`` in front of it or behind it, or without.
+    """
+
+    pointer: str
+    domain: str | None
+    regex: str | None
+    network: Network | None
+    ports: PortRange
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProxy:
+    """An HTTP proxy on an address of this host. Any of ``filters``, which are not empty, takes a destination."""
+
+    pointer: str
+    host: IPv4Address | IPv6Address
+    port: int
+    filters: tuple[DstFilter, ...]
+    unmatched: Unmatched
+
+
+DoorMode = Mapping | Socks5 | HttpProxy
+Mode = Netfilter | DoorMode
 """How connections come to an entry."""
 
 
@@ -163,7 +190,7 @@ class Door:
     role: Role
     index: int
     pointer: str
-    mode: Mapping | Socks5
+    mode: DoorMode
     attest: Attest | None
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None = None

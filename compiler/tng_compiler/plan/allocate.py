@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tng_compiler.algebra.intervals import Interval, intersect, subtract, union
 from tng_compiler.model.types import Config, Role
 from tng_compiler.plan.door_ports import listening
-from tng_compiler.plan.intervals import Interval, intersect, subtract, union
 from tng_schema.contract import slot
 
 INSTANCE = "tng"

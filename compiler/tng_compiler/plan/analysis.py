@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
+from tng_compiler.algebra.budget import Budget
+from tng_compiler.algebra.space import Family
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.types import Config, Role
@@ -16,8 +18,10 @@ from tng_compiler.plan.listeners import listeners
 from tng_compiler.plan.operator_sets import operator_sets
 from tng_compiler.plan.overlap import overlaps
 from tng_compiler.plan.shadows import shadows
-from tng_compiler.plan.types import Family, Plan
+from tng_compiler.plan.types import Plan
 
+BUDGET = 2_000_000
+"""Steps of comparing items, in all, before the analysis gives up: a few seconds, more than people nest."""
 LIMIT = 8
 MOST = 500
 _ROLES: tuple[Role, Role] = ("ingress", "egress")
@@ -31,15 +35,16 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     yield from _limited(clients(config, plan))
     yield from _limited(doors(config, plan))
     yield from _limited(operator_sets(config, plan))
+    budget = Budget(BUDGET)
     families: dict[int, list[Family]] = {}
     for position, family in touching:
         families.setdefault(position, []).append(family)
     for position, some in families.items():
-        yield from _limited(overlaps(config.entries[position].netfilter, some))
+        yield from _limited(overlaps(config.entries[position].netfilter, some, budget))
     for role in _ROLES:
         entries = [entry for entry in config.entries if entry.role == role]
         by_entry: dict[int, list[Diagnostic]] = {}
-        for position, found in shadows(entries):
+        for position, found in shadows(entries, budget):
             by_entry.setdefault(position, []).append(found)
         for found_there in by_entry.values():
             yield from _limited(found_there)

@@ -9,6 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from tng_compiler import __version__
+from tng_compiler.algebra.intervals import Interval, union
+from tng_compiler.algebra.space import FAMILIES, Family, Ports, Region
+from tng_compiler.algebra.union import MOST_ROWS, TooFragmentedError, collapse
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.model.types import CgroupPath, Config, Entry, Netfilter
@@ -16,19 +19,8 @@ from tng_compiler.plan import names
 from tng_compiler.plan.allocate import INSTANCE, ZONE, labels, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.doors import planned
-from tng_compiler.plan.intervals import Interval, union
 from tng_compiler.plan.items import items_of, ports_of, spares_dns
-from tng_compiler.plan.regions import MOST_ROWS, TooFragmentedError, collapse
-from tng_compiler.plan.types import (
-    FAMILIES,
-    CgroupLevel,
-    Family,
-    Interception,
-    OperatorSet,
-    Plan,
-    Ports,
-    Region,
-)
+from tng_compiler.plan.types import CgroupLevel, Interception, OperatorSet, Plan
 
 
 def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> tuple[Plan, tuple[Diagnostic, ...]]:
@@ -45,7 +37,9 @@ def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> 
         regions: dict[Family, Region] = {}
         for family in FAMILIES:
             try:
-                regions[family], overlapping = collapse(family, items_of(entry.netfilter, family))
+                regions[family], overlapping = collapse(
+                    family, (item[2:] for item in items_of(entry.netfilter, family))
+                )
             except TooFragmentedError:
                 regions[family], overlapping = Region(family, (), ()), False
                 fragmented.append(_too_fragmented(entry))

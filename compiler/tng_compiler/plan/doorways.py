@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.space import BITS, Box, Family, Ports
 from tng_compiler.model.types import Mapping, MappingRule
-from tng_compiler.plan.types import BITS, Box, Family, Plan, PlannedDoor, Ports
+from tng_compiler.plan.types import Plan, PlannedDoor
 
 
 @dataclass(frozen=True, slots=True)

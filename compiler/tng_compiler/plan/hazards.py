@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from collections.abc import Iterator, Set
 from itertools import chain
-from urllib.parse import urlsplit
 
+from tng_compiler.algebra.cgroups import around, within
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, Network, Role, Service
-from tng_compiler.plan.cgroups import around, within
+from tng_compiler.model.types import CaptureDst, Config, Entry, Role
 from tng_compiler.plan.forwarded import forwarded
-from tng_compiler.plan.intervals import touching, union
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
-from tng_schema import contract
+from tng_compiler.plan.services import captured_services
 
 KNOWN_MARKS = {
     0x4000: "kube-proxy",
@@ -37,38 +32,14 @@ _SENSITIVE = {DNS_PORT: "DNS over TCP", 22: "SSH"}
 
 def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
     """Yield, for each entry, what it should not do by itself, or beside the trust settings of the document."""
-    places = {service.as_addr: place for entry in config.entries[::-1] for service, place in _services(entry)}
-    services = [_Address.of(url, place) for url, place in places.items()]
+    services = captured_services(config)
     named = {(entry.role, version) for entry in config.entries for version in _BROAD if _reaches(entry, version)}
-    return (chain(_of_entry(entry, services), _one_family(entry, named)) for entry in config.entries)
+    return (
+        chain(_of_entry(entry), services.get(entry.pointer, ()), _one_family(entry, named)) for entry in config.entries
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class _Address:
-    """Where a service is: ``networks`` are those that hold it, by prefix length; none for a name."""
-
-    url: str
-    place: str
-    port: int
-    loopback: bool
-    version: int | None
-    networks: Mapping[int, Network]
-
-    @classmethod
-    def of(cls, url: str, place: str) -> _Address:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host = parts.hostname or ""
-        try:
-            address = ip_address(host)
-        except ValueError:
-            return cls(url, place, port, contract.is_loopback(host), None, {})
-        lengths = range(address.max_prefixlen + 1)
-        networks = {length: ip_network((address, length), strict=False) for length in lengths}
-        return cls(url, place, port, contract.is_loopback(host), address.version, networks)
-
-
-def _of_entry(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:
+def _of_entry(entry: Entry) -> Iterator[Diagnostic]:
     yield from _nothing_captured(entry)
     yield from _cgroup_conditions(entry)
     yield from _well_known_mark(entry)
@@ -77,8 +48,6 @@ def _of_entry(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic
     if entry.netfilter.ipv6 == "bypass" and _reaches(entry, 6):
         message = "expected IPv6 to be captured as IPv4 is, found `bypass`: it leaves and arrives in plaintext"
         yield _warn(Code.IPV6_OPEN, f"{entry.netfilter.pointer}/ipv6", message, "use `capture`, or `reject`")
-    if entry.role == "ingress":
-        yield from _own_service(entry, services)
 
 
 def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
@@ -194,50 +163,6 @@ def _is_broad(item: CaptureDst) -> bool:
 def _everywhere(item: CaptureDst) -> bool:
     wide = item.network is None or item.network.prefixlen <= _BROAD[item.network.version]
     return item.ipset is None and wide
-
-
-def _own_service(entry: Entry, services: Sequence[_Address]) -> Iterator[Diagnostic]:
-    """Our own calls carry the mark and pass; every other program of this host that asks the service would not."""
-    captured = _Captured(entry) if services else None
-    for service in services:
-        item = captured.by(service) if captured else None
-        if item is not None:
-            message = f"expected the attestation service to be left alone, found {service.url} captured"
-            advice = "the runtime's own calls pass by their mark, those of the attestation agent and others do not"
-            yield _warn(Code.CAPTURES_SERVICE, item, message, advice, (service.place, "the service"))
-
-
-def _services(entry: Entry) -> Iterator[tuple[Service, str]]:
-    if entry.verify and entry.verify.service:
-        yield entry.verify.service, f"{entry.pointer}/verify/as_addr"
-    if entry.attest and entry.attest.service:
-        yield entry.attest.service, f"{entry.pointer}/attest/as_addr"
-
-
-class _Captured:
-    """The items of an entry by network, to be asked for many services."""
-
-    def __init__(self, entry: Entry) -> None:
-        self._entry = entry
-        self._items: defaultdict[Network | None, list[CaptureDst]] = defaultdict(list)
-        for item in entry.netfilter.capture_dst or ():
-            if item.ipset is None:
-                self._items[item.network].append(item)
-        self._ports = {network: union(map(ports_of, items)) for network, items in self._items.items()}
-        self._lengths = sorted({(network.version, network.prefixlen) for network in self._items if network})
-
-    def by(self, service: _Address) -> str | None:
-        """Return the pointer of what captures a connection to ``service``, as far as the document can tell."""
-        netfilter, port = self._entry.netfilter, service.port
-        if service.loopback or (service.version == 6 and netfilter.ipv6 == "bypass"):
-            return None
-        if not netfilter.capture_dst:
-            return netfilter.pointer
-        networks: list[Network | None] = [None]
-        networks += [service.networks[length] for version, length in self._lengths if version == service.version]
-        hits = [n for n in networks if n in self._ports and touching(self._ports[n], port, port)]
-        items = (item for network in hits for item in self._items[network])
-        return next((i.pointer for i in items if ports_of(i)[0] <= port <= ports_of(i)[1]), None)
 
 
 def _reaches(entry: Entry, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""The items of ``capture_dst`` as points of a forest: network, ports, and the place in the document they come from."""
+"""The items of ``capture_dst`` as destinations: network, ports, and the place in the document they come from."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
+from tng_compiler.algebra.intervals import Interval
+from tng_compiler.algebra.plane import Rectangle
+from tng_compiler.algebra.space import BITS, EVERY_PORT, Family
 from tng_compiler.model.types import CaptureDst, Entry, Netfilter
-from tng_compiler.plan.intervals import Interval
-from tng_compiler.plan.types import BITS, EVERY_PORT, Family
 
 DNS_PORT = 53
 ALL_PORTS: Interval = (EVERY_PORT.first, EVERY_PORT.last)
@@ -29,6 +30,10 @@ class Item(NamedTuple):
     def last(self, family: Family) -> int:
         """The last address."""
         return self.first + (1 << (BITS[family] - self.length)) - 1
+
+    def rectangle(self, family: Family, name: int) -> Rectangle:
+        """Return it as the algebra wants it."""
+        return Rectangle(name, self.first, self.last(family), *self.ports)
 
 
 def items_of(netfilter: Netfilter, family: Family, entry: int = 0) -> Iterator[Item]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal
 
-from tng_compiler.plan.types import CgroupLevel, Family, Interception, Plan, Ports
+from tng_compiler.algebra.space import Family, Ports
+from tng_compiler.plan.types import CgroupLevel, Interception, Plan
 
 SQUATTED, DIRECT, STRAYED = "squatted_listener", "direct_to_listener", "strayed_loopback"
 ASTRAY = "strayed_answers"

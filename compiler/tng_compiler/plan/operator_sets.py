@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tng_compiler.algebra.space import FAMILIES
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.model.types import Config
 from tng_compiler.plan import names
-from tng_compiler.plan.types import FAMILIES, Plan
+from tng_compiler.plan.types import Plan
 
 
 def operator_sets(config: Config, plan: Plan) -> Iterator[Diagnostic]:

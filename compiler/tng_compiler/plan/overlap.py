@@ -2,66 +2,101 @@
 
 Order means nothing within an entry, so the narrower item is the one that is reported, and the wider one is the note.
 
-An item may be removed if those before it, from the wide to the narrow, have all of its packets in every family that is
-captured or refused. By induction all such items may be removed together. One more condition: the first item that names
-DNS decides on UDP port 53 (``spares_dns``), even if others have all of its packets.
+Each destination belongs to the widest of the items that have it, in one order for both families. An item that owns
+none, in no family that is captured or refused, may be removed, and all such items together: every destination keeps its
+owner. One more condition: the first item that names DNS decides on UDP port 53 (``spares_dns``), even if
+others have all of its packets.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from itertools import islice
 
+from tng_compiler.algebra.budget import Budget, BudgetSpentError
+from tng_compiler.algebra.intervals import Interval
+from tng_compiler.algebra.plane import Pattern, places
+from tng_compiler.algebra.space import BITS, FAMILIES, Family
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.model.types import CaptureDst, Netfilter
-from tng_compiler.plan.intervals import Interval, touching, union
 from tng_compiler.plan.items import DNS_PORT, Item, describe, items_of, ports_of
-from tng_compiler.plan.types import BITS, FAMILIES, Family
-
-BUDGET = 3_000_000
-"""Intervals of ports that may be copied from a network to those inside of it; then nested ones are compared no more."""
 
 
-def overlaps(netfilter: Netfilter, families: Iterable[Family]) -> Iterator[Diagnostic]:
-    """Yield a warning for each item that shares packets with another one, at most one an item.
+def overlaps(netfilter: Netfilter, families: Container[Family], budget: Budget) -> Iterator[Diagnostic]:
+    """Yield a warning for each item that shares packets with another one, at most one an item, in their order.
 
     ``families``: where items may overlap at all.
     """
-    items = netfilter.capture_dst or ()
-    facts = _Facts(frozenset(i.pointer for i in items if i.network is None), _names_dns(netfilter))
-    relevant = [family for family in FAMILIES if family == "ipv4" or netfilter.ipv6 != "bypass"]
-    forests = {family: _Forest(family, facts, items_of(netfilter, family)) for family in relevant}
-    everywhere: dict[str, list[_Found]] = {}
-    for forest in forests.values():
-        for found in forest.at_root():
-            if found.item.pointer in facts.hostless:
-                everywhere.setdefault(found.item.pointer, []).append(found)
-            else:
-                yield found.diagnostic(facts)
-    for both in everywhere.values():
-        covered = len(both) == len(relevant) and all(found.covered for found in both)
-        first = min(both, key=lambda found: found.covered)
-        yield _Found(first.family, first.item, first.other, covered).diagnostic(facts)
-    for family in families:
-        if family in forests:
-            for found in forests[family].inside():
-                yield found.diagnostic(facts)
+    hostless = frozenset(item.pointer for item in netfilter.capture_dst or () if item.network is None)
+    owners: set[str] = set()
+    shared: dict[str, tuple[Family, Item, Item]] = {}
+    try:
+        for family in FAMILIES if netfilter.ipv6 != "bypass" else FAMILIES[:1]:
+            if family not in families:
+                owners.update(item.pointer for item in items_of(netfilter, family))
+                continue
+            covered = shared.keys() - owners
+            for item, other in _Owners(netfilter, family, hostless).found(owners, budget):
+                if item.pointer not in shared or (item.pointer in covered and item.pointer in owners):
+                    shared[item.pointer] = (family, item, other)
+    except BudgetSpentError:
+        yield _unfinished(netfilter)
+        return
+    names_dns = _names_dns(netfilter)
+    for named in netfilter.capture_dst or ():
+        if named.pointer in shared:
+            yield _Found(*shared[named.pointer], named.pointer not in owners).diagnostic(hostless, names_dns)
 
 
-@dataclass(frozen=True, slots=True)
-class _Facts:
-    """``hostless``: items of both families, by pointer. ``names_dns``: the item that must stay for the sake of DNS."""
+class _Owners:
+    """The items of one family by rank: their order from the wide to the narrow, the same in both families.
 
-    hostless: frozenset[str]
-    names_dns: str | None
+    Items of one rank are equal, or share nothing.
+    """
 
-    def order(self, item: Item) -> tuple[int, int, bool]:
-        """From the wide to the narrow, the same in both families: the second is meant for equal networks."""
-        return item.length, item.ports[0] - item.ports[1], item.pointer not in self.hostless
+    def __init__(self, netfilter: Netfilter, family: Family, hostless: Container[str]) -> None:
+        self._family = family
+        items = list(items_of(netfilter, family))
+        self._order = sorted({_width(item, hostless) for item in items})
+        ranks = {width: rank for rank, width in enumerate(self._order)}
+        self._items: dict[tuple[int, int], Item] = {}
+        self._equal: dict[tuple[int, int, Interval], Item] = {}
+        self._repeated: list[Item] = []
+        for item in items:
+            if self._items.setdefault((ranks[_width(item, hostless)], item.first), item) is not item:
+                self._repeated.append(item)
+            elif item.pointer in hostless or (item.first, item.length, item.ports) not in self._equal:
+                self._equal[item.first, item.length, item.ports] = item
+
+    def found(self, owners: set[str], budget: Budget) -> Iterator[tuple[Item, Item]]:
+        """Yield each item that shares destinations, with its equal or the widest of the others; add to ``owners``."""
+        rectangles = [item.rectangle(self._family, rank) for (rank, _), item in self._items.items()]
+        known: dict[Pattern, tuple[set[int], set[tuple[int, int]]]] = {}
+        widest: dict[tuple[int, int], tuple[int, int]] = {}
+        for address, pattern in places(BITS[self._family], rectangles, budget):
+            if pattern not in known:
+                pairs = {(rank, min(cell)) for _, _, cell in pattern.stretches for rank in cell}
+                known[pattern] = ({owner for _, owner in pairs}, {pair for pair in pairs if pair[0] != pair[1]})
+            first, later = known[pattern]
+            owners.update(self._items[self._key(address, rank)].pointer for rank in first)
+            for rank, owner in later:
+                key, other = self._key(address, rank), self._key(address, owner)
+                widest[key] = min(other, widest.get(key, other))
+        for item in self._repeated:
+            yield item, self._equal[item.first, item.length, item.ports]
+        for key, other in widest.items():
+            item = self._items[key]
+            equal = self._equal[item.first, item.length, item.ports]
+            yield item, equal if equal is not item else self._items[other]
+
+    def _key(self, address: int, rank: int) -> tuple[int, int]:
+        shift = BITS[self._family] - self._order[rank][0]
+        return rank, address >> shift << shift
+
+
+def _width(item: Item, hostless: Container[str]) -> tuple[int, int, int, bool]:
+    return item.length, item.ports[0] - item.ports[1], item.ports[0], item.pointer not in hostless
 
 
 def _names_dns(netfilter: Netfilter) -> str | None:
@@ -70,10 +105,10 @@ def _names_dns(netfilter: Netfilter) -> str | None:
     named = [item for item in items if item.ports and item.ports.first <= DNS_PORT <= item.ports.last]
     if netfilter.udp != "reject" or any(item.ipset for item in named):
         return None
-    return min(named, key=_width).pointer if named and any(item.ports is None for item in items) else None
+    return min(named, key=_named_width).pointer if named and any(item.ports is None for item in items) else None
 
 
-def _width(item: CaptureDst) -> tuple[int, int, bool]:
+def _named_width(item: CaptureDst) -> tuple[int, int, bool]:
     first, last = ports_of(item)
     return item.network.prefixlen if item.network else 0, first - last, item.network is not None
 
@@ -87,10 +122,10 @@ class _Found:
     other: Item
     covered: bool
 
-    def diagnostic(self, facts: _Facts) -> Diagnostic:
+    def diagnostic(self, hostless: Container[str], names_dns: str | None) -> Diagnostic:
         item, other = self.item, self.other
-        covered = self.covered and item.pointer != facts.names_dns
-        alike = (item.pointer in facts.hostless) == (other.pointer in facts.hostless)
+        covered = self.covered and item.pointer != names_dns
+        alike = (item.pointer in hostless) == (other.pointer in hostless)
         if covered and alike and (item.first, item.length, item.ports) == (other.first, other.length, other.ports):
             message = f"expected each destination once, found `{item.pointer}` equal to `{other.pointer}`"
             return _diagnostic(Code.DUPLICATE_ITEM, item, other, message, "the same destination", "remove one")
@@ -105,115 +140,12 @@ class _Found:
         )
 
 
-class _Ports:
-    """A set of ports that grows, in normal form."""
-
-    def __init__(self, intervals: list[Interval]) -> None:
-        self.intervals = intervals
-
-    def covers(self, ports: Interval) -> bool:
-        """Whether it has all of ``ports``: in normal form that is within one interval."""
-        at = bisect_left(self.intervals, (ports[0] + 1,)) - 1
-        return at >= 0 and self.intervals[at][1] >= ports[1]
-
-    def touches(self, ports: Interval) -> bool:
-        """Whether it has some of ``ports``."""
-        return touching(self.intervals, *ports) > 0
-
-    def add(self, ports: Interval) -> None:
-        """Add ``ports``, joined with what they touch."""
-        start = bisect_left(self.intervals, (ports[0],))
-        if start and self.intervals[start - 1][1] >= ports[0] - 1:
-            start -= 1
-        end = bisect_left(self.intervals, (ports[1] + 2,))
-        self.intervals[start:end] = union([*self.intervals[start:end], ports])
-
-
-@dataclass(slots=True)
-class _Node:
-    """A network on the way from the root: its items, and the ports of all items around and in it, once needed."""
-
-    last: int
-    items: list[Item]
-    ports: _Ports | None = None
-
-
-class _Forest:
-    """The networks of one family; two of them are nested or disjoint."""
-
-    def __init__(self, family: Family, facts: _Facts, items: Iterable[Item]) -> None:
-        self._family = family
-        nodes: defaultdict[tuple[int, int], list[Item]] = defaultdict(list)
-        for item in items:
-            nodes[item.first, item.length].append(item)
-        for here in nodes.values():
-            if len(here) > 1:
-                here.sort(key=facts.order)
-        root = nodes.pop((0, 0), [])
-        self._nodes = nodes
-        self._root = _Node((1 << BITS[family]) - 1, root)
-        self._budget = BUDGET
-
-    def at_root(self) -> list[_Found]:
-        """Compare the items of every address."""
-        return list(self._visit([], self._root))
-
-    def inside(self) -> Iterator[_Found]:
-        """Compare the others with those around them; ``at_root`` comes first."""
-        path = [self._root]
-        for first, length in sorted(self._nodes):
-            while path[-1].last < first:
-                path.pop()
-            node = _Node(first + (1 << (BITS[self._family] - length)) - 1, self._nodes[first, length])
-            yield from self._visit(path, node)
-            if self._budget < 0:
-                return
-            if length < BITS[self._family]:
-                path.append(node)
-
-    def _visit(self, path: list[_Node], node: _Node) -> Iterator[_Found]:
-        around = self._ports(path)
-        if len(node.items) == 1:
-            (item,) = node.items
-            if around.touches(item.ports):
-                yield _Found(self._family, item, _sharing(path, (), item), around.covers(item.ports))
-            return
-        self._budget -= len(around.intervals)
-        node.ports = _Ports(around.intervals.copy())
-        equal: dict[Interval, Item] = {}
-        for number, item in enumerate(node.items):
-            if node.ports.touches(item.ports):
-                before = islice(node.items, number) if item.ports not in equal else (equal[item.ports],)
-                yield _Found(self._family, item, _sharing(path, before, item), node.ports.covers(item.ports))
-            equal.setdefault(item.ports, item)
-            node.ports.add(item.ports)
-
-    def _ports(self, path: list[_Node]) -> _Ports:
-        """Return the ports of all networks of ``path``, each made when a network inside of it comes first."""
-        known = _Ports([])
-        for node in path:
-            if node.ports is None:
-                self._budget -= len(known.intervals) + 1
-                node.ports = _Ports(known.intervals.copy())
-                for item in node.items:
-                    node.ports.add(item.ports)
-            known = node.ports
-        return known
-
-
-def _sharing(path: Iterable[_Node], before: Iterable[Item], item: Item) -> Item:
-    """Return the widest item that shares packets with ``item``: its equal, if there is one."""
-    here = next((other for other in before if _share(other.ports, item.ports)), None)
-    if here and here.ports == item.ports:
-        return here
-    around = (other for node in path for other in node.items if _share(other.ports, item.ports))
-    return next(around, None) or here or item
-
-
 def _diagnostic(code: Code, item: Item, other: Item, message: str, note: str, advice: str) -> Diagnostic:
     notes = (Note(Place(other.pointer), note),)
     return Diagnostic(code, Severity.WARNING, message, Place(item.pointer), notes, advice)
 
 
-def _share(one: Interval, two: Interval) -> bool:
-    return one[0] <= two[1] and two[0] <= one[1]
+def _unfinished(netfilter: Netfilter) -> Diagnostic:
+    message = "expected items that can be compared in reasonable time, found too many that are nested in each other"
+    place = Place(f"{netfilter.pointer}/capture_dst")
+    return Diagnostic(Code.ANALYSIS_UNFINISHED, Severity.WARNING, message, place, (), "what they name is captured once")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tng_compiler.algebra.budget import Budget
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.model.types import Entry
@@ -11,9 +12,9 @@ from tng_compiler.plan.items import describe, has_sets
 from tng_compiler.plan.precedence import Fate, precedence
 
 
-def shadows(entries: Sequence[Entry]) -> Iterator[tuple[int, Diagnostic]]:
+def shadows(entries: Sequence[Entry], budget: Budget) -> Iterator[tuple[int, Diagnostic]]:
     """Yield, with the position of its entry, what entries of one role lose to entries before them."""
-    found = precedence(entries)
+    found = precedence(entries, budget)
     if not found.complete:
         yield len(entries) - 1, _unfinished(entries[-1])
     lost: dict[int, list[Fate]] = {}

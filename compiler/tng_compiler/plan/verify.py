@@ -6,8 +6,9 @@ from bisect import bisect_left
 from heapq import heappop, heappush
 from itertools import pairwise
 
+from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Ports, Region
 from tng_compiler.plan import names
-from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Interception, Plan, Ports, Region
+from tng_compiler.plan.types import Interception, Plan
 
 
 class PlanBug(Exception):

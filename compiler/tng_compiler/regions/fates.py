@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tng_compiler.algebra.diagrams import choose
+from tng_compiler.algebra.space import Family
 from tng_compiler.model.types import Role
-from tng_compiler.plan.types import Family, Interception
-from tng_compiler.regions.diagrams import choose
+from tng_compiler.plan.types import Interception
 
 Way = Literal["out", "in", "within", "through"]
 """From this host to another, to this host, from this host to itself, or forwarded; as in ``rules.packet``."""

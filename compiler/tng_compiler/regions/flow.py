@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.plan.intervals import Interval
-from tng_compiler.plan.types import Family
+from tng_compiler.algebra.intervals import Interval
+from tng_compiler.algebra.plane import documented, example
+from tng_compiler.algebra.space import Family
 from tng_compiler.regions.fates import Protocol, Way
 from tng_compiler.regions.solve import Region
 
-_DOCUMENTATION = (0xC0000201, 0x20010DB8 << 96 | 1)
 _KNOWN_PORTS = (443, 80, 8080, 22)
 _BEGINS: dict[Way, str] = {"out": "ingress", "in": "egress", "within": "egress", "through": "forwarded"}
 
@@ -48,16 +48,11 @@ class Flow:
 
 def witness(region: Region) -> Flow:
     """Return a flow of ``region`` that people recognize: an address for documentation, a port that they know."""
-    first, last, ports = next((row for row in region.rows if _documentation(row[0], row[1])), region.rows[0])
-    address = _documentation(first, last) or min(first + 1, last)
+    first, last, ports = next((row for row in region.rows if documented(row[0], row[1])), region.rows[0])
+    address = example(first, last)
     cgroup = region.cgroups[-1] if region.cgroups is not None else None
     interface = region.interfaces[-1] if region.interfaces is not None else None
     return Flow(region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets, interface)
-
-
-def _documentation(first: int, last: int) -> int | None:
-    """An address of RFC 5737 or RFC 3849, if there is one between them."""
-    return next((a for a in _DOCUMENTATION if first <= a <= last and (last < 1 << 32 or a >= 1 << 32)), None)
 
 
 def _port(ports: tuple[Interval, ...]) -> int:

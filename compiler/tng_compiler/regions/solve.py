@@ -11,16 +11,17 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from tng_compiler.algebra.cgroups import Class, classes
+from tng_compiler.algebra.diagrams import Node, combine, leaves
+from tng_compiler.algebra.intervals import Interval
+from tng_compiler.algebra.plane import Cell, Plane, Rectangle, plane
+from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Family
 from tng_compiler.model.types import Role
-from tng_compiler.plan.cgroups import Class, classes
 from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import classes as classes_of_interfaces
 from tng_compiler.plan.interfaces import kinds_matter, spelled
-from tng_compiler.plan.intervals import Interval
-from tng_compiler.plan.types import BITS, EVERY_PORT, FAMILIES, Family, Interception, Plan
-from tng_compiler.regions.diagrams import Node, combine, leaves
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.regions.fates import PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, Way, fate
-from tng_compiler.regions.plane import Cell, Plane, Rectangle, plane
 
 Row = tuple[int, int, tuple[Interval, ...]]
 """First address, last address, ports."""

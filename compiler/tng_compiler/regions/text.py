@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+from tng_compiler.algebra.intervals import Interval
+from tng_compiler.algebra.space import BITS, EVERY_PORT, Family
 from tng_compiler.plan.interfaces import OTHER
-from tng_compiler.plan.intervals import Interval
-from tng_compiler.plan.types import BITS, EVERY_PORT, Family
 from tng_compiler.regions.fates import Fate, Protocol, Way
 from tng_compiler.regions.solve import LOOPBACK, NEVER, Region, Row
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tng_compiler.algebra.space import FAMILIES, Family, Ports, Region
 from tng_compiler.plan import names
-from tng_compiler.plan.types import FAMILIES, Family, Interception, OperatorSet, Ports, Region
+from tng_compiler.plan.types import Interception, OperatorSet
 from tng_compiler.rules.tree import (
     AtListener,
     AtPorts,

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from tng_compiler.algebra.space import FAMILIES
 from tng_compiler.plan import names
-from tng_compiler.plan.types import FAMILIES, Interception, Plan
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.destinations import listening
 from tng_compiler.rules.entries import guard, without_sender
 from tng_compiler.rules.refusal import NO_PAYLOAD, SYN

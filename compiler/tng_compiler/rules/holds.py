@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import assert_never
 
-from tng_compiler.plan.types import Ports
+from tng_compiler.algebra.space import Ports
 from tng_compiler.rules import tree
 from tng_compiler.rules.packet import Packet, Socket
 

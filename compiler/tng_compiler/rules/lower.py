@@ -22,8 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tng_compiler.algebra.space import FAMILIES
 from tng_compiler.plan import names
-from tng_compiler.plan.types import FAMILIES, Interception, Plan
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.destinations import listening
 from tng_compiler.rules.entries import entry_chains, keepers, kept, without_sender
 from tng_compiler.rules.guard import guard_chains, jumps, local_entries

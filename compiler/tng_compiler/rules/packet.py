@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tng_compiler.algebra.space import Family
 from tng_compiler.plan.interfaces import UNNAMED, Incoming
-from tng_compiler.plan.types import Family
 from tng_compiler.rules.tree import Flag, Protocol
 
 Way = Literal["out", "in", "within", "through"]

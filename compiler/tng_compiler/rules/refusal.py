@@ -10,8 +10,9 @@ after one of them has gone out (net/netfilter/nf_conntrack_proto_tcp.c), and the
 
 from __future__ import annotations
 
+from tng_compiler.algebra.space import EVERY_PORT, FAMILIES, Ports
 from tng_compiler.plan import names
-from tng_compiler.plan.types import EVERY_PORT, FAMILIES, Interception, Plan, Ports
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.destinations import listening
 from tng_compiler.rules.tree import (
     AddressType,

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tng_compiler.plan.types import Box, Family, Ports
+from tng_compiler.algebra.space import Box, Family, Ports
 
 Protocol = Literal["tcp", "udp"]
 Side = Literal["source", "destination"]

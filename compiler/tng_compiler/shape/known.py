@@ -27,7 +27,6 @@ FIELDS: dict[str, dict[str, str]] = {
     "ingress": {
         **_MODES,
         **_PROTOCOLS,
-        "http_proxy": "the HTTP proxy mode",
         "encap_in_http": "the older name of ohttp",
         "web_page_inject": "the injection into web pages",
     },

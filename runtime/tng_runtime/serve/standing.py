@@ -136,7 +136,8 @@ def private_socket(directory: Path, table: str) -> tuple[Path, socket.socket]:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise HostError(f"{path}: {error.strerror}", hint=f"look at {directory}: it holds the locks too") from None
+        hint = f"look at {directory}, which holds the locks too: `df -h {directory}`, `df -i {directory}`"
+        raise HostError(f"{path}: {error.strerror}", hint=hint) from None
     return path, sock
 
 

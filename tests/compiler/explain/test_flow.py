@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from tng_compiler.algebra.space import Family, Ports
 from tng_compiler.explain.ends import End
 from tng_compiler.explain.flow import Flow, parse
 from tng_compiler.explain.mistake import Mistake, render
-from tng_compiler.plan.types import Family, Ports
 
 
 def at(address: str, *ports: int, last: str = "") -> End:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from compiler.plan.oracle import Packet, matches
 from packets.make import config, entry
+from tng_compiler.algebra.space import Region
 from tng_compiler.emit import nft
 from tng_compiler.model.types import CaptureDst, Config, PortRange
 from tng_compiler.plan.build import build_plan
-from tng_compiler.plan.types import Region
 from tng_compiler.plan.verify import verify
 
 # A corner of each family, so that random items touch, nest and repeat.
@@ -109,6 +109,35 @@ def test_the_order_and_repetition_of_items_mean_nothing(
     one, _ = build_plan(one_entry(destinations), "0" * 64)
     two, _ = build_plan(one_entry(shuffled), "0" * 64)
     assert one == two
+
+
+def otherwise(item: CaptureDst, chance: random.Random) -> list[CaptureDst]:
+    """Destinations that make the same as ``item``: halves of its network, parts of its ports, and one of them twice."""
+    networks, ports = [item.network], [item.ports]
+    if item.network is not None and item.network.prefixlen < item.network.max_prefixlen and chance.random() < 0.7:
+        networks = list(item.network.subnets())
+    elif item.network is None and chance.random() < 0.7:
+        networks = [ip_network("0.0.0.0/0"), ip_network("::/0")]
+    first, last = (item.ports.first, item.ports.last) if item.ports else (0, 65535)
+    if first < last and chance.random() < 0.7:
+        middle = chance.randrange(first, last)
+        ports = [PortRange(first, middle), PortRange(chance.randrange(first, middle + 2), last)]
+    found = [CaptureDst("/x", network, None, some) for network in networks for some in ports]
+    return [*found, found[0]]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(items(), min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_the_same_destinations_are_the_same_plan_in_whatever_pieces(
+    destinations: list[CaptureDst], chance: random.Random
+) -> None:
+    pieces = destinations
+    for _ in range(3):
+        pieces = [piece for item in pieces for piece in otherwise(item, chance)]
+    chance.shuffle(pieces)
+    one, _ = build_plan(one_entry(destinations), "0" * 64)
+    two, _ = build_plan(one_entry(pieces), "0" * 64)
+    assert one.entries[0].captured == two.entries[0].captured
 
 
 def test_neighbours_with_the_same_ports_become_one_interval() -> None:

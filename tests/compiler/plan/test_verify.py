@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from packets.make import config, entry
+from tng_compiler.algebra.space import Box, Ports, Region
 from tng_compiler.plan.build import build_plan
-from tng_compiler.plan.types import Box, CgroupLevel, Plan, Ports, Region
+from tng_compiler.plan.types import CgroupLevel, Plan
 from tng_compiler.plan.verify import PlanBug, verify
 
 PLAN, _ = build_plan(

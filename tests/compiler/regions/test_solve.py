@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.regions.draw import BASE, CGROUPS, decided, plans
+from tng_compiler.algebra.space import Family
 from tng_compiler.model.types import Role
 from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
-from tng_compiler.plan.types import Family, Plan
+from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import PROTOCOLS, Way
 from tng_compiler.regions.flow import Flow, witness
 from tng_compiler.regions.solve import Region, solve

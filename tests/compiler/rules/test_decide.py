@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packets.make import config, entry
+from tng_compiler.algebra.space import Family
 from tng_compiler.plan.build import build_plan
-from tng_compiler.plan.types import Family, Plan
+from tng_compiler.plan.types import Plan
 from tng_compiler.rules.decide import Decision, decide
 from tng_compiler.rules.lower import lower, owned_guard
 from tng_compiler.rules.packet import Connection, Packet, Socket, Way
