@@ -55,6 +55,18 @@ GUARD_SUFFIX = "_guard"
 """After a table's name: that of the table which the runtime owns."""
 
 
+SLOTS = 58
+"""What 128 labels of connection tracking allow, two each, beside the instance without a name."""
+
+
+def slot(table: str) -> int | None:
+    """The slot of a named instance by its table (0 to 57), from which its numbers follow: ports, labels, way back.
+
+    None for the one without a name, ``tng``. Two instances with one slot cannot be in one network namespace.
+    """
+    return None if table == "tng" else zlib.crc32(table.encode()) % SLOTS
+
+
 @dataclass(frozen=True, slots=True)
 class WayBack:
     """How answers to a client's address come back to this host: packets with ``mark`` are routed by ``routing_table``.
@@ -73,7 +85,8 @@ def way_back(table: str) -> WayBack:
     The marks have none of the bits that others look at: kube-proxy's 0x4000 and 0x8000, Cilium's 0x0f00, Calico's and
     Tailscale's upper half, 0x80 of the AWS network plugin. The rule comes before those of others, which lead away.
     """
-    number = 0 if table == "tng" else 1 + zlib.crc32(table.encode()) % 127
+    found = slot(table)
+    number = 0 if found is None else 1 + found
     return WayBack(0x3000 + number, 0x7467 + number, 116)
 
 

@@ -148,6 +148,7 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     manifest = bundle.manifest
     nftables.require_privileges()
     with hold(manifest.table, locks):
+        nftables.require_alone(manifest.table)
         tables = (manifest.table, manifest.guard_table)
         follower = cgroups.Follower(tables, manifest.cgroups)
         addresses = ipsets.Follower(tables, manifest.ipsets)

@@ -123,6 +123,19 @@ def exists(table: str, context: Context | None = None) -> bool:
     return _shape(table, context or open_context()) is not None
 
 
+def require_alone(table: str) -> None:
+    """Raise ``HostError`` if another instance is here whose ports, labels and way back are those of ``table``."""
+    require_privileges()
+    found = re.findall(rf"^table inet ({contract.TABLE})$", _query(open_context(), "list tables inet"), re.MULTILINE)
+    for name, _ in found:
+        named = name not in (table, f"{table}{contract.GUARD_SUFFIX}") and not name.endswith(contract.GUARD_SUFFIX)
+        if named and contract.slot(table) is not None and contract.slot(name) == contract.slot(table):
+            raise HostError(
+                f"table inet {name} is of an instance with the same ports, labels and routing table as {table}",
+                hint="give one of the two another name (`--instance`)",
+            )
+
+
 def listing(table: str, *, terse: bool = False) -> str | None:
     """``inet table`` as nft prints it, counters included; None if there is none.
 
