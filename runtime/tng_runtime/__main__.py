@@ -57,6 +57,10 @@ def _main(arguments: list[str]) -> int:
 def _execute(options: argparse.Namespace) -> None:
     match options.command:
         case "run":
+            from tng_runtime.kernel import orders
+
+            if options.record is None and not options.probe:
+                orders.obey(options.directory)
             from tng_runtime import app
             from tng_runtime.events import Access
 
@@ -70,6 +74,7 @@ def _execute(options: argparse.Namespace) -> None:
                 record=options.record,
                 access=Access(options.log_connections, options.log_sample),
                 probes=options.probe,
+                again=orders.again(options.directory),
             )
             app.run(options.directory, given)
         case "guard":

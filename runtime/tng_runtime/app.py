@@ -32,6 +32,7 @@ from tng_runtime.events import Access
 from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
+from tng_runtime.kernel.plain import PlainUpkeep, is_plain, without_marks
 from tng_runtime.kernel.probe import Probe, ProbeFailedError
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
 from tng_runtime.kernel.upkeep import Upkeep
@@ -65,7 +66,7 @@ class Options:
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
     ``record``: the directory that the record of the document gets when it serves. ``probes``: what is tried once the
-    rules are there.
+    rules are there. ``again``: the command line of whoever takes over after SIGHUP.
     """
 
     drain_seconds: float | None = None
@@ -77,6 +78,7 @@ class Options:
     record: Path | None = None
     access: Access = field(default_factory=Access)
     probes: Sequence[Probe | None] = ()
+    again: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -97,8 +99,8 @@ class _Course:
     upkeep: Upkeep
     old: Predecessor | None
     stand: Stand
+    hangups: Hangups
     heir: TakeOver | None = None
-    hangups: Hangups = field(default_factory=Hangups)
     public: socket.socket | None = None
     """Where the control interface answers over TCP, if the document says so."""
     was_open: bool = False
@@ -125,8 +127,12 @@ def run(directory: Path, options: Options) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
-    nftables.require_privileges()
-    to = privileges.unprivileged(options.user)
+    alone = is_plain(bundle)
+    if alone:
+        bundle = without_marks(bundle)
+    else:
+        nftables.require_privileges()
+    to = privileges.unprivileged(options.user, marks=not alone)
     with ExitStack() as ending, Lock(bundle.manifest.table) as lock:
         ending.callback(record.discard, options.record)
         old = _lock_or_holder(lock)
@@ -175,7 +181,7 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
         async with anyio.create_task_group() as background:
             team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
-            upkeep = Upkeep(bundle)
+            upkeep = _upkeep(bundle)
             stand = Stand(
                 bundle.manifest,
                 team,
@@ -185,7 +191,18 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
                 captures(bundle.ruleset),
             )
             course = _Course(
-                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+                bundle,
+                options,
+                lock,
+                background,
+                resources,
+                team,
+                stop,
+                hurry,
+                upkeep,
+                predecessor,
+                stand,
+                Hangups(options.again),
             )
             team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())
@@ -202,12 +219,16 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             background.cancel_scope.cancel()
 
 
+def _upkeep(bundle: Bundle) -> Upkeep:
+    return PlainUpkeep() if is_plain(bundle) else Upkeep(bundle)
+
+
 async def serve(course: _Course) -> None:
     """Close, start, serve until ``stop``, drain until ``hurry``, and leave the rules as the options say."""
     manifest = course.manifest
     try:
         if course.old is None:
-            course.was_open = not nftables.exists(manifest.table)
+            course.was_open = is_plain(course.bundle) or not nftables.exists(manifest.table)
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
             _show(course, _standing(course))
@@ -337,7 +358,7 @@ async def _wait_for_heirs(course: _Course) -> None:
         while True:
             try:
                 course.upkeep.close()
-                course.upkeep = Upkeep(course.bundle)
+                course.upkeep = _upkeep(course.bundle)
                 course.upkeep.install()
             except HostError as error:  # whoever failed to take over may not be gone yet
                 log.error("rules_not_restored", reason=error.message, advice=error.hint)
@@ -493,7 +514,7 @@ def _only(error: Exception) -> Exception:
 
 def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
     error = _only(error)
-    if not isinstance(error, HostError) or not nftables.exists(table):
+    if not isinstance(error, HostError) or not nftables.permitted() or not nftables.exists(table):
         return error
     stays = f"the rules are loaded and refuse what they capture until a start succeeds; `{down_command(table)}` opens"
     return HostError(error.message, hint=f"{error.hint}\n  {stays}", exit_code=error.exit_code)
@@ -511,6 +532,8 @@ def _say_the_end(course: _Course) -> None:
     words: dict[str, object] = {"rules": "removed"}
     if course.heir is not None or course.old is not None:
         words = {"rules": "those of the instance that serves"}
+    elif is_plain(course.bundle):
+        words = {}
     elif course.options.on_exit == "closed":
         words = {
             "rules": "closed",

@@ -18,6 +18,7 @@ from tng_compiler.pipeline import compile_bytes
 
 STATUS: dict[Fate, Exit] = {
     "captured": Exit.CLEAN,
+    "taken": Exit.CLEAN,
     "passed": Exit.PASSED,
     "refused": Exit.REFUSED,
     "depends": Exit.DEPENDS,

@@ -60,16 +60,22 @@ def documents(plan: Plan) -> dict[str, str]:
     return {RULESET: ruleset, GUARD: guard, MANIFEST: manifest(plan, ruleset, guard)}
 
 
-def write_directory(plan: Plan, directory: Path, code: Exit = Exit.USAGE, *, config: bytes | None = None) -> None:
+def write_directory(
+    plan: Plan, directory: Path, code: Exit = Exit.USAGE, *, config: bytes | None = None, orders: bytes | None = None
+) -> None:
     """Write all files; an error of the file system ends the run with ``code`` and leaves no part of one behind.
 
-    ``config`` is the document as it was read, to be kept with them.
+    ``config`` is the document as it was read, to be kept with them; ``orders`` tells the runtime how to run them.
     """
     written = {name: text.encode() for name, text in documents(plan).items()}
+    if orders is not None:
+        written = {contract.ORDERS: orders, **written}
     if config is not None:
         written = {CONFIG: config, **written}
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if orders is None:
+            (directory / contract.ORDERS).unlink(missing_ok=True)
         for name, data in written.items():
             _replace(directory / name, data)
     except OSError as error:

@@ -30,10 +30,11 @@ from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import captured, cgroups, ipsets, leftovers, nftables, way_back
 from tng_runtime.kernel.owned import OwnedTable
+from tng_runtime.kernel.places import run_directory
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
-LOCKS = Path(contract.RUN_DIRECTORY)
+LOCKS = run_directory()
 RETRY_SECONDS, PATIENCE_SECONDS = 0.01, 1.0
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -127,6 +128,9 @@ def down(table: str, locks: Path = LOCKS) -> bool:
 
     Raises ``HostError`` while a run is alive.
     """
+    if not nftables.permitted() and any(locks.glob(f"{table}.*")):
+        with hold(table, locks):  # of a run of doors alone: there are no rules
+            return False
     nftables.require_privileges()
     with hold(table, locks):
         captured.end(table)
@@ -144,6 +148,7 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     manifest = bundle.manifest
     nftables.require_privileges()
     with hold(manifest.table, locks):
+        nftables.require_alone(manifest.table)
         tables = (manifest.table, manifest.guard_table)
         follower = cgroups.Follower(tables, manifest.cgroups)
         addresses = ipsets.Follower(tables, manifest.ipsets)

@@ -49,12 +49,17 @@ class Context(Protocol):
         ...
 
 
-def require_privileges() -> None:
-    """Raise ``HostError`` unless this process may change the rules of its network namespace."""
+def permitted() -> bool:
+    """Whether this process may change the rules of its network namespace."""
     effective = next(
         line for line in Path("/proc/thread-self/status").read_text(encoding="ascii").splitlines() if "CapEff" in line
     )
-    if not int(effective.split()[1], 16) >> _CAP_NET_ADMIN & 1:
+    return bool(int(effective.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+
+
+def require_privileges() -> None:
+    """Raise ``HostError`` unless this process may change the rules of its network namespace."""
+    if not permitted():
         raise _not_permitted()
 
 
@@ -116,6 +121,19 @@ def exists(table: str, context: Context | None = None) -> bool:
     """Whether this network namespace has ``inet table``. Raises ``HostError`` without CAP_NET_ADMIN."""
     require_privileges()
     return _shape(table, context or open_context()) is not None
+
+
+def require_alone(table: str) -> None:
+    """Raise ``HostError`` if another instance is here whose ports, labels and way back are those of ``table``."""
+    require_privileges()
+    found = re.findall(rf"^table inet ({contract.TABLE})$", _query(open_context(), "list tables inet"), re.MULTILINE)
+    for name, _ in found:
+        named = name not in (table, f"{table}{contract.GUARD_SUFFIX}") and not name.endswith(contract.GUARD_SUFFIX)
+        if named and contract.slot(table) is not None and contract.slot(name) == contract.slot(table):
+            raise HostError(
+                f"table inet {name} is of an instance with the same ports, labels and routing table as {table}",
+                hint="give one of the two another name (`--instance`)",
+            )
 
 
 def listing(table: str, *, terse: bool = False) -> str | None:
