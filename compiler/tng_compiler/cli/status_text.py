@@ -117,7 +117,8 @@ def _rules(rules: Said | None) -> str:
         return "no rules: nothing is captured"
     if not rules["table"] or not rules["guard"]:
         return "RULES NOT IN PLACE"
-    changed = f", changed by others {rules['changed_by_others']} times" if rules["changed_by_others"] else ""
+    number = rules["changed_by_others"]
+    changed = f", changed by others {'once' if number == 1 else f'{number} times'}" if number else ""
     return f"{'rules in place' if rules['in_place'] else 'rules differ'}{changed}"
 
 
