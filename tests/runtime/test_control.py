@@ -300,7 +300,9 @@ def test_refusals_are_told_with_their_advice(ends: Tunnel) -> None:
     ):
         near.recv(1)
     until(lambda: "NET-DIAL" in status(ends)[1], "the refusal is counted")
-    assert "NET-DIAL 1 in the last hour: Look at the route" in status(ends)[1]
+    said = status(ends)[1]
+    assert "NET-DIAL 1 in the last hour: Refused: nobody listens there" in said
+    assert f"  document     {ends.client} (" in said
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])

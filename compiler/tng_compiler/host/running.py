@@ -36,7 +36,8 @@ def source(pid: int) -> str | None:
             return named
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return words[-1] if "run" in words else None
+    after = words[words.index("run") + 1 :] if "run" in words else []
+    return next((word for word in after if "/" in word and not word.startswith("-")), None)
 
 
 def find(table: str) -> Running | None:
