@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,7 +38,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, syscalls, takeover, worker
+from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
@@ -294,8 +294,21 @@ async def _relay(course: _Course) -> None:
     log.info("draining", seconds="without end" if seconds is None else seconds)
     async with anyio.create_task_group() as draining:
         draining.start_soon(_hurry, course)
+        draining.start_soon(progress.tell, _drains(course, seconds))
         await course.team.drain(seconds)
         draining.cancel_scope.cancel()
+
+
+def _drains(course: _Course, seconds: float | None) -> Callable[[], str]:
+    end = None if seconds is None else anyio.current_time() + seconds
+
+    def words() -> str:
+        number = sum(course.team.sums.total(entry).open for entry in range(len(course.manifest.entries)))
+        left = "" if end is None else f", {max(0.0, end - anyio.current_time()):.0f} s left"
+        waiting = "1 connection is open" if number == 1 else f"{number} connections are open"
+        return f"draining: {waiting}{left}; one more signal ends them at once"
+
+    return words
 
 
 def _drain_seconds(course: _Course) -> float | None:
@@ -373,6 +386,7 @@ async def _prove(course: _Course) -> None:
     """Start the children: the first certificate of every entry, and workers that have them."""
     async with anyio.create_task_group() as starting:
         starting.start_soon(_cancel_on, course.stop, starting)
+        starting.start_soon(progress.tell, lambda: f"starting: {'; '.join(course.stand.waits_for())}")
         await course.team.start()
         starting.cancel_scope.cancel()
 

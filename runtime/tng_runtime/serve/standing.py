@@ -55,7 +55,7 @@ class Stand:
         judge = self.team.judge
         standing = Standing(
             since=self.since,
-            pending=self._pending(),
+            pending=self.waits_for(),
             stopping=self.stopping,
             wanted=self.wanted,
             workers=[worker.pid for worker in self.team.serving],
@@ -101,7 +101,8 @@ class Stand:
             log.warning("captured_not_accepted", entry=pointer, captured=count, accepted=0, advice=advice)
             self.warnings[pointer] = f"{pointer}: captured {count}, accepted 0: {advice}"
 
-    def _pending(self) -> list[str]:
+    def waits_for(self) -> list[str]:
+        """What a start waits for; nothing once it serves."""
         if self.pending is None:
             return []
         waiting = [
