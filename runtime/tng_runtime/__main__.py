@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import platform
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -16,7 +17,11 @@ from tng_runtime.manifest import FILES, load_bundle
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
+    # A run reloads for SIGHUP; until it can, the signal waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     options = _parser().parse_args(arguments)
+    if options.command != "run":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         log.configure(options.log_format, options.log_level)
         _execute(options)

@@ -152,11 +152,6 @@ def test_what_is_not_given_and_who_asks_for_it(hosts: Lab) -> None:
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(100) in (b"", REFUSED_METHODS)
     run.wait_for("code=NET-DOOR", 60)
-    with connect(client, "127.0.0.1", PROXY) as sock:
-        sock.sendall(b"\x05")
-        with contextlib.suppress(ConnectionResetError):
-            assert sock.recv(10) == b""
-    run.wait_for("code=NET-DOOR .*within 10 s", 60)
 
 
 def test_without_the_password_nobody_is_served(hosts: Lab) -> None:

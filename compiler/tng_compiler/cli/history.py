@@ -22,6 +22,7 @@ from pathlib import Path
 from tng_compiler.cli import private
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.host import running
+from tng_compiler.host.places import state_directory
 from tng_schema import contract
 
 _NAME = re.compile(contract.RECORD)
@@ -63,8 +64,8 @@ class Record:
 
 
 def root() -> Path:
-    """The directory of all instances; systemd names another one in STATE_DIRECTORY (systemd.exec(5))."""
-    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or contract.STATE_DIRECTORY)
+    """The directory of all instances."""
+    return state_directory()
 
 
 def number_of(directory: Path) -> int:

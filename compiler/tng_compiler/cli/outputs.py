@@ -6,6 +6,7 @@ see files of two runs; the manifest holds the digests of its rules, so the runti
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def write_directory(
         for name, data in written.items():
             _replace(directory / name, data)
     except OSError as error:
-        fail(code, f"cannot write to {directory}: {error.strerror or error}")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fail(code, f"cannot write to {directory}: {error.strerror or error}", "make room there" if full else None)
 
 
 def _replace(path: Path, data: bytes) -> None:

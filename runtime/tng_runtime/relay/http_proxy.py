@@ -77,18 +77,44 @@ class Carries(Protocol):
 Place = tuple[str, int, bool]
 
 
-class HttpDoor:
-    """One connection to a proxy with ``filters``."""
+class Idle:
+    """The programs of a proxy that have been answered and ask for nothing more, until ``end``: then they are let go."""
 
-    def __init__(self, filters: Filters, poller: Poller, carries: Carries) -> None:
-        self._filters, self._poller, self._carries = filters, poller, carries
+    def __init__(self) -> None:
+        self._waiting: set[anyio.CancelScope] = set()
+        self._over = False
+
+    async def wait(self, asks: Coroutine[Any, Any, bytes]) -> bytes:
+        """What ``asks`` returns; nothing if it is over before that."""
+        with anyio.CancelScope() as scope:
+            if self._over:
+                scope.cancel()
+            self._waiting.add(scope)
+            try:
+                return await asks
+            finally:
+                self._waiting.discard(scope)
+        return b""
+
+    def end(self) -> None:
+        """Let all of them go, now and from now on."""
+        self._over = True
+        for scope in tuple(self._waiting):
+            scope.cancel()
+
+
+class HttpDoor:
+    """One connection to a proxy with ``filters``; ``idle`` are the connections to it that wait for a request."""
+
+    def __init__(self, filters: Filters, idle: Idle, poller: Poller, carries: Carries) -> None:
+        self._filters, self._idle, self._poller, self._carries = filters, idle, poller, carries
 
     async def serve(self, sock: socket.socket) -> None:
         """See one connection to its end; raises ``Refused`` and ``ClientLeftError``.
 
         A socket that is still open then is to be reset.
         """
-        program = _Program(sock, self._poller)
+        program = _Program(sock, self._poller, self._idle)
         problem: Exception | None = None
         async with anyio.create_task_group() as streams:
             try:
@@ -175,8 +201,8 @@ class HttpDoor:
 class _Program:
     """The connection of a program; ``left`` is what was read of it and belongs to its next request."""
 
-    def __init__(self, sock: socket.socket, poller: Poller) -> None:
-        self.duplex = Duplex(sock, poller)
+    def __init__(self, sock: socket.socket, poller: Poller, idle: Idle) -> None:
+        self.duplex, self._idle = Duplex(sock, poller), idle
         self.left = b""
         self._used = self._answered = False
 
@@ -196,7 +222,7 @@ class _Program:
         data, deadline = b"", self.duplex.deadline(HEAD_SECONDS)
         if not self.left and self._used:
             try:
-                if not await self.duplex.peek(1, self.duplex.deadline(IDLE_SECONDS)):
+                if not await self._idle.wait(self.duplex.peek(1, self.duplex.deadline(IDLE_SECONDS))):
                     return None
             except TimeoutError:
                 return None

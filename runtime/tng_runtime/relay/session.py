@@ -29,7 +29,7 @@ from tng_runtime.kernel.sockets import (
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.carrier import Accepts, Opens, Stream
 from tng_runtime.relay.filters import Filters, Way
-from tng_runtime.relay.http_proxy import HttpDoor, Succeeds, Waits
+from tng_runtime.relay.http_proxy import HttpDoor, Idle, Succeeds, Waits
 from tng_runtime.relay.link import Carried
 from tng_runtime.relay.plain import Direct
 from tng_runtime.relay.proxy_header import Told, proxy_header
@@ -87,6 +87,9 @@ class Sessions(ABC):
         # Elsewhere a client may have the very address and port that we dial from on another client's behalf.
         return self._entry.client_address == "tunnel" or sent_by_this_host(captured)
 
+    def drain(self) -> None:  # noqa: B027 - most have none
+        """No other connection comes: end those that carry nothing and would only wait."""
+
     @abstractmethod
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
         """From the captured connection to the end of all that is relayed for it."""
@@ -138,11 +141,16 @@ class Ingress(Sessions):
         super().__init__(entry, poller, told, own)
         self._carrier, self._direct = carrier, Direct(poller)
         self._filters = Filters(entry.http_proxy) if entry.http_proxy else None
+        self._idle = Idle()
+
+    def drain(self) -> None:
+        """See ``Sessions``."""
+        self._idle.end()
 
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
         target = leads(self._entry, self._arrive(session, captured))
         if self._filters is not None:
-            door = HttpDoor(self._filters, self._poller, _OneByHttp(self, session, captured))
+            door = HttpDoor(self._filters, self._idle, self._poller, _OneByHttp(self, session, captured))
             await door.serve(captured)
             return
         if self._entry.socks5 is None:
