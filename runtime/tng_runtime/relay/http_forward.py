@@ -44,6 +44,7 @@ class Exchange:
         if early and not request.ends:
             self._reader.receive_data(early)
         self.begun = self.origin_goes_on = False
+        self._answered: list[bytes] = []
 
     async def run(self) -> bool:
         """See it through; True if another request may follow.
@@ -115,17 +116,18 @@ class Exchange:
                     raise _OriginError("the origin switches to a protocol that nobody asked for")
                 if self._reader.their_http_version != b"1.0":
                     fields = answer_fields(event.headers.raw_items())
-                    await self._to_program(
+                    self._to_program(
                         h11.InformationalResponse(status_code=event.status_code, headers=fields, reason=event.reason)
                     )
             elif isinstance(event, h11.Response):
                 self.begun = True
                 fields = answer_fields(event.headers.raw_items())
-                await self._to_program(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
+                self._to_program(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
             elif isinstance(event, h11.Data):
-                await self._to_program(h11.Data(data=event.data))
+                self._to_program(h11.Data(data=event.data))
             else:
-                await self._to_program(h11.EndOfMessage())
+                self._to_program(h11.EndOfMessage())
+                await self._flush()
                 return
 
     async def _said_by_origin(self) -> h11.Event:
@@ -135,6 +137,7 @@ class Exchange:
                 if not isinstance(event, type) or event not in (h11.NEED_DATA, h11.PAUSED):
                     assert isinstance(event, h11.Event)
                     return event
+                await self._flush()
                 data = await self._origin.receive(self._origin.deadline(FOR_EVER))
                 if not data and self._cut():
                     raise _OriginError("the connection to the origin broke off")
@@ -154,10 +157,16 @@ class Exchange:
             except BrokenError as error:
                 raise _OriginError(f"the connection to the origin broke off: {error}") from None
 
-    async def _to_program(self, event: h11.Event) -> None:
+    def _to_program(self, event: h11.Event) -> None:
+        """Write it, to be sent with what else the origin has said already."""
         try:
             data = self._reader.send(event)
         except h11.LocalProtocolError as error:
             raise _OriginError(f"the origin's answer cannot be passed on: {error}") from None
         if data:
+            self._answered.append(data)
+
+    async def _flush(self) -> None:
+        if self._answered:
+            data, self._answered = b"".join(self._answered), []
             await self._program.send(data, self._program.deadline(FOR_EVER))
