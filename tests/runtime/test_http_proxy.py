@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class Origin:
             self._listener = socket.create_server(("0.0.0.0", port))
         self.said: list[bytes] = []
         self.connections = 0
+        self.waiting, self.left = threading.Event(), threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -59,6 +61,12 @@ class Origin:
                     return
                 if head.startswith(b"OLD"):
                     connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+                    return
+                if head.startswith(b"WAIT"):
+                    self.waiting.set()
+                    with contextlib.suppress(OSError):
+                        connection.recv(1)
+                    self.left.set()
                     return
                 if head.startswith(b"LIE"):
                     connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
@@ -302,3 +310,11 @@ def test_an_origin_that_closed_what_it_kept_is_asked_again(door: Door) -> None:
         sock.sendall(get(PLACE, HOST))
         assert answer(sock).startswith(b"HTTP/1.1 200")
         assert door.origin.connections == before + 1
+
+
+def test_a_program_that_is_gone_leaves_no_request_behind(door: Door) -> None:
+    with connect(door.lab["client"], "127.0.0.1", PROXY) as sock:
+        sock.sendall(get(PLACE, HOST, method="WAIT"))
+        assert door.origin.waiting.wait(60)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert door.origin.left.wait(60)

@@ -53,12 +53,12 @@ class Exchange:
         """
         assert self._request.forwarded is not None, "CONNECT is not forwarded"
         try:
-            await self._to_origin(self._request.forwarded)
-            if self._request.ends:
-                await self._to_origin(h11.EndOfMessage())
-                await self._answer()
-            else:
-                await self._both()
+            # A program that is gone while its origin takes its time would be noticed by the next write only.
+            with anyio.CancelScope() as scope:
+                self._program.gone = scope.cancel
+                await self._exchange(self._request.forwarded)
+            if scope.cancelled_caught:
+                raise BrokenError("the program is gone")
         except _OriginError as error:
             if self.begun:
                 raise AbandonedError(str(error)) from None
@@ -69,6 +69,17 @@ class Exchange:
         done = self._writer.our_state is h11.DONE and self._writer.their_state is h11.DONE
         self.origin_goes_on = done and not self._writer.trailing_data[0]
         return whole
+
+    async def _exchange(self, forwarded: h11.Request) -> None:
+        try:
+            await self._to_origin(forwarded)
+            if self._request.ends:
+                await self._to_origin(h11.EndOfMessage())
+                await self._answer()
+            else:
+                await self._both()
+        finally:
+            self._program.gone = None
 
     async def _both(self) -> None:
         problems: list[Exception] = []
