@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,7 +38,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, syscalls, takeover, worker
+from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
@@ -53,6 +53,7 @@ from tng_runtime.tunnel.rehearsal import rehearse
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
 
+_NEVER_KILLS = {signal.SIGHUP}
 DRAIN_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 
@@ -65,7 +66,7 @@ class Options:
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
     ``record``: the directory that the record of the document gets when it serves. ``probes``: what is tried once the
-    rules are there.
+    rules are there. ``again``: the command line of whoever takes over after SIGHUP.
     """
 
     drain_seconds: float | None = None
@@ -77,6 +78,7 @@ class Options:
     record: Path | None = None
     access: Access = field(default_factory=Access)
     probes: Sequence[Probe | None] = ()
+    again: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -97,8 +99,8 @@ class _Course:
     upkeep: Upkeep
     old: Predecessor | None
     stand: Stand
+    hangups: Hangups
     heir: TakeOver | None = None
-    hangups: Hangups = field(default_factory=Hangups)
     public: socket.socket | None = None
     """Where the control interface answers over TCP, if the document says so."""
     was_open: bool = False
@@ -119,8 +121,10 @@ class _Course:
 def run(directory: Path, options: Options) -> None:
     """Execute the manifest and rules in ``directory`` until SIGINT or SIGTERM, or until another run takes over.
 
-    A run of the same table that is there already is taken over. Raises ``HostError``.
+    A run of the same table that is there already is taken over. SIGHUP waits before and after that. Raises
+    ``HostError``.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     alone = is_plain(bundle)
@@ -187,7 +191,18 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
                 captures(bundle.ruleset),
             )
             course = _Course(
-                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+                bundle,
+                options,
+                lock,
+                background,
+                resources,
+                team,
+                stop,
+                hurry,
+                upkeep,
+                predecessor,
+                stand,
+                Hangups(options.again),
             )
             team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())
@@ -195,7 +210,12 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             if predecessor:
                 resources.callback(predecessor.close)
             background.start_soon(_on_signals, signals, course)
-            await serve(course)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEVER_KILLS)
+            try:
+                await serve(course)
+            finally:
+                # Whoever listens to signals is about to go, and the kernel's answer to this one is death.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
             background.cancel_scope.cancel()
 
 
@@ -274,8 +294,21 @@ async def _relay(course: _Course) -> None:
     log.info("draining", seconds="without end" if seconds is None else seconds)
     async with anyio.create_task_group() as draining:
         draining.start_soon(_hurry, course)
+        draining.start_soon(progress.tell, _drains(course, seconds))
         await course.team.drain(seconds)
         draining.cancel_scope.cancel()
+
+
+def _drains(course: _Course, seconds: float | None) -> Callable[[], str]:
+    end = None if seconds is None else anyio.current_time() + seconds
+
+    def words() -> str:
+        number = sum(course.team.sums.total(entry).open for entry in range(len(course.manifest.entries)))
+        left = "" if end is None else f", {max(0.0, end - anyio.current_time()):.0f} s left"
+        waiting = "1 connection is open" if number == 1 else f"{number} connections are open"
+        return f"draining: {waiting}{left}; one more signal ends them at once"
+
+    return words
 
 
 def _drain_seconds(course: _Course) -> float | None:
@@ -353,6 +386,7 @@ async def _prove(course: _Course) -> None:
     """Start the children: the first certificate of every entry, and workers that have them."""
     async with anyio.create_task_group() as starting:
         starting.start_soon(_cancel_on, course.stop, starting)
+        starting.start_soon(progress.tell, lambda: f"starting: {'; '.join(course.stand.waits_for())}")
         await course.team.start()
         starting.cancel_scope.cancel()
 

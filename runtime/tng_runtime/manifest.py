@@ -127,7 +127,8 @@ class Entry:
     """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``).
 
     ``proxy_protocol``: an egress tells the service who its client is, with a header before the payload.
-    ``client_address`` original: it dials the service from the client's address. With ``mapping`` or a proxy it
+    ``client_address`` original: it dials the service from the client's address. ``takes_forwarded``: an ingress is also
+    for what this host forwards, which comes to an address of the incoming interface. With ``mapping`` or a proxy it
     captures nothing: ``listen_port`` is 0 and ``families`` empty.
     """
 
@@ -143,6 +144,12 @@ class Entry:
     mapping: tuple[MappingRule, ...] = ()
     socks5: Socks5 | None = None
     http_proxy: HttpProxy | None = None
+    takes_forwarded: bool = False
+
+    @property
+    def listens_everywhere(self) -> bool:
+        """Whether its redirect leads to other addresses of this host than the loopback address."""
+        return self.role == "egress" or self.takes_forwarded
 
     @property
     def is_door(self) -> bool:
@@ -401,6 +408,7 @@ def _entry(value: object, path: str) -> Entry:
         attest=obj.get("attest", _nullable(_attest)),
         verify=obj.get("verify", _nullable(_verify)),
         client_address=cast("ClientAddress", obj.get("client_address", _one_of("tunnel", "original"))),
+        takes_forwarded=obj.get("takes_forwarded", _boolean),
         proxy_protocol=cast("ProxyProtocol | None", obj.get("proxy_protocol", _nullable(_one_of("v2")))),
     )
     obj.close()
@@ -408,6 +416,8 @@ def _entry(value: object, path: str) -> Entry:
         raise _bad(f"{path}/proxy_protocol", "expected null on an ingress")
     if entry.client_address != "tunnel" and entry.role == "ingress":
         raise _bad(f"{path}/client_address", "expected tunnel on an ingress")
+    if entry.takes_forwarded and (entry.is_door or entry.role == "egress"):
+        raise _bad(f"{path}/takes_forwarded", "expected false but on an ingress that captures")
     if entry.is_door == bool(entry.listen_port):
         raise _bad(f"{path}/listen_port", "expected a port, or 0 where nothing is captured")
     if entry.is_door and entry.client_address != "tunnel":

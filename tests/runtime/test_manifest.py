@@ -49,6 +49,7 @@ ENTRY = {
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
     "client_address": "tunnel",
+    "takes_forwarded": False,
     "proxy_protocol": None,
     "attest": ATTEST,
     "verify": VERIFY,
@@ -125,6 +126,7 @@ WRONG: list[tuple[str, object]] = [
     ("/entries/0/proxy_protocol", "v1"),
     ("/entries/0/client_address", "original"),  # on an ingress
     ("/entries/0/client_address", None),
+    ("/entries/0/takes_forwarded", 1),
     ("/way_back", {"mark": 12288, "routing_table": 29799, "priority": 116}),  # for nobody
     ("/guard_table", "tng"),
     ("/guard_table", "tng_guard; drop"),
@@ -341,6 +343,15 @@ def test_the_way_back_is_that_of_the_table_and_there_where_it_is_needed() -> Non
     assert parse_manifest(encoded(document)).way_back is not None
     document["way_back"]["mark"] = 565
     assert "/way_back" in refused(encoded(document)).message
+
+
+def test_an_ingress_that_captures_alone_takes_what_is_forwarded() -> None:
+    document = json.loads(encoded(WHOLE))
+    document["entries"][0]["takes_forwarded"] = True
+    (entry, *_) = parse_manifest(encoded(document)).entries
+    assert entry.listens_everywhere
+    document["entries"][0] |= {"pointer": "/add_egress/0", "role": "egress"}
+    assert "/entries/0/takes_forwarded" in refused(encoded(document)).message
 
 
 RULE = {"in_host": "127.0.0.1", "in_port": 10001, "in_port_end": 10005, "out_host": "db.example", "out_port": 20001}

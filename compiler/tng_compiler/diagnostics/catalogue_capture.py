@@ -199,6 +199,27 @@ CAPTURE: dict[Code, Explanation] = {
         '{"capture_dst": {"host": "10.20.0.0/24"}}',
         '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
     ),
+    Code.FORWARDED_BY_CGROUP: Explanation(
+        "Whose forwarded packets these are",
+        "`capture_cgroup` looks at the socket that sends. What a container or guest sends has its socket in another "
+        "network namespace or kernel; here it is a forwarded packet without one. So `forwarded: capture` "
+        "cannot keep to cgroups, and would capture more than the entry says.",
+        '{"capture_cgroup": ["/machine.slice"], "capture_dst": {"port": 8080}, "forwarded": "capture"}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["podman0"]}',
+    ),
+    Code.INTERFACES_UNUSED: Explanation(
+        "Interfaces from which nothing is captured",
+        "`forwarded_interfaces` says whose forwarded packets are captured, and `forwarded` that they are at all.",
+        '{"capture_dst": {"port": 8080}, "forwarded_interfaces": ["docker0"]}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0"]}',
+    ),
+    Code.FORWARDED_NOT_EXEMPT: Explanation(
+        "An exemption that containers do not have",
+        "`nocapture_cgroup` exempts sockets of this host. A container on a network of its own has none here: what it "
+        "sends is captured, even if its processes are in the cgroup.",
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "nocapture_cgroup": ["/machine.slice"]}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0"]}',
+    ),
     Code.CLIENTS_HIDDEN: Explanation(
         "An egress that hides its clients from the service",
         "The service behind an egress sees every connection come from an address of its own host. Whatever trusts "

@@ -107,6 +107,13 @@ MEANING: dict[Code, Explanation] = {
         '{"capture_dst": []}',
         '{"capture_dst": {"port": 8080}}',
     ),
+    Code.BAD_INTERFACE: Explanation(
+        "Not the name of an interface",
+        "`forwarded_interfaces` has names as `ip link` shows them, of at most 15 characters. A star at the end stands "
+        "for every name that begins so: container networks come and go. The loopback interface forwards nothing.",
+        '{"forwarded": "capture", "forwarded_interfaces": ["lo"]}',
+        '{"forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]}',
+    ),
     Code.BAD_AA_ADDR: Explanation(
         "Not the address of an agent",
         "The attestation agent listens on a Unix domain socket: unix:// and an absolute path of at most 107 bytes.",

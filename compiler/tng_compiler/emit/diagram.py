@@ -41,6 +41,8 @@ def _nodes(entry: Interception) -> Iterator[str]:
     cgroups = [f"in {path}" for level in entry.inside for path in level.paths]
     cgroups += [f"not in {path}" for level in entry.outside for path in level.paths]
     yield f"{entry.name}_app[{_label(near, *short(cgroups))}]"
+    if entry.takes is not None:
+        cgroups.append(f"and behind {', '.join(entry.takes[:3]) or 'bridges and veth'}")
     where = f"port {entry.listen_port}, mark {entry.so_mark}"
     yield f"{entry.name}[[{_label(f'{entry.role} {entry.pointer}', where)}]]"
 

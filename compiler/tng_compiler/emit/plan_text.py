@@ -57,8 +57,7 @@ def _entry(entry: Interception) -> Iterator[str]:
     if entry.ipv6 == "bypass":
         yield "    leaves IPv6 alone: it passes in plaintext"
     if entry.role == "ingress":
-        passes = entry.forwarded == "bypass"
-        yield f"    {'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
+        yield f"    {forwarded(entry)}"
     passes = entry.udp == "bypass"
     yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
     if entry.client_address == "original":
@@ -100,6 +99,15 @@ def _filter_words(each: DstFilter) -> str:
     pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
     where = each.domain or pattern or (str(each.network) if each.network else "every destination")
     return f"{where}, {_ports(Ports(each.ports.first, each.ports.last))}"
+
+
+def forwarded(entry: Interception) -> str:
+    """Return what an ingress does with what this host forwards."""
+    if entry.takes is None:
+        passes = entry.forwarded == "bypass"
+        return f"{'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
+    named = f"interfaces {', '.join(entry.takes)}" if entry.takes else "bridges and veth that do not lead there"
+    return f"captures what this host forwards there from {named}, refuses it from others"
 
 
 def _plaintext(*, passes: bool) -> str:

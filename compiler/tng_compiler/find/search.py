@@ -22,7 +22,7 @@ def find(plan: Plan, pattern: Pattern) -> tuple[Region, ...]:
     def question(view: View) -> Hashable | None:
         return view.fates[0] if view.way in ways and pattern.holds(view) else None
 
-    found = solve([plan], question, pattern.named)
+    found = solve([plan], question, pattern.named, doors=True)
     return tuple(sorted(found, key=lambda region: (_WAYS.index(region.way), region.protocol, region.answer)))
 
 
@@ -35,4 +35,6 @@ def spoken_of(plan: Plan) -> set[Way]:
         ways.add("in")
     if any(entry.local_traffic for entry in plan.entries):
         ways.add("within")
+    if plan.doors:
+        ways |= {"in", "within"}
     return ways

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
-from tng_compiler.host import files, listeners, named, network, nft, services, tables, units
+from tng_compiler.host import files, forwarding, listeners, named, network, nft, services, tables, units, way_back
 from tng_compiler.host.finding import Finding
 from tng_compiler.plan.types import Plan
 
@@ -36,13 +36,14 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     if able:
         yield from tables.other_instances(plan)
         yield from named.ipsets(plan)
+        yield from way_back.routed(plan)
     if able and not absent:
         yield from nft.rules(plan)
     yield from files.unusable(plan)
     yield from named.agents(plan)
     yield from services.reached(plan)
     yield from network.ipv6(plan)
-    yield from network.forwarded(plan)
+    yield from forwarding.forwarded(plan)
 
 
 HOST_CODES = tuple(code for code in Code if code.value.startswith("TNG6"))

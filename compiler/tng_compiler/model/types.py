@@ -9,7 +9,7 @@ from typing import Literal
 Role = Literal["ingress", "egress"]
 RaModel = Literal["background_check", "passport"]
 Ipv6Mode = Literal["capture", "reject", "bypass"]
-Forwarded = Literal["reject", "bypass"]
+Forwarded = Literal["reject", "capture", "bypass"]
 Udp = Literal["reject", "bypass"]
 ClientAddress = Literal["tunnel", "original"]
 ProxyProtocol = Literal["v2"]
@@ -50,8 +50,10 @@ class CgroupPath:
 class Netfilter:
     """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP.
 
-    ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only;
-    ``udp`` to UDP for a captured destination and port. ``client_address``: whom the services of an egress see.
+    ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only; if
+    they are captured, those that come by ``forwarded_interfaces`` (names; a ``*`` at the end is any), none: by bridges
+    and veth interfaces. ``udp`` is what happens to UDP for a captured destination and port. ``client_address``: whom
+    the services of an egress see.
     """
 
     pointer: str
@@ -65,6 +67,7 @@ class Netfilter:
     forwarded: Forwarded
     udp: Udp
     client_address: ClientAddress = "tunnel"
+    forwarded_interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ def region_json(region: Region) -> dict[str, object]:
     return {
         "family": region.family,
         "cgroups": None if region.cgroups is None else [f"/{path}" for path in region.cgroups],
+        "interfaces": None if region.interfaces is None else list(region.interfaces),
         "sets": dict(region.sets),
         "size": str(region.size),
         "ranges": len(region.rows),

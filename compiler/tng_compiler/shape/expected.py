@@ -19,7 +19,7 @@ def expected(schema: dict[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{choice}`" for choice in schema["enum"])
     if "anyOf" in schema and "type" not in schema:
-        nouns = {"capture_dst_item": "object", "dst_filter": "object", "cgroup_path": "text"}
+        nouns = {"capture_dst_item": "object", "dst_filter": "object", "cgroup_path": "text", "interface": "text"}
         return " or ".join(
             f"{'an' if nouns.get(_referred(branch)) == 'object' else 'a'} {nouns.get(_referred(branch), 'value')}"
             if "$ref" in branch

@@ -13,9 +13,10 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from tng_runtime.errors import HostError
 from tng_schema import contract
@@ -41,6 +42,10 @@ class Context(Protocol):
 
     def cmd(self, cmdline: str) -> tuple[int, str, str]:
         """Execute commands; the exit status, what they print, and what went wrong."""
+        ...
+
+    def set_output(self, flag: str, *, on: bool) -> None:
+        """Set a flag of its output (libnftables(3))."""
         ...
 
 
@@ -118,6 +123,19 @@ def exists(table: str, context: Context | None = None) -> bool:
     return _shape(table, context or open_context()) is not None
 
 
+def require_alone(table: str) -> None:
+    """Raise ``HostError`` if another instance is here whose ports, labels and way back are those of ``table``."""
+    require_privileges()
+    found = re.findall(rf"^table inet ({contract.TABLE})$", _query(open_context(), "list tables inet"), re.MULTILINE)
+    for name, _ in found:
+        named = name not in (table, f"{table}{contract.GUARD_SUFFIX}") and not name.endswith(contract.GUARD_SUFFIX)
+        if named and contract.slot(table) is not None and contract.slot(name) == contract.slot(table):
+            raise HostError(
+                f"table inet {name} is of an instance with the same ports, labels and routing table as {table}",
+                hint="give one of the two another name (`--instance`)",
+            )
+
+
 def listing(table: str, *, terse: bool = False) -> str | None:
     """``inet table`` as nft prints it, counters included; None if there is none.
 
@@ -155,20 +173,15 @@ def _shape(table: str, context: Context, *flags: str) -> str | None:
     """
     names = ("terse", *flags)
     for name in names:
-        _set_flag(context, name, on=True)
+        context.set_output(name, on=True)
     try:
         lines = _query(context, "list ruleset inet").splitlines()
     finally:
         for name in names:
-            _set_flag(context, name, on=False)
+            context.set_output(name, on=False)
     # nft ends a table with a brace in the first column, and says behind the first one whose it is.
     begin = next((at for at, line in enumerate(lines) if line.startswith(f"table inet {table} {{")), None)
     return None if begin is None else "\n".join(lines[begin : lines.index("}", begin) + 1]) + "\n"
-
-
-def _set_flag(context: Context, name: str, *, on: bool) -> None:
-    # The binding knows the flags and has no method for these.
-    getattr(context, "_Nftables__set_output_flag")(name, on)  # noqa: B009 - a name that mypy does not know
 
 
 def _query(context: Context, command: str) -> str:
@@ -176,6 +189,26 @@ def _query(context: Context, command: str) -> str:
     if code != 0:
         raise _refused(f"`nft {command}` failed", problem)
     return text
+
+
+class _Undisturbed:
+    """A context during whose calls no signal comes: nf_tables gives a transaction up that one interrupts (EINTR)."""
+
+    def __init__(self, binding: Any) -> None:
+        self._binding = binding
+
+    def set_output(self, flag: str, *, on: bool) -> None:
+        """See ``Context``."""
+        # The binding knows all flags, and has methods for some.
+        getattr(self._binding, "_Nftables__set_output_flag")(flag, on)  # noqa: B009 - a name that mypy does not know
+
+    def cmd(self, cmdline: str) -> tuple[int, str, str]:
+        """See ``Context``; a signal that comes meanwhile comes afterwards."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            return cast("tuple[int, str, str]", self._binding.cmd(cmdline))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def open_context() -> Context:
@@ -189,7 +222,7 @@ def open_context() -> Context:
         raise HostError(f"libnftables cannot be loaded: {error}", hint="apt install libnftables1") from None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return cast("Context", module.Nftables())
+    return _Undisturbed(module.Nftables())
 
 
 def _refused(what: str, problem: str) -> HostError:

@@ -41,6 +41,7 @@ class Rules:
 
     def install(self) -> None:
         """Load both tables; raises ``HostError``."""
+        nftables.require_alone(self._table)
         self.restore()
         self.own()
 

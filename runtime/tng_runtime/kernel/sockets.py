@@ -2,8 +2,8 @@
 
 Netfilter's redirect changes the destination to this host: on an output hook to the loopback address, on
 prerouting to the first address of the incoming interface (kernel: net/netfilter/nf_nat_redirect.c). So an
-ingress, whose captures come from this host alone, listens on loopback only, and an egress on the wildcard
-address. Connection tracking remembers the destination that the client meant.
+ingress, whose captures come from this host alone, listens on loopback only; an egress, and one that takes what this
+host forwards, on the wildcard address. Connection tracking remembers the destination that the client meant.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
     It is bound with SO_REUSEADDR, and as soon as it listens that is taken back: accepted sockets inherit it, and
     without it those that a dead run left in TIME_WAIT keep everybody else from the port. Our next start ends them.
     """
-    return _listener(family, address_of(role, family, port), mark)
+    return _listener(family, address_of(family, port, everywhere=role == "egress"), mark)
 
 
 def _listener(family: Family, where: tuple[str, int], mark: int) -> socket.socket:
@@ -129,9 +129,9 @@ def _listener(family: Family, where: tuple[str, int], mark: int) -> socket.socke
     return sock
 
 
-def address_of(role: Role, family: Family, port: int) -> tuple[str, int]:
+def address_of(family: Family, port: int, *, everywhere: bool) -> tuple[str, int]:
     """Where the listener of an entry is bound."""
-    return (_LOOPBACK if role == "ingress" else _WILDCARD)[family], port
+    return (_WILDCARD if everywhere else _LOOPBACK)[family], port
 
 
 def set_mark(listener: socket.socket, mark: int) -> None:
@@ -166,7 +166,7 @@ def listeners(entry: Entry, inherited: Sequence[socket.socket] = ()) -> list[soc
 def _places(entry: Entry) -> Iterator[tuple[Family, tuple[str, int]]]:
     """Where an entry listens."""
     for family in entry.families:
-        yield family, address_of(entry.role, family, entry.listen_port)
+        yield family, address_of(family, entry.listen_port, everywhere=entry.listens_everywhere)
     for rule in entry.mapping:
         kind: Family = "ipv6" if ":" in rule.in_host else "ipv4"
         yield from ((kind, (rule.in_host, port)) for port in range(rule.in_port, rule.in_port_end + 1))
@@ -183,7 +183,8 @@ def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[sock
     for family in entry.families:
         if not any(sock.family == _FAMILIES[family] for sock in bound):
             with contextlib.suppress(FamilyMissingError):
-                found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
+                where = address_of(family, entry.listen_port, everywhere=entry.listens_everywhere)
+                found.append(_listener(family, where, entry.so_mark))
     return found
 
 

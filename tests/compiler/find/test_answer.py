@@ -169,3 +169,31 @@ def test_a_direction_without_entries_is_found_only_if_it_is_named() -> None:
     plan = plan_of(ingress({"capture_dst": []}))
     assert not find(plan, parse("passed and tcp", plan))
     assert find(plan, parse("passed and tcp and egress", plan))
+
+
+DOORS = plan_of(
+    {
+        "add_ingress": [
+            {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "verify": VERIFY},
+            {
+                "netfilter": {"capture_dst": {"port": 443}, "forwarded": "capture", "forwarded_interfaces": "br-*"},
+                "no_ra": True,
+            },
+        ],
+        "add_egress": [{"mapping": {"in": {"port": 20001}, "out": {"host": "127.0.0.1", "port": 80}}, "no_ra": True}],
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "witnesses"),
+    [
+        ("taken and verified", ["egress tcp from local to 127.0.0.1:1080"]),
+        ("taken by /add_egress/0 and ipv4 and egress", ["egress tcp to 192.0.2.1:20001"]),
+        ("taken and egress and not to 0.0.0.0/0:20001", []),
+        ("captured and forwarded and ipv4", ["forwarded tcp to 192.0.2.1:443 over br-*"]),
+        ("refused and forwarded and tcp and ipv4", ["forwarded tcp to 192.0.2.1:443 over other"]),
+    ],
+)
+def test_doors_and_interfaces_are_found(pattern: str, witnesses: list[str]) -> None:
+    assert [str(witness(region)) for region in find(DOORS, parse(pattern, DOORS))] == witnesses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -155,3 +156,21 @@ def test_each_call_works_on_the_namespace_of_its_moment(hosts: Lab) -> None:
     thread.join()
     assert seen == [False]
     assert nftables.exists("tng")
+
+
+FLOOD = "import os, signal, sys\nwhile True: os.kill(int(sys.argv[1]), signal.SIGUSR1)"
+
+
+def test_signals_in_the_middle_of_a_load_do_not_make_it_fail() -> None:
+    """The kernel gives a transaction up that a signal interrupts (EINTR)."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    with subprocess.Popen([sys.executable, "-c", FLOOD, str(os.getpid())]) as flood:
+        try:
+            signal.sigwait({signal.SIGUSR1})
+            for _ in range(120):
+                nftables.load(COUNTING, "tng")
+            assert nftables.exists("tng")
+        finally:
+            flood.kill()
+            flood.wait()
+            signal.signal(signal.SIGUSR1, before)
