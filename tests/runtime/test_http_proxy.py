@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,3 +320,20 @@ def test_a_program_that_is_gone_leaves_no_request_behind(door: Door) -> None:
         assert door.origin.waiting.wait(60)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert door.origin.left.wait(60)
+
+
+def test_what_is_refused_is_counted_once(door: Door) -> None:
+    client = door.lab["client"]
+    path = next((client.state / "run" / "tng").glob("tng.*.status"))
+
+    def counted() -> int:
+        said = client.run("curl", "-sS", "--unix-socket", str(path), "http://localhost/status/").stdout
+        return int(json.loads(said)["entries"][0]["refused"].get("NET-DIAL", 0))
+
+    before = counted()
+    for words in (get(f"http://{door.there}:9/", HOST), connect_to(f"{door.there}:9")):
+        assert b"TNG-Code: NET-DIAL" in door.ask(words)
+    end = time.monotonic() + 60
+    while counted() < before + 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert counted() == before + 2
