@@ -49,15 +49,16 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="two minutes, 300 connections")
     parser.add_argument("--seconds", type=float, help="how long (1200)")
     parser.add_argument("--connections", type=int, help="at a time, half of them long-lived (2000)")
+    parser.add_argument("--pause", type=float, default=0.0, help="seconds before who has ended begins again (0)")
     options = parser.parse_args()
     seconds = options.seconds or (120.0 if options.short else 1200.0)
     connections = options.connections or (300 if options.short else 2000)
-    wrong = soak(seconds, connections, print)
+    wrong = soak(seconds, connections, print, options.pause)
     print("\n".join(wrong) or "nothing is wrong")
     return int(bool(wrong))
 
 
-def soak(seconds: float, connections: int, tell: Callable[[str], object]) -> list[str]:
+def soak(seconds: float, connections: int, tell: Callable[[str], object], pause: float = 0.0) -> list[str]:
     """Return what was wrong after ``seconds`` with that many connections at a time."""
     files = 8 * connections + 1024
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -67,15 +68,15 @@ def soak(seconds: float, connections: int, tell: Callable[[str], object]) -> lis
         tunnelled("ours", "attested", Path(), Path(directory), ports=PORTS) as side,
         _servers(side.server),
     ):
-        return _run(side, seconds, connections, tell)
+        return _run(side, seconds, connections, tell, pause)
 
 
-def _run(side: Side, seconds: float, connections: int, tell: Callable[[str], object]) -> list[str]:
+def _run(side: Side, seconds: float, connections: int, tell: Callable[[str], object], pause: float) -> list[str]:
     gateways = {"ingress": side.ingress, "egress": side.egress}
     idle = {name: _sample(run) for name, run in gateways.items()}
     samples: dict[str, list[Sample]] = {name: [] for name in gateways}
     began = time.monotonic()
-    clients = Clients(side.server.ipv4, PORTS, began + seconds)
+    clients = Clients(side.server.ipv4, PORTS, began + seconds, pause)
     driver = threading.Thread(target=_drive, args=(side.client, clients, connections))
     driver.start()
     while driver.is_alive():

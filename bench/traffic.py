@@ -70,10 +70,13 @@ class Tally:
 
 
 class Clients:
-    """Connections of all kinds to ``host``, until ``until`` (monotonic); ``ports`` of the server and of who greets."""
+    """Connections of all kinds to ``host``, until ``until`` (monotonic); ``ports`` of the server and of who greets.
 
-    def __init__(self, host: str, ports: tuple[int, int], until: float) -> None:
-        self._host, self._ports, self._until = host, ports, until
+    Who has ended a connection begins the next one after ``pause`` seconds.
+    """
+
+    def __init__(self, host: str, ports: tuple[int, int], until: float, pause: float = 0.0) -> None:
+        self._host, self._ports, self._until, self._pause = host, ports, until, pause
         self.tally = Tally()
         self._kinds: dict[str, Callable[[], Awaitable[None]]] = {
             "short": self._short,
@@ -93,6 +96,8 @@ class Clients:
     async def _again(self, kind: str) -> None:
         while time.monotonic() < self._until:
             await self._counted(kind, self._kinds[kind])
+            if self._pause:
+                await asyncio.sleep(self._pause)
 
     async def _counted(self, kind: str, act: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -32,6 +32,7 @@ from tng_runtime.events import Access
 from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
+from tng_runtime.kernel.places import require_shared
 from tng_runtime.kernel.plain import PlainUpkeep, is_plain, without_marks
 from tng_runtime.kernel.probe import Probe, ProbeFailedError
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
@@ -132,6 +133,7 @@ def run(directory: Path, options: Options) -> None:
         bundle = without_marks(bundle)
     else:
         nftables.require_privileges()
+        require_shared()
     to = privileges.unprivileged(options.user, marks=not alone)
     with ExitStack() as ending, Lock(bundle.manifest.table) as lock:
         ending.callback(record.discard, options.record)

@@ -15,6 +15,8 @@ from functools import lru_cache
 
 MOST_STATES = 300
 """With the longest name that is less than 0.1 s; ``[a-z]{1,63}`` has 126."""
+MOST_STATES_TOGETHER = 1000
+"""Of all patterns that one name is compared with."""
 MOST_REPEATS = 255
 LONGEST_NAME = 255
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
@@ -49,6 +51,11 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self._steps = _Reader(text).program()
+
+    @property
+    def size(self) -> int:
+        """How many states it has: what a name takes grows with them."""
+        return len(self._steps)
 
     def found_in(self, name: str) -> bool:
         """Whether it matches somewhere in ``name``, which is at most ``LONGEST_NAME`` characters long."""
@@ -88,6 +95,12 @@ class Pattern:
 def pattern(text: str) -> Pattern:
     """The pattern, read once; raises ``PatternError``."""
     return Pattern(text)
+
+
+@lru_cache(maxsize=4096)
+def found(text: str, name: str) -> bool:
+    """Whether a pattern is found in ``name``; names come again and again. Raises ``PatternError``."""
+    return pattern(text).found_in(name)
 
 
 class _Reader:

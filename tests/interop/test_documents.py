@@ -32,7 +32,21 @@ def dst(destination: object) -> str:
     return ingress({"capture_dst": destination})
 
 
+def http_proxy(*filters: object, **more: object) -> str:
+    proxy = {
+        "proxy_listen": {"host": "127.0.0.1", "port": 41000},
+        **({"dst_filters": list(filters)} if filters else {}),
+    }
+    return json.dumps({"add_ingress": [{"http_proxy": {**proxy, **more}, "no_ra": True}]})
+
+
 BOTH_ACCEPT = {
+    "a proxy": http_proxy(),
+    "a proxy with filters": http_proxy(
+        {"domain": "*.a", "port": 1, "port_end": 2}, {"ip": "192.0.2.1"}, {"domain_regex": "a"}
+    ),
+    "a proxy with one filter": http_proxy(dst_filters={"domain": "*", "port": 8080}),
+    "a tunnel of one stream": ingress({"capture_dst": PORT}, no_ra=True, rats_tls={"multiplex": False}),
     "one destination": dst(PORT),
     "a list of destinations": dst([PORT, {"host": "192.0.2.0/24"}]),
     "a range of ports": dst({"port": 1, "port_end": 65535}),
@@ -57,6 +71,11 @@ BOTH_ACCEPT = {
     "escaped names": dst(PORT).replace('"port"', '"p\\u006frt"'),
 }
 BOTH_REFUSE = {
+    "a wildcard in the middle": http_proxy({"domain": "a*b"}),
+    "a pattern that is none": http_proxy({"domain_regex": "("}),
+    "a filter with port_end alone": http_proxy({"port_end": 5}),
+    "a network as an address": http_proxy({"ip": "10.0.0.0/8"}),
+    "filters that are null": http_proxy(dst_filters=None),
     "nothing": "",
     "a list": "[]",
     "no entries": "{}",
@@ -115,6 +134,10 @@ BOTH_REFUSE = {
     "an agent without unix": ingress({"capture_dst": PORT}, attest={"aa_addr": "/run/aa.sock"}),
 }
 THEY_ACCEPT = {
+    "two kinds in a filter": (http_proxy({"domain": "a", "domain_regex": "b"}), Code.BAD_FILTER),
+    "flags in a pattern": (http_proxy({"domain_regex": "(?i)a"}), Code.BAD_FILTER),
+    "an unknown field in a filter": (http_proxy({"domain": "a", "bogus": 1}), Code.UNKNOWN_FIELD),
+    "the older name of filters": (http_proxy(dst_filter={"domain": "a"}), Code.UNKNOWN_FIELD),
     "an unknown field in ingress netfilter": (ingress({"capture_dst": PORT, "bogus": 1}), Code.UNKNOWN_FIELD),
     "an unknown field in verify": (ingress({"capture_dst": PORT}, verify={**SKIP, "bogus": 1}), Code.UNKNOWN_FIELD),
     "a duplicate key in verify": (
@@ -149,6 +172,7 @@ THEY_ACCEPT = {
 }
 WE_ACCEPT = {
     "an IPv6 address": dst({"host": "2001:db8::1"}),
+    "an IPv6 address in a filter": http_proxy({"ip": "2001:db8::1"}),
     "all TCP by an empty list": dst([]),
     "a bare string as cgroup": egress({"capture_dst": PORT, "nocapture_cgroup": "tng.slice"}),
     "an extension of ours in a destination's entry": egress({"capture_dst": PORT, "ipv6": "reject"}),

@@ -96,3 +96,16 @@ def test_what_captures_needs_more(hosts: Lab) -> None:
     assert refused.returncode == 3
     assert "CAP_NET_ADMIN" in refused.stderr
     assert contract.RUN_DIRECTORY not in refused.stderr
+
+
+def test_who_may_change_rules_has_the_lock_where_all_look_for_it(hosts: Lab) -> None:
+    client = hosts["client"]
+    config = tunnel.write_config(client.state / "config.json", {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]})
+    made = tunnel.compile_into(config, client.state / "made")
+    made.chmod(0o755)
+    able = "+net_admin,+net_raw"
+    user = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", f"--inh-caps={able}"]
+    refused = client.run(*user, f"--ambient-caps={able}", RUNTIME, "run", str(made), check=False)
+    assert refused.returncode == 3
+    assert f"{contract.RUN_DIRECTORY} is not this user's" in refused.stderr
+    assert tables(client) == set()

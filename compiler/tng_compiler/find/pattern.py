@@ -32,6 +32,7 @@ word: FATE ["by" POINTER] -> fate
     | "to" TARGET -> to
     | "port" PORTS -> port
     | "cgroup" PATH -> cgroup
+    | "over" INTERFACE -> over
     | "in" "set" NAME -> in_set
 
 FATE: "captured" | "taken" | "passed" | "refused"
@@ -42,6 +43,7 @@ PROOF: "verified" | "attested" | "no_ra"
 POINTER: /\/add_(in|e)gress\/[0-9]+/
 TARGET: /[0-9a-fA-F.:]*[0-9a-fA-F:][0-9a-fA-F.:]*(\/[0-9]+)?(:[0-9]+)?|\[[0-9a-fA-F.:]+\](\/[0-9]+)?(:[0-9]+)?/
 PORTS: /[0-9]+(-[0-9]+)?/
+INTERFACE: /[A-Za-z0-9_.@-]+\*?/
 PATH: /\/[^\s()]*/
 NAME: /[A-Za-z_][A-Za-z0-9_.-]*/
 %ignore /[ \t\r\n]+/
@@ -62,11 +64,13 @@ WORDS = {
     "TO": "`to ADDRESS`",
     "PORT": "`port N`",
     "CGROUP": "`cgroup /PATH`",
+    "OVER": "`over INTERFACE`",
     "IN": "`in set NAME`",
     "SET": "`set`",
     "POINTER": "an entry such as /add_ingress/0",
     "TARGET": "an address, a network or ADDRESS:PORT",
     "PORTS": "a port or ports such as 80-89",
+    "INTERFACE": "an interface such as docker0 or br-*",
     "PATH": "a path such as /app.slice",
     "NAME": "the name of a set",
     "$END": "the end",
@@ -106,7 +110,11 @@ def parse(text: str, plan: Plan) -> Pattern:
         raise
     except UnexpectedInput as error:
         raise _unexpected(error, text) from None
-    return Pattern(holds, Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets)), frozenset(reader.ways))
+    return Pattern(
+        holds,
+        Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets), tuple(reader.interfaces)),
+        frozenset(reader.ways),
+    )
 
 
 @cache
@@ -138,6 +146,7 @@ class _Reader(Transformer[Token, Any]):
         self.boxes: list[tuple[Family | None, int, int, int, int]] = []
         self.cgroups: list[str] = []
         self.sets: list[str] = []
+        self.interfaces: list[str] = []
         self.ways: set[Way] = set()
 
     def either(self, parts: list[Predicate]) -> Predicate:
@@ -198,6 +207,12 @@ class _Reader(Transformer[Token, Any]):
         number = len(self.cgroups)
         self.cgroups.append(path)
         return lambda view: number in view.cgroups
+
+    def over(self, parts: list[Token]) -> Predicate:
+        number = len(self.interfaces)
+        self.interfaces.append(str(parts[0]))
+        self.ways.add("through")
+        return lambda view: number in view.interfaces
 
     def in_set(self, parts: list[Token]) -> Predicate:
         both = (names.operator(parts[0], "ipv4"), names.operator(parts[0], "ipv6"))

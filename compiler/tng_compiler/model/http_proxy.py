@@ -12,7 +12,7 @@ from tng_compiler.model.destination import ports_of
 from tng_compiler.model.host import HostError, parse_host
 from tng_compiler.model.mapping import own_address, single_port
 from tng_compiler.model.types import DstFilter, HttpProxy, Network, PortRange, Role
-from tng_schema.pattern import PatternError, pattern
+from tng_schema.pattern import MOST_STATES_TOGETHER, PatternError, pattern
 
 EVERY_PORT = PortRange(1, 65535)
 _KINDS = ("domain", "domain_regex", "ip", "ip_cidr")
@@ -44,6 +44,11 @@ def _filters(block: Block) -> tuple[DstFilter, ...]:
         where = f"{pointer}/{index}" if isinstance(value, list) else pointer
         if isinstance(item, dict) and (built := _filter(Block(item, where, block.findings))):
             found.append(built)
+    states = sum(pattern(each.regex).size for each in found if each.regex is not None)
+    if states > MOST_STATES_TOGETHER:
+        message = f"expected patterns of at most {MOST_STATES_TOGETHER} states in all, found {states}"
+        help_ = "each name is compared with all of them: use `domain`, or fewer and shorter ones"
+        block.findings.error(Code.BAD_FILTER, block.value_at("dst_filters"), message, help_)
     return tuple(found)
 
 

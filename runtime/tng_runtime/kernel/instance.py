@@ -30,7 +30,7 @@ from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import captured, cgroups, ipsets, leftovers, nftables, way_back
 from tng_runtime.kernel.owned import OwnedTable
-from tng_runtime.kernel.places import run_directory
+from tng_runtime.kernel.places import require_shared, run_directory
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
@@ -132,6 +132,7 @@ def down(table: str, locks: Path = LOCKS) -> bool:
         with hold(table, locks):  # of a run of doors alone: there are no rules
             return False
     nftables.require_privileges()
+    require_shared()
     with hold(table, locks):
         captured.end(table)
         removed = nftables.remove(table, f"{table}_guard")
@@ -147,6 +148,7 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     """
     manifest = bundle.manifest
     nftables.require_privileges()
+    require_shared()
     with hold(manifest.table, locks):
         nftables.require_alone(manifest.table)
         tables = (manifest.table, manifest.guard_table)

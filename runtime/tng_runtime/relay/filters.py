@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.dialling import DIAL_SECONDS
 from tng_runtime.kernel.names import Named, Resolved, Target, elsewhere, resolve
 from tng_runtime.kernel.sockets import Destination
 from tng_runtime.manifest import DstFilter, HttpProxy
-from tng_schema.pattern import pattern
+from tng_schema.pattern import found
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +51,16 @@ class Filters:
 
     async def _by_addresses(self, asked: Named, there: Sequence[DstFilter], *, direct: bool) -> Way:
         try:
-            found = await resolve(asked, DIAL_SECONDS)
+            known = await resolve(asked, DIAL_SECONDS)
         except Refused as refused:
             if direct or refused.code is not LinkCode.NET_DIAL:
                 raise
-            found = []
-        inside = [address for address in found if any(_takes_address(each, address) for each in there)]
+            known = []
+        inside = [address for address in known if any(_takes_address(each, address) for each in there)]
         if inside:
             return Way(Resolved(asked.host, asked.port, tuple(inside)))
         if direct:
-            return Way(Resolved(asked.host, asked.port, tuple(found)), direct=True)
+            return Way(Resolved(asked.host, asked.port, tuple(known)), direct=True)
         raise _refused(asked)
 
 
@@ -69,13 +70,18 @@ def _takes_all(each: DstFilter) -> bool:
 
 def _takes_address(each: DstFilter, address: Destination) -> bool:
     # Of another family it is in no network.
-    return each.network is not None and ip_address(address.host) in ip_network(each.network)
+    return each.network is not None and ip_address(address.host) in _network(each.network)
+
+
+@lru_cache(maxsize=4096)
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text)
 
 
 def _takes_name(each: DstFilter, host: str) -> bool:
     name = host.lower().removesuffix(".")
     if each.domain_regex is not None:
-        return pattern(each.domain_regex).found_in(name)
+        return found(each.domain_regex, name)
     if each.domain is None:
         return False
     if each.domain.startswith("*"):

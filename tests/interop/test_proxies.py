@@ -1,4 +1,4 @@
-"""The HTTP proxy against the Rust TNG's, both ways, by the documents of its manual's scenarios as they stand there.
+"""The proxies against the Rust TNG's, both ways, by the documents of its manual's scenarios as they stand there.
 
 Use case 1 (docs/scenarios/02-http-proxy-single): an `http_proxy` that verifies, an egress that captures and attests.
 2 (01-netfilter-single): captures on both sides. 3 (04-mesh-two-way-ra): both sides attest and verify. Only the
@@ -26,7 +26,7 @@ from tng_demo.web import serve
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns]
 
-PORT, PROXY = 8080, 41000
+PORT, PROXY, SOCKS = 8080, 41000, 1080
 AGENT = "/run/confidential-containers/attestation-agent/attestation-agent.sock"
 SERVICE = ("127.0.0.1", 9081)
 PAGE = "the page\n"
@@ -37,6 +37,7 @@ ARRIVING = {"netfilter": {"capture_dst": {"port": PORT}, "capture_local_traffic"
 HTTP_PROXY = {
     "http_proxy": {"proxy_listen": {"host": "0.0.0.0", "port": PROXY}, "dst_filters": {"domain": "*", "port": PORT}}
 }
+SOCKS5 = {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": SOCKS}}}
 CASES: dict[int, tuple[dict[str, Any], dict[str, Any]]] = {
     1: ({**HTTP_PROXY, **VERIFY}, {**ARRIVING, **ATTEST}),
     2: ({**CAPTURE, **VERIFY}, {**ARRIVING, **ATTEST}),
@@ -53,24 +54,28 @@ class Scene:
     directory: Path
 
     def _start(self, host: Host, program: Program, config: Path) -> Process:
-        """As the only one that knows ``server.test``."""
+        """Start it, as the only one that knows ``server.test``."""
         names = self.directory / "hosts"
         names.write_text(f"127.0.0.1 localhost\n{self.lab['server'].ipv4} server.test\n", "ascii")
         argv = [tunnel.TNG, "apply"] if program == "ours" else [str(self.peer), "launch", "-c"]
         script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        process = host.start("sh", "-c", script, str(names), *argv, str(config))
-        process.wait_for(r"\bevent=serving\b" if program == "ours" else "All services are ready")
-        return process
+        return host.start("sh", "-c", script, str(names), *argv, str(config))
 
     @contextlib.contextmanager
-    def tunnel(self, case: int, ingress: Program, egress: Program) -> Iterator[Host]:
-        """The client's host, while both ends of a use case serve."""
+    def tunnel(
+        self, case: int, ingress: Program, egress: Program, beside: dict[str, Any] | None = None
+    ) -> Iterator[Host]:
+        """The client's host, while both ends of a use case serve, and an ingress ``beside`` it."""
         started = []
         for name, program, role in (("server", egress, "egress"), ("client", ingress, "ingress")):
             document = {f"add_{role}": [CASES[case][role == "egress"]]}
+            if beside and role == "ingress":
+                document["add_ingress"].append(beside)
             config = tunnel.write_config(self.directory / f"{name}.json", document)
             started.append((self.lab[name], program, self._start(self.lab[name], program, config)))
         try:
+            for _, program, process in started:
+                process.wait_for(r"\bevent=serving\b" if program == "ours" else "All services are ready")
             yield self.lab["client"]
         finally:
             for host, program, process in started:
@@ -95,15 +100,15 @@ def scene(peer: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scen
 
 
 @pytest.mark.parametrize(("ingress", "egress"), [("ours", "rust"), ("rust", "ours")])
-def test_stock_curl_through_the_proxy_of_one_and_the_egress_of_the_other(
+def test_stock_curl_through_the_proxies_of_one_and_the_egress_of_the_other(
     scene: Scene, ingress: Program, egress: Program
 ) -> None:
-    with scene.tunnel(1, ingress, egress) as client:
-        for form in ((), ("--proxytunnel",)):
+    proxy = ["-x", f"http://127.0.0.1:{PROXY}"]
+    ways = [proxy, [*proxy, "--proxytunnel"], ["--socks5-hostname", f"127.0.0.1:{SOCKS}"]]
+    with scene.tunnel(1, ingress, egress, {**SOCKS5, **VERIFY}) as client:
+        for way in ways:
             # By name: its `domain: "*"` takes no addresses, which leave in plaintext.
-            argv = ["curl", "-sS", "--max-time", "60", "-x", f"http://127.0.0.1:{PROXY}", *form]
-            argv.append(f"http://server.test:{PORT}/")
-            done = client.run(*argv, check=False)
+            done = client.run("curl", "-sS", "--max-time", "60", *way, f"http://server.test:{PORT}/", check=False)
             assert done.stdout == PAGE, done.stderr
 
 
