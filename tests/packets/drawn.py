@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from random import Random
 from typing import Any, Literal
 
 from tng_compiler.explain.flow import Runtime
-from tng_compiler.model.types import Config
+from tng_compiler.model.types import Config, Network
 from tng_compiler.pipeline import Backend, compile_bytes
 from tng_compiler.plan.types import Plan
 
@@ -157,7 +157,7 @@ def shots(lot: Random, drawn: Drawn, count: int) -> list[Shot]:
 def _shot(
     lot: Random,
     drawn: Drawn,
-    networks: dict[str, list[IPv4Network | IPv6Network]],
+    networks: dict[str, list[Network]],
     named: list[int],
     marks: list[int],
 ) -> Shot:
@@ -180,7 +180,7 @@ def _shot(
     return Shot(way, protocol, address, port, cgroup, mark)
 
 
-def _address(lot: Random, way: Way, family: str, near: list[IPv4Network | IPv6Network]) -> str:
+def _address(lot: Random, way: Way, family: str, near: list[Network]) -> str:
     if way == "within" and lot.random() < 0.2:
         return "127.0.0.1" if family == "ipv4" else "::1"
     if way in ("out", "through") and lot.random() < 0.1:
@@ -189,7 +189,7 @@ def _address(lot: Random, way: Way, family: str, near: list[IPv4Network | IPv6Ne
     ground = ip_network(f"{base}/{_WHOLE[family]}")
     if near and lot.random() < 0.8:
         net = lot.choice(near)
-        edge = ip_address(int(lot.choice([net[0], net[-1]])) + lot.choice([-1, 0, 0, 1]))
+        edge = ip_address(lot.choice([net.first, net.last]) + lot.choice([-1, 0, 0, 1]))
     else:
         edge = ip_address(int(ground[0]) + lot.randrange(1, 64))
     first, last = int(ground[1]), int(ground[-1]) - 1

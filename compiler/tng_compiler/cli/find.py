@@ -15,7 +15,7 @@ from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.quoting import visible
-from tng_compiler.find.pattern import PatternError, parse
+from tng_compiler.find.pattern import Pattern, PatternError, parse
 from tng_compiler.find.search import find
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.regions.flow import witness
@@ -40,7 +40,7 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
         fail(Exit.USAGE, f"{error}\n  {visible(text, 400)}\n  {' ' * min(error.position, 400)}^")
     regions = find(outcome.plan, pattern)
     shown = regions if every else regions[:1]
-    sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(regions, shown))
+    sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(pattern, regions, shown))
     if expect and (expect is Expect.SOME) != bool(regions):
         found = f"{len(regions)} region{'s' * (len(regions) != 1)} of traffic" if regions else "none"
         print(f"tng: expected {expect.value}, found {found}", file=sys.stderr)
@@ -48,9 +48,9 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     return Exit.CLEAN
 
 
-def _text(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
+def _text(pattern: Pattern, regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
     if not regions:
-        return f"{NONE}\n"
+        return f"{NONE}{_assumed(pattern)}\n"
     lines = []
     for region in shown:
         only = conditions(region)
@@ -63,6 +63,13 @@ def _text(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
     if more:
         lines.append(f"and {more} more region{'s' * (more != 1)} of traffic: --all lists them")
     return "\n".join(lines) + "\n"
+
+
+def _assumed(pattern: Pattern) -> str:
+    """What a proof takes for granted, as the answers of ``explain`` do."""
+    age = [] if any(state.established for state in pattern.states) else ["a new connection"]
+    runtime = [] if any(state.down for state in pattern.states) else ["the runtime up"]
+    return f"\nassumed: {', '.join(age + runtime)}" if age or runtime else ""
 
 
 def _json(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:

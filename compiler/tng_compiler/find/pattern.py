@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_network
 from typing import Any
@@ -14,7 +15,7 @@ from tng_compiler.algebra.space import EVERY_PORT, Family
 from tng_compiler.diagnostics.quoting import quote
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Plan
-from tng_compiler.regions.fates import Way
+from tng_compiler.regions.fates import State, Way
 from tng_compiler.regions.solve import Named, View
 
 GRAMMAR = r"""
@@ -28,6 +29,8 @@ word: FATE ["by" POINTER] -> fate
     | PROTOCOL -> protocol
     | FAMILY -> family
     | DIRECTION -> direction
+    | AGE -> age
+    | "runtime" STATE -> runtime
     | PROOF -> proof
     | "to" TARGET -> to
     | "port" PORTS -> port
@@ -38,6 +41,8 @@ FATE: "captured" | "passed" | "refused"
 PROTOCOL: "tcp" | "udp"
 FAMILY: "ipv4" | "ipv6"
 DIRECTION: "ingress" | "egress" | "forwarded" | "local"
+AGE: "new" | "established"
+STATE: "up" | "down"
 PROOF: "verified" | "attested" | "no_ra"
 POINTER: /\/add_(in|e)gress\/[0-9]+/
 TARGET: /[0-9a-fA-F.:]*[0-9a-fA-F:][0-9a-fA-F.:]*(\/[0-9]+)?(:[0-9]+)?|\[[0-9a-fA-F.:]+\](\/[0-9]+)?(:[0-9]+)?/
@@ -58,6 +63,9 @@ WORDS = {
     "PROTOCOL": "`tcp` or `udp`",
     "FAMILY": "`ipv4` or `ipv6`",
     "DIRECTION": "`ingress`, `egress`, `forwarded` or `local`",
+    "AGE": "`new` or `established`",
+    "RUNTIME": "`runtime up` or `runtime down`",
+    "STATE": "`up` or `down`",
     "PROOF": "`verified`, `attested` or `no_ra`",
     "TO": "`to ADDRESS`",
     "PORT": "`port N`",
@@ -87,11 +95,16 @@ class PatternError(Exception):
         self.position = position
 
 
+@dataclass(frozen=True, slots=True)
 class Pattern:
-    """``holds`` tells for a kind of traffic, cut by ``named``; ``ways`` are the directions that it mentions."""
+    """``holds`` tells for a kind of traffic, cut by ``named``.
 
-    def __init__(self, holds: Predicate, named: Named, ways: frozenset[Way]) -> None:
-        self.holds, self.named, self.ways = holds, named, ways
+    ``states`` are those that it is about: new connections while the runtime lives, unless it names others.
+    """
+
+    holds: Predicate
+    named: Named
+    states: tuple[State, ...]
 
 
 def parse(text: str, plan: Plan) -> Pattern:
@@ -106,7 +119,10 @@ def parse(text: str, plan: Plan) -> Pattern:
         raise
     except UnexpectedInput as error:
         raise _unexpected(error, text) from None
-    return Pattern(holds, Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets)), frozenset(reader.ways))
+    named = Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets))
+    ages = (False, True) if "age" in reader.states else (False,)
+    runtimes = (False, True) if "runtime" in reader.states else (False,)
+    return Pattern(holds, named, tuple(State(established, down) for established in ages for down in runtimes))
 
 
 @cache
@@ -138,7 +154,7 @@ class _Reader(Transformer[Token, Any]):
         self.boxes: list[tuple[Family | None, int, int, int, int]] = []
         self.cgroups: list[str] = []
         self.sets: list[str] = []
-        self.ways: set[Way] = set()
+        self.states: set[str] = set()
 
     def either(self, parts: list[Predicate]) -> Predicate:
         return lambda view: any(part(view) for part in parts)
@@ -163,8 +179,15 @@ class _Reader(Transformer[Token, Any]):
 
     def direction(self, parts: list[Token]) -> Predicate:
         ways = _DIRECTIONS[parts[0]]
-        self.ways.update(ways)
         return lambda view: view.way in ways
+
+    def age(self, parts: list[Token]) -> Predicate:
+        self.states.add("age")
+        return lambda view: view.state.established == (parts[0] == "established")
+
+    def runtime(self, parts: list[Token]) -> Predicate:
+        self.states.add("runtime")
+        return lambda view: view.state.down == (parts[0] == "down")
 
     def proof(self, parts: list[Token]) -> Predicate:
         what = str(parts[0])

@@ -1,4 +1,4 @@
-"""What becomes of a new connection while the runtime lives: the meaning of the rules, read from the plan alone.
+"""What becomes of a connection: the meaning of the rules, read from the plan alone.
 
 The first entry that matches wins. This says in a few lines what ``rules`` spells out for the kernel; a property test
 holds it against ``rules.decide``, packet by packet.
@@ -22,6 +22,17 @@ Way = Literal["out", "in", "within", "through"]
 """From this host to another, to this host, from this host to itself, or forwarded; as in ``rules.packet``."""
 Protocol = Literal["tcp", "udp"]
 WAYS: dict[Role, tuple[Way, ...]] = {"ingress": ("out", "through"), "egress": ("in", "within")}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class State:
+    """``established``: conntrack knew the connection before the rules were loaded. ``down``: nobody listens for it."""
+
+    established: bool = False
+    down: bool = False
+
+
+ORDINARY = State()
 PROTOCOLS: tuple[Protocol, Protocol] = ("tcp", "udp")
 
 
@@ -30,12 +41,18 @@ class Fate:
     """``entry`` is the pointer of the one that captures or refuses, empty if none does.
 
     ``why`` it is refused: ``ipv6`` (the entry rejects it), ``udp``, ``forwarded``, or ``listener`` (a listen port of
-    ours, dialled directly).
+    ours, dialled directly), or what is captured otherwise: ``older`` (than the rules), ``down`` (the runtime is).
     """
 
     kind: Literal["captured", "refused", "passed"]
     entry: str = ""
-    why: Literal["", "ipv6", "udp", "forwarded", "listener"] = ""
+    why: Literal["", "ipv6", "udp", "forwarded", "listener", "older", "down"] = ""
+
+    def under(self, state: State) -> Fate:
+        """Return the fate of the same connection in ``state``, if this is that of a new one while the runtime lives."""
+        if self.kind != "captured" or state == ORDINARY:
+            return self
+        return Fate("refused", self.entry, "older" if state.established else "down")
 
 
 PASSED = Fate("passed")

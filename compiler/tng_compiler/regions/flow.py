@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from tng_compiler.algebra.intervals import Interval
 from tng_compiler.algebra.plane import documented, example
 from tng_compiler.algebra.space import Family
-from tng_compiler.regions.fates import Protocol, Way
+from tng_compiler.regions.fates import ORDINARY, Protocol, State, Way
 from tng_compiler.regions.solve import Region
 
 _KNOWN_PORTS = (443, 80, 8080, 22)
@@ -26,9 +26,12 @@ class Flow:
     port: int
     cgroup: str | None = None
     sets: tuple[tuple[str, bool], ...] = ()
+    state: State = ORDINARY
 
     def __str__(self) -> str:
         parts = [_BEGINS[self.way], self.protocol]
+        if self.state.established:
+            parts.append("established tracked")
         if self.way == "within":
             parts.append("from local")
         parts.append(f"to {endpoint(self.family, self.address)}:{self.port}")
@@ -37,6 +40,8 @@ class Flow:
         if self.sets:
             held = ",".join(name for name, holds in self.sets if holds)
             parts.append(f"set {held}" if held else "no set")
+        if self.state.down:
+            parts.append("runtime down")
         return " ".join(parts)
 
 
@@ -45,7 +50,7 @@ def witness(region: Region) -> Flow:
     first, last, ports = next((row for row in region.rows if documented(row[0], row[1])), region.rows[0])
     address = example(first, last)
     cgroup = region.cgroups[-1] if region.cgroups is not None else None
-    return Flow(region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets)
+    return Flow(region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets, region.state)
 
 
 def _port(ports: tuple[Interval, ...]) -> int:

@@ -18,7 +18,7 @@ from tng_compiler.algebra.plane import Cell, Plane, Rectangle, plane
 from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Family
 from tng_compiler.model.types import Role
 from tng_compiler.plan.types import Interception, Plan
-from tng_compiler.regions.fates import PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, Way, fate
+from tng_compiler.regions.fates import ORDINARY, PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, State, Way, fate
 
 Row = tuple[int, int, tuple[Interval, ...]]
 """First address, last address, ports."""
@@ -52,6 +52,7 @@ class View:
     boxes: frozenset[int]
     cgroups: frozenset[int]
     sets: frozenset[str]
+    state: State = ORDINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Region:
     cgroups: tuple[str, ...] | None
     sets: tuple[tuple[str, bool], ...]
     rows: tuple[Row, ...]
+    state: State = ORDINARY
 
     @property
     def size(self) -> int:
