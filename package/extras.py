@@ -37,7 +37,12 @@ def add(root: Path, names: Iterable[str], version: str, epoch: int) -> None:
 def without_compiler(unit: str) -> str:
     """The unit for a host where somebody else puts compiled documents into /var/lib/tng/NAME/compiled."""
     kept = re.sub(r"^Exec\w+=.*/usr/bin/tng compile .*\n", "", unit, flags=re.MULTILINE)
-    kept = re.sub(r"^# (At the first boot|If the document is wrong).*\n", "", kept, flags=re.MULTILINE)
+    kept = re.sub(
+        r"^# (At the first boot|If the document is wrong|.*tng rollback).*\n",
+        "",
+        kept,
+        flags=re.MULTILINE,
+    )
     kept = kept.replace("/etc/tng/%i.json is compiled and run.", "/var/lib/tng/%i/compiled is run.")
     return kept.replace("man:tng(1) ", "")
 

@@ -32,6 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Those that take long come first: what is left for the end then is short, and no process waits for another's.
+    items.sort(key=_shortness)
     if _why_no_namespaces() is None:
         return
     for item in items:
@@ -87,6 +89,14 @@ def golden(snapshot: SnapshotAssertion) -> SnapshotAssertion:
     ``--snapshot-update`` writes it.
     """
     return snapshot.use_extension(_Golden)
+
+
+def _shortness(item: pytest.Item) -> float:
+    """Higher for what is over sooner, by how long a test may take; the order is kept otherwise."""
+    limit = item.get_closest_marker("timeout")
+    if limit is not None and limit.args[0] > 120:
+        return -float(limit.args[0])
+    return 0 if _privileged(item) else 1
 
 
 def _privileged(item: pytest.Item) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import platform
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -16,7 +17,11 @@ from tng_runtime.manifest import FILES, load_bundle
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
+    # A run reloads for SIGHUP; until it can, the signal waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     options = _parser().parse_args(arguments)
+    if options.command != "run":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         log.configure(options.log_format, options.log_level)
         _execute(options)
@@ -32,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _execute(options: argparse.Namespace) -> None:
     match options.command:
         case "run":
+            from tng_runtime.kernel import orders
+
+            if options.record is None and not options.probe:
+                orders.obey(options.directory)
             from tng_runtime import app
             from tng_runtime.events import Access
 
@@ -45,6 +54,7 @@ def _execute(options: argparse.Namespace) -> None:
                 record=options.record,
                 access=Access(options.log_connections, options.log_sample),
                 probes=options.probe,
+                again=orders.again(options.directory),
             )
             app.run(options.directory, given)
         case "guard":

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,12 +32,13 @@ from tng_runtime.events import Access
 from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
+from tng_runtime.kernel.plain import PlainUpkeep, is_plain, without_marks
 from tng_runtime.kernel.probe import Probe, ProbeFailedError
 from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, spawn, syscalls, takeover, worker
+from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
@@ -52,6 +53,7 @@ from tng_runtime.tunnel.rehearsal import rehearse
 # Between looks for an address family that was not there at the start; the rules refuse it until then.
 LATE_SECONDS = 1.0
 
+_NEVER_KILLS = {signal.SIGHUP}
 DRAIN_SECONDS = 10.0
 RETRY_SECONDS = 0.2
 
@@ -64,7 +66,7 @@ class Options:
     ``on_exit``: whether the rules stay at the end (``closed``) or go (``open``). ``workers``: how many processes serve,
     None for as many as there are processors to use. ``user``: whom they and the judge become.
     ``record``: the directory that the record of the document gets when it serves. ``probes``: what is tried once the
-    rules are there.
+    rules are there. ``again``: the command line of whoever takes over after SIGHUP.
     """
 
     drain_seconds: float | None = None
@@ -76,6 +78,7 @@ class Options:
     record: Path | None = None
     access: Access = field(default_factory=Access)
     probes: Sequence[Probe | None] = ()
+    again: Sequence[str] = ()
 
 
 @dataclass(slots=True)
@@ -96,8 +99,8 @@ class _Course:
     upkeep: Upkeep
     old: Predecessor | None
     stand: Stand
+    hangups: Hangups
     heir: TakeOver | None = None
-    hangups: Hangups = field(default_factory=Hangups)
     public: socket.socket | None = None
     """Where the control interface answers over TCP, if the document says so."""
     was_open: bool = False
@@ -118,12 +121,18 @@ class _Course:
 def run(directory: Path, options: Options) -> None:
     """Execute the manifest and rules in ``directory`` until SIGINT or SIGTERM, or until another run takes over.
 
-    A run of the same table that is there already is taken over. Raises ``HostError``.
+    A run of the same table that is there already is taken over. SIGHUP waits before and after that. Raises
+    ``HostError``.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
-    nftables.require_privileges()
-    to = privileges.unprivileged(options.user)
+    alone = is_plain(bundle)
+    if alone:
+        bundle = without_marks(bundle)
+    else:
+        nftables.require_privileges()
+    to = privileges.unprivileged(options.user, marks=not alone)
     with ExitStack() as ending, Lock(bundle.manifest.table) as lock:
         ending.callback(record.discard, options.record)
         old = _lock_or_holder(lock)
@@ -172,7 +181,7 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
         async with anyio.create_task_group() as background:
             team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
-            upkeep = Upkeep(bundle)
+            upkeep = _upkeep(bundle)
             stand = Stand(
                 bundle.manifest,
                 team,
@@ -182,7 +191,18 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
                 captures(bundle.ruleset),
             )
             course = _Course(
-                bundle, options, lock, background, resources, team, stop, hurry, upkeep, predecessor, stand
+                bundle,
+                options,
+                lock,
+                background,
+                resources,
+                team,
+                stop,
+                hurry,
+                upkeep,
+                predecessor,
+                stand,
+                Hangups(options.again),
             )
             team.answers.snapshot = stand.document
             resources.callback(lambda: course.upkeep.close())
@@ -190,8 +210,17 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
             if predecessor:
                 resources.callback(predecessor.close)
             background.start_soon(_on_signals, signals, course)
-            await serve(course)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _NEVER_KILLS)
+            try:
+                await serve(course)
+            finally:
+                # Whoever listens to signals is about to go, and the kernel's answer to this one is death.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
             background.cancel_scope.cancel()
+
+
+def _upkeep(bundle: Bundle) -> Upkeep:
+    return PlainUpkeep() if is_plain(bundle) else Upkeep(bundle)
 
 
 async def serve(course: _Course) -> None:
@@ -199,7 +228,7 @@ async def serve(course: _Course) -> None:
     manifest = course.manifest
     try:
         if course.old is None:
-            course.was_open = not nftables.exists(manifest.table)
+            course.was_open = is_plain(course.bundle) or not nftables.exists(manifest.table)
             course.upkeep.install()
             course.background.start_soon(course.upkeep.run)
             _show(course, _standing(course))
@@ -265,8 +294,21 @@ async def _relay(course: _Course) -> None:
     log.info("draining", seconds="without end" if seconds is None else seconds)
     async with anyio.create_task_group() as draining:
         draining.start_soon(_hurry, course)
+        draining.start_soon(progress.tell, _drains(course, seconds))
         await course.team.drain(seconds)
         draining.cancel_scope.cancel()
+
+
+def _drains(course: _Course, seconds: float | None) -> Callable[[], str]:
+    end = None if seconds is None else anyio.current_time() + seconds
+
+    def words() -> str:
+        number = sum(course.team.sums.total(entry).open for entry in range(len(course.manifest.entries)))
+        left = "" if end is None else f", {max(0.0, end - anyio.current_time()):.0f} s left"
+        waiting = "1 connection is open" if number == 1 else f"{number} connections are open"
+        return f"draining: {waiting}{left}; one more signal ends them at once"
+
+    return words
 
 
 def _drain_seconds(course: _Course) -> float | None:
@@ -316,7 +358,7 @@ async def _wait_for_heirs(course: _Course) -> None:
         while True:
             try:
                 course.upkeep.close()
-                course.upkeep = Upkeep(course.bundle)
+                course.upkeep = _upkeep(course.bundle)
                 course.upkeep.install()
             except HostError as error:  # whoever failed to take over may not be gone yet
                 log.error("rules_not_restored", reason=error.message, advice=error.hint)
@@ -344,6 +386,7 @@ async def _prove(course: _Course) -> None:
     """Start the children: the first certificate of every entry, and workers that have them."""
     async with anyio.create_task_group() as starting:
         starting.start_soon(_cancel_on, course.stop, starting)
+        starting.start_soon(progress.tell, lambda: f"starting: {'; '.join(course.stand.waits_for())}")
         await course.team.start()
         starting.cancel_scope.cancel()
 
@@ -429,8 +472,10 @@ def _announce(course: _Course) -> None:
         where: dict[str, object] = {"listen_port": entry.listen_port}
         if entry.mapping:
             where = {"listens": ", ".join(f"{rule.in_host} {rule.in_port}" for rule in entry.mapping)}
-        if entry.socks5:
-            where = {"socks5": f"{entry.socks5.host} {entry.socks5.port}"}
+        if entry.proxy:
+            where = {"socks5" if entry.socks5 else "http_proxy": f"{entry.proxy.host} {entry.proxy.port}"}
+        if entry.http_proxy and entry.http_proxy.unmatched == "direct":
+            where["plaintext"] = "what no filter takes leaves without a tunnel"
         log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **where, **_trust_words(entry))
     log.info(
         "serving",
@@ -469,7 +514,7 @@ def _only(error: Exception) -> Exception:
 
 def _with_the_state_of_the_rules(error: Exception, table: str) -> Exception:
     error = _only(error)
-    if not isinstance(error, HostError) or not nftables.exists(table):
+    if not isinstance(error, HostError) or not nftables.permitted() or not nftables.exists(table):
         return error
     stays = f"the rules are loaded and refuse what they capture until a start succeeds; `{down_command(table)}` opens"
     return HostError(error.message, hint=f"{error.hint}\n  {stays}", exit_code=error.exit_code)
@@ -487,6 +532,8 @@ def _say_the_end(course: _Course) -> None:
     words: dict[str, object] = {"rules": "removed"}
     if course.heir is not None or course.old is not None:
         words = {"rules": "those of the instance that serves"}
+    elif is_plain(course.bundle):
+        words = {}
     elif course.options.on_exit == "closed":
         words = {
             "rules": "closed",

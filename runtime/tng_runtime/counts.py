@@ -81,7 +81,9 @@ class Counts:
 
     def of(self, entry: str) -> EntryCounts:
         """Those of an entry."""
-        return self.entries.setdefault(entry, EntryCounts())
+        if (found := self.entries.get(entry)) is None:
+            found = self.entries[entry] = EntryCounts()
+        return found
 
     @property
     def relayed(self) -> int:

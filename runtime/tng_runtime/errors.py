@@ -92,7 +92,13 @@ class LinkCode(ExplainedCode):
     NET_DOOR = (
         "NET-DOOR",
         "A program asked a proxy of an ingress for what it does not give, or did not say who it is.",
-        "Look at the program's proxy settings: SOCKS5 with CONNECT, name and password, and a destination elsewhere.",
+        "Look at the program's proxy settings: what the proxy speaks, name and password, `dst_filters`, and a "
+        "destination on another host.",
+    )
+    NET_ORIGIN = (
+        "NET-ORIGIN",
+        "The origin of a request that an HTTP proxy forwarded did not answer it.",
+        "Read the logs of the other gateway and of the service for this time: either may have ended the connection.",
     )
     NET_RESET = (
         "NET-RESET",

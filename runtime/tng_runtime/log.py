@@ -164,13 +164,12 @@ def _emit(severity: int, level: str, event: str, fields: dict[str, object]) -> N
         pairs: dict[str, Value] = {"event": event}
         for name, value in fields.items():
             if value is not None:
-                pairs[name] = _plain(value)
+                # What almost all values are is not worth a call: there are twelve in a line.
+                pairs[name] = value if type(value) is str and len(value) <= MAX_VALUE else _plain(value)
         _OUTPUT.line(time.time(), level, pairs)
 
 
 def _plain(value: object) -> Value:
-    if type(value) is str:
-        return value if len(value) <= MAX_VALUE else _bounded(value)
     if isinstance(value, (bool, int, float)):
         return value
     return _bounded(value.decode("ascii", "backslashreplace") if isinstance(value, bytes) else str(value))
@@ -181,7 +180,9 @@ def _bounded(text: str) -> str:
 
 
 def _as_text(pairs: dict[str, Value]) -> str:
-    return " ".join([f"{name}={_word(value)}" for name, value in pairs.items()])
+    return " ".join(
+        [f"{name}={value if type(value) is str and _BARE(value) else _word(value)}" for name, value in pairs.items()]
+    )
 
 
 def _word(value: Value) -> str:

@@ -9,22 +9,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from tng_runtime.errors import HostError
+from tng_runtime.members import Members as _Object
+from tng_runtime.members import bad as _bad
+from tng_runtime.members import between as _between
+from tng_runtime.members import boolean as _boolean
+from tng_runtime.members import integer as _integer
+from tng_runtime.members import listed as _tuple
+from tng_runtime.members import matching as _matching
+from tng_runtime.members import nullable as _nullable
+from tng_runtime.members import one_of as _one_of
+from tng_runtime.members import string_map as _string_map
+from tng_runtime.members import text_of as _text
 from tng_schema import contract
+from tng_schema.pattern import PatternError, pattern
 
-T = TypeVar("T")
 Model = Literal["background_check", "passport"]
 Role = Literal["ingress", "egress"]
 Family = Literal["ipv4", "ipv6"]
 ProxyProtocol = Literal["v2"]
 ClientAddress = Literal["tunnel", "original"]
+Unmatched = Literal["refuse", "direct"]
 
 MANIFEST_VERSION = 2
 # What a directory holds that is executed.
@@ -92,11 +102,33 @@ class Socks5:
 
 
 @dataclass(frozen=True, slots=True)
+class DstFilter:
+    """Destinations of a proxy, by one of the three or all of them None, and inclusive ports; ``network`` is in CIDR."""
+
+    domain: str | None
+    domain_regex: str | None
+    network: str | None
+    port: int
+    port_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProxy:
+    """An HTTP proxy on an address of this host; ``unmatched`` is what happens to what none of ``filters`` takes."""
+
+    host: str
+    port: int
+    filters: tuple[DstFilter, ...]
+    unmatched: Unmatched
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One capture: who listens where, with which mark it dials, and the trust it demands (both null: ``no_ra``).
 
     ``proxy_protocol``: an egress tells the service who its client is, with a header before the payload.
-    ``client_address`` original: it dials the service from the client's address. With ``mapping`` or ``socks5`` it
+    ``client_address`` original: it dials the service from the client's address. ``takes_forwarded``: an ingress is also
+    for what this host forwards, which comes to an address of the incoming interface. With ``mapping`` or a proxy it
     captures nothing: ``listen_port`` is 0 and ``families`` empty.
     """
 
@@ -111,11 +143,23 @@ class Entry:
     client_address: ClientAddress = "tunnel"
     mapping: tuple[MappingRule, ...] = ()
     socks5: Socks5 | None = None
+    http_proxy: HttpProxy | None = None
+    takes_forwarded: bool = False
+
+    @property
+    def listens_everywhere(self) -> bool:
+        """Whether its redirect leads to other addresses of this host than the loopback address."""
+        return self.role == "egress" or self.takes_forwarded
 
     @property
     def is_door(self) -> bool:
         """Whether it captures nothing."""
-        return bool(self.mapping) or self.socks5 is not None
+        return bool(self.mapping) or self.proxy is not None
+
+    @property
+    def proxy(self) -> Socks5 | HttpProxy | None:
+        """The proxy that it is."""
+        return self.socks5 or self.http_proxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,11 +402,13 @@ def _entry(value: object, path: str) -> Entry:
         listen_port=obj.get("listen_port", _between(0, 0xFFFF)),
         mapping=obj.get("mapping", _tuple(_mapping_rule)),
         socks5=obj.get("socks5", _nullable(_socks5)),
+        http_proxy=obj.get("http_proxy", _nullable(_http_proxy)),
         so_mark=obj.get("so_mark", _between(1, 0xFFFFFFFF)),
         families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
         attest=obj.get("attest", _nullable(_attest)),
         verify=obj.get("verify", _nullable(_verify)),
         client_address=cast("ClientAddress", obj.get("client_address", _one_of("tunnel", "original"))),
+        takes_forwarded=obj.get("takes_forwarded", _boolean),
         proxy_protocol=cast("ProxyProtocol | None", obj.get("proxy_protocol", _nullable(_one_of("v2")))),
     )
     obj.close()
@@ -370,12 +416,15 @@ def _entry(value: object, path: str) -> Entry:
         raise _bad(f"{path}/proxy_protocol", "expected null on an ingress")
     if entry.client_address != "tunnel" and entry.role == "ingress":
         raise _bad(f"{path}/client_address", "expected tunnel on an ingress")
+    if entry.takes_forwarded and (entry.is_door or entry.role == "egress"):
+        raise _bad(f"{path}/takes_forwarded", "expected false but on an ingress that captures")
     if entry.is_door == bool(entry.listen_port):
         raise _bad(f"{path}/listen_port", "expected a port, or 0 where nothing is captured")
     if entry.is_door and entry.client_address != "tunnel":
         raise _bad(f"{path}/client_address", "expected tunnel where nothing is captured")
-    if entry.socks5 and (entry.mapping or entry.role == "egress"):
-        raise _bad(f"{path}/socks5", "expected it alone, and on an ingress")
+    doors = [name for name in ("mapping", "socks5", "http_proxy") if getattr(entry, name)]
+    if len(doors) > 1 or (entry.proxy and entry.role == "egress"):
+        raise _bad(f"{path}/{doors[-1]}", "expected it alone, and on an ingress")
     if entry.is_door == bool(entry.families) or len(set(entry.families)) != len(entry.families):
         raise _bad(f"{path}/families", "expected one or two different families")
     return entry
@@ -409,6 +458,52 @@ def _socks5(value: object, path: str) -> Socks5:
     if (found.username is None) != (found.password is None):
         raise _bad(path, "expected a username and a password, or neither")
     return found
+
+
+def _http_proxy(value: object, path: str) -> HttpProxy:
+    obj = _Object(value, path)
+    found = HttpProxy(
+        host=obj.get("host", _own_address),
+        port=obj.get("port", _between(1, 0xFFFF)),
+        filters=obj.get("filters", _tuple(_dst_filter)),
+        unmatched=cast("Unmatched", obj.get("unmatched", _one_of("refuse", "direct"))),
+    )
+    obj.close()
+    if not found.filters:
+        raise _bad(f"{path}/filters", "expected at least one filter")
+    return found
+
+
+def _dst_filter(value: object, path: str) -> DstFilter:
+    obj = _Object(value, path)
+    found = DstFilter(
+        domain=obj.get("domain", _nullable(_matching(r"\*?[a-z0-9_.-]+|[a-z0-9_.-]+\*"))),
+        domain_regex=obj.get("domain_regex", _nullable(_regex)),
+        network=obj.get("network", _nullable(_network)),
+        port=obj.get("port", _between(1, 0xFFFF)),
+        port_end=obj.get("port_end", _between(1, 0xFFFF)),
+    )
+    obj.close()
+    if found.port > found.port_end or [found.domain, found.domain_regex, found.network].count(None) < 2:
+        raise _bad(path, "expected a range of ports, and at most one of domain, domain_regex and network")
+    return found
+
+
+def _regex(value: object, path: str) -> str:
+    text = _text(value, path)
+    try:
+        pattern(text)
+    except PatternError as error:
+        raise _bad(path, f"expected a pattern: {error}") from None
+    return text
+
+
+def _network(value: object, path: str) -> str:
+    text = _text(value, path)
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise _bad(path, f"expected a network, got {text!r}") from None
 
 
 def _attest(value: object, path: str) -> Attest:
@@ -456,100 +551,8 @@ def _service(value: object, path: str) -> Service:
     return service
 
 
-class _Object:
-    """A JSON object whose members are taken one by one; ``close`` refuses what nobody took."""
-
-    def __init__(self, value: object, path: str) -> None:
-        if not isinstance(value, dict):
-            raise _bad(path, f"expected an object, got {_kind(value)}")
-        self._members = cast("dict[str, object]", value)
-        self._left = set(self._members)
-        self._path = path
-
-    def has(self, name: str) -> bool:
-        return name in self._members
-
-    def get(self, name: str, parse: Callable[[object, str], T]) -> T:
-        if name not in self._members:
-            raise _bad(f"{self._path}/{name}", "is missing")
-        self._left.discard(name)
-        return parse(self._members[name], f"{self._path}/{name}")
-
-    def close(self) -> None:
-        if self._left:
-            raise _bad(f"{self._path}/{min(self._left)}", "is not known to this version; it may restrict something")
-
-
-def _matching(pattern: str) -> Callable[[object, str], str]:
-    def parse(value: object, path: str) -> str:
-        text = _text(value, path)
-        if not re.fullmatch(pattern, text):
-            raise _bad(path, f"expected text like {pattern}, got {text!r}")
-        return text
-
-    return parse
-
-
-def _one_of(*choices: str) -> Callable[[object, str], str]:
-    return _matching("|".join(choices))
-
-
-def _between(low: int, high: int) -> Callable[[object, str], int]:
-    def parse(value: object, path: str) -> int:
-        number = _integer(value, path)
-        if not low <= number <= high:
-            raise _bad(path, f"expected {low} to {high}, got {number}")
-        return number
-
-    return parse
-
-
-def _tuple(parse: Callable[[object, str], T]) -> Callable[[object, str], tuple[T, ...]]:
-    def parse_all(value: object, path: str) -> tuple[T, ...]:
-        if not isinstance(value, list):
-            raise _bad(path, f"expected an array, got {_kind(value)}")
-        return tuple(parse(item, f"{path}/{index}") for index, item in enumerate(value))
-
-    return parse_all
-
-
-def _nullable(parse: Callable[[object, str], T]) -> Callable[[object, str], T | None]:
-    return lambda value, path: None if value is None else parse(value, path)
-
-
-def _string_map(value: object, path: str) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict):
-        raise _bad(path, f"expected an object, got {_kind(value)}")
-    return tuple((name, _text(item, f"{path}/{name}")) for name, item in value.items())
-
-
-def _text(value: object, path: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise _bad(path, f"expected text, got {_kind(value)}")
-    return value
-
-
-def _integer(value: object, path: str) -> int:
-    # bool is a subclass of int, and true is not a port.
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _bad(path, f"expected an integer, got {_kind(value)}")
-    return value
-
-
-def _boolean(value: object, path: str) -> bool:
-    if not isinstance(value, bool):
-        raise _bad(path, f"expected true or false, got {_kind(value)}")
-    return value
-
-
 _sha256 = _matching(r"[0-9a-f]{64}")
 _absolute = _matching(r"/.*")
-
-
-def _kind(value: object) -> str:
-    if isinstance(value, (list, dict)):
-        return "an array" if isinstance(value, list) else "an object"
-    return "nothing" if value in ("", None) else json.dumps(value)[:40]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -574,11 +577,3 @@ def _read(path: Path) -> bytes:
     if len(data) > MAX_BYTES:
         raise HostError(f"{path}: larger than {MAX_BYTES} bytes", hint="compile it again", exit_code=1)
     return data
-
-
-def _bad(path: str, problem: str) -> HostError:
-    return HostError(
-        f"manifest.json: {path or 'the document'}: {problem}",
-        hint="compile it again with the tng of this version; a manifest is not edited by hand",
-        exit_code=1,
-    )

@@ -8,7 +8,7 @@ SchemaName = Literal["config", "manifest"]
 
 
 def load(name: SchemaName) -> dict[str, Any]:
-    """Return the parsed ``{name}.schema.json`` (JSON Schema draft 2020-12)."""
+    """Return the parsed ``{name}.schema.json`` (JSON Schema, draft 7 and 2020-12)."""
     # The runtime imports this package for its contract alone.
     import json
     from importlib.resources import files

@@ -11,8 +11,22 @@ import zlib
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+HOME = "https://pypi.org/project/tng/"
+"""Where people find the program: ``project.urls`` of pyproject.toml."""
+
 RUN_DIRECTORY = "/run/tng"
 """The locks of the runs, and the documents that are compiled for one: ``TABLE.PID``."""
+
+
+def run_directory(uid: int, owner: int | None, runtime_directory: str | None) -> str:
+    """Where the runs of user ``uid`` have them; ``owner`` is whose ``RUN_DIRECTORY`` is, None if it is not there.
+
+    ``runtime_directory`` is the user's own (XDG_RUNTIME_DIR), for runs that need no privileges.
+    """
+    if uid in (0, owner):
+        return RUN_DIRECTORY
+    return f"{runtime_directory}/tng" if (runtime_directory or "").startswith("/") else f"/tmp/tng-{uid}"  # noqa: S108
+
 
 STATE_DIRECTORY = "/var/lib/tng"
 """The documents that were applied, by table: ``TABLE/NNNN-TIME-DIGEST``, hidden until they serve."""
@@ -30,9 +44,27 @@ NFT_BINDING = "/usr/lib/python3/dist-packages/nftables/nftables.py"
 MANIFEST, RULESET, GUARD = "manifest.json", "ruleset.nft", "guard.nft"
 """What a compiled directory holds."""
 
+ORDERS = "run.json"
+"""Beside them, for a unit: ``{"record": path, "probes": [...]}``, what ``tng apply`` says on the command line."""
+
+PREPARED = "prepared"
+"""After a record's hidden name, in place of a process id: of a document that a unit is about to run."""
+
 TABLE = r"tng(_[a-z0-9_]{1,32})?"
 GUARD_SUFFIX = "_guard"
 """After a table's name: that of the table which the runtime owns."""
+
+
+SLOTS = 58
+"""What 128 labels of connection tracking allow, two each, beside the instance without a name."""
+
+
+def slot(table: str) -> int | None:
+    """The slot of a named instance by its table (0 to 57), from which its numbers follow: ports, labels, way back.
+
+    None for the one without a name, ``tng``. Two instances with one slot cannot be in one network namespace.
+    """
+    return None if table == "tng" else zlib.crc32(table.encode()) % SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +85,8 @@ def way_back(table: str) -> WayBack:
     The marks have none of the bits that others look at: kube-proxy's 0x4000 and 0x8000, Cilium's 0x0f00, Calico's and
     Tailscale's upper half, 0x80 of the AWS network plugin. The rule comes before those of others, which lead away.
     """
-    number = 0 if table == "tng" else 1 + zlib.crc32(table.encode()) % 127
+    found = slot(table)
+    number = 0 if found is None else 1 + found
     return WayBack(0x3000 + number, 0x7467 + number, 116)
 
 

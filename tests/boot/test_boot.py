@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -27,6 +28,7 @@ UNIT, GUARD = "tng@web.service", "tng-guard@web.service"
 SCRIPTS = ROOT / "package/debian"
 TABLES = {"table inet tng_web", "table inet tng_web_guard"}
 DOCUMENT = {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]}
+MORE = {"netfilter": {"capture_dst": [{"port": PORT}, {"port": PORT + 1}]}}
 
 # What brings a network up, and is the first to use it: nothing that is captured may get out.
 NETWORK = """[Unit]
@@ -86,6 +88,9 @@ def test_a_host_is_closed_before_its_network_and_whenever_it_is_not_served(ends:
     assert works(ends)
 
     assert "web" in machine.inside("tng", "status", "--instance", "web").stdout
+    assert re.search(r"prob(ed|e_skipped) destination=192[.]0[.]2[.]1:8080", log(machine)), (
+        "a flow of its own was tried"
+    )
 
     machine.systemctl("stop", UNIT)
     assert "table inet tng_web" in tables(client)
@@ -121,6 +126,7 @@ def test_reloads_under_load_lose_nothing_and_what_dies_comes_back(ends: Tunnel, 
             assert main_pid(machine) != before
             assert serves(machine)
             clients.some_more()
+        rolls_back(machine, clients)
         machine.inside("sh", "-c", "echo '{' >/etc/tng/web.json")
         assert machine.systemctl("reload", UNIT, check=False).returncode != 0
         assert serves(machine)
@@ -137,6 +143,35 @@ def test_reloads_under_load_lose_nothing_and_what_dies_comes_back(ends: Tunnel, 
         machine.inside("kill", f"-{number}", before)
         until(partial(is_back, machine, before), f"after SIG{number} it does not come back")
         assert works(ends)
+
+
+def log(machine: Machine) -> str:
+    return machine.inside("journalctl", "--no-pager", "--output=cat", "--unit", UNIT).stdout
+
+
+def rolls_back(machine: Machine, clients: Clients) -> None:
+    """Another document, then `tng rollback`: the one of before runs in the unit, and is the one that it reads."""
+    path = "/etc/tng/web.json"
+    before, another = json.dumps(DOCUMENT), json.dumps({"add_ingress": [{**DOCUMENT["add_ingress"][0], **MORE}]})
+    machine.inside("sh", "-c", f"echo '{another}' >{path}")
+    machine.systemctl("reload", UNIT)
+    assert machine.inside("tng", "rollback", "--list", "--instance", "web").stdout.count(f" {path}\n") == 2
+    clients.some_more()
+    was = main_pid(machine)
+    machine.inside("chmod", "777", "/var/lib/tng/web/compiled")
+    done = machine.inside("tng", "rollback", "--instance", "web", check=False)
+    assert done.returncode == 3, "what others can write to is not executed"
+    assert "its own is as it was" in done.stderr
+    assert machine.inside("cat", path).stdout == f"{another}\n"
+    assert main_pid(machine) == was
+    machine.inside("chmod", "700", "/var/lib/tng/web/compiled")
+    said = machine.inside("tng", "rollback", "--instance", "web").stdout
+    assert re.fullmatch(rf"{UNIT} runs the document of \S+ again, and {path} holds it\n", said)
+    assert machine.inside("cat", path).stdout == before
+    assert main_pid(machine) != was
+    assert serves(machine)
+    clients.some_more()
+    assert machine.inside("tng", "rollback", "--instance", "web", check=False).returncode == 3, "there is none before"
 
 
 def is_back(machine: Machine, instead_of: str) -> bool:

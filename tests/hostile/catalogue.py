@@ -111,6 +111,11 @@ LINES = {
     124: "a reader of the log that stalls",
     125: "a thousand handshakes that are half open",
     126: "clients that vanish",
+    131: "requests that readers of HTTP disagree about",
+    132: "floods of headers, and heads without end",
+    133: "a proxy asked for its own host, by address or name",
+    134: "heads of requests a byte at a time",
+    135: "names that mean something else a moment later",
 }
 
 # The name of a test may be about several lines, a case of a table is about one.

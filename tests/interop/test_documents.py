@@ -154,6 +154,7 @@ WE_ACCEPT = {
     "an extension of ours in a destination's entry": egress({"capture_dst": PORT, "ipv6": "reject"}),
     "an extension of ours against UDP": egress({"capture_dst": PORT, "udp": "reject"}),
     "an empty pin that is skipped": ingress({"capture_dst": PORT}, verify={**SKIP, "trusted_certs_paths": []}),
+    "a schema for editors": json.dumps({"$schema": "./tng.schema.json", **json.loads(dst(PORT))}),
     "1,500 destinations": dst([{"host": f"192.0.{index >> 8}.{index & 255}"} for index in range(1500)]),
 }
 

@@ -68,7 +68,9 @@ class Shot:
         place = f"[{self.address}]:{self.port}" if self.family == "ipv6" else f"{self.address}:{self.port}"
         held = {"ipv4": "set peers", "ipv6": "set peers6"}[self.family]
         words = [direction, self.protocol, "to", place, held if self.address in MEMBER.values() else "no set"]
-        if self.way != "through":
+        if self.way == "through":
+            words.append("over eth0 outside")  # it goes on by the interface that it came by
+        else:
             words.append(f"cgroup /{self.cgroup}")
         if self.mark:
             words.append(f"mark {self.mark}")
@@ -115,6 +117,9 @@ def _netfilter(lot: Random, role: str) -> dict[str, Any]:
         found["so_mark"] = lot.choice(MARKS)
     if role == "ingress" and lot.random() < 0.3:
         found["forwarded"] = "bypass"
+    elif role == "ingress" and "capture_cgroup" not in found and lot.random() < 0.6:
+        found["forwarded"] = "capture"
+        found["forwarded_interfaces"] = lot.choice([[], ["eth0"], ["eth0", "docker0"], ["eth*"], ["docker0"]])
     if role == "egress" and lot.random() < 0.5:
         found["capture_local_traffic"] = True
     return found

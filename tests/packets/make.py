@@ -48,6 +48,7 @@ def entry(
     forwarded: Forwarded = "reject",
     udp: Udp = "reject",
     client_address: ClientAddress = "tunnel",
+    interfaces: Sequence[str] = (),
     verify: Verify | None = VERIFY,
 ) -> Entry:
     """One entry; ``dst`` items have the members of ``capture_dst``: host, ipset, port, port_end."""
@@ -64,6 +65,7 @@ def entry(
         forwarded=forwarded,
         udp=udp,
         client_address=client_address,
+        forwarded_interfaces=tuple(interfaces),
     )
     return Entry(role, index, pointer, netfilter, attest=None, verify=verify)
 

@@ -45,9 +45,11 @@ ENTRY = {
     "listen_port": 15001,
     "mapping": [],
     "socks5": None,
+    "http_proxy": None,
     "so_mark": 565,
     "families": ["ipv4", "ipv6"],
     "client_address": "tunnel",
+    "takes_forwarded": False,
     "proxy_protocol": None,
     "attest": ATTEST,
     "verify": VERIFY,
@@ -124,6 +126,7 @@ WRONG: list[tuple[str, object]] = [
     ("/entries/0/proxy_protocol", "v1"),
     ("/entries/0/client_address", "original"),  # on an ingress
     ("/entries/0/client_address", None),
+    ("/entries/0/takes_forwarded", 1),
     ("/way_back", {"mark": 12288, "routing_table": 29799, "priority": 116}),  # for nobody
     ("/guard_table", "tng"),
     ("/guard_table", "tng_guard; drop"),
@@ -342,6 +345,15 @@ def test_the_way_back_is_that_of_the_table_and_there_where_it_is_needed() -> Non
     assert "/way_back" in refused(encoded(document)).message
 
 
+def test_an_ingress_that_captures_alone_takes_what_is_forwarded() -> None:
+    document = json.loads(encoded(WHOLE))
+    document["entries"][0]["takes_forwarded"] = True
+    (entry, *_) = parse_manifest(encoded(document)).entries
+    assert entry.listens_everywhere
+    document["entries"][0] |= {"pointer": "/add_egress/0", "role": "egress"}
+    assert "/entries/0/takes_forwarded" in refused(encoded(document)).message
+
+
 RULE = {"in_host": "127.0.0.1", "in_port": 10001, "in_port_end": 10005, "out_host": "db.example", "out_port": 20001}
 
 
@@ -402,3 +414,45 @@ def test_the_password_of_a_proxy_is_read_and_not_shown() -> None:
 )
 def test_a_proxy_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
     refused(proxied(**changes))
+
+
+FILTER = {"domain": None, "domain_regex": None, "network": None, "port": 1, "port_end": 65535}
+
+
+def by_http(filters: object, **changes: object) -> bytes:
+    """A manifest with one entry, which is an HTTP proxy with these filters."""
+    document = json.loads(encoded(WHOLE))
+    proxy = {"host": "127.0.0.1", "port": 41000, "filters": filters, "unmatched": "refuse", **changes}
+    document["entries"][0] |= {"listen_port": 0, "families": [], "http_proxy": proxy}
+    return encoded(document)
+
+
+def test_filters_of_a_proxy() -> None:
+    (entry,) = parse_manifest(by_http([{**FILTER, "domain": "*.example.com"}, {**FILTER, "network": "::/0"}])).entries
+    assert entry.is_door
+    assert entry.http_proxy is not None
+    assert [each.domain for each in entry.http_proxy.filters] == ["*.example.com", None]
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [],
+        [{**FILTER, "domain": "Example.com"}],
+        [{**FILTER, "domain_regex": "("}],
+        [{**FILTER, "network": "10.0.0.1/8"}],
+        [{**FILTER, "domain": "a", "network": "10.0.0.0/8"}],
+        [{**FILTER, "port": 2, "port_end": 1}],
+        [{"domain": "a"}],
+    ],
+)
+def test_filters_that_make_no_sense_are_refused(filters: object) -> None:
+    refused(by_http(filters))
+
+
+def test_a_proxy_is_alone_and_on_an_ingress() -> None:
+    document = json.loads(by_http([FILTER]))
+    both = {**document["entries"][0], "socks5": PROXY}
+    for entry in (both, {**document["entries"][0], "role": "egress"}):
+        refused(encoded({**document, "entries": [entry]}))
+    refused(by_http([FILTER], unmatched="tunnel"))

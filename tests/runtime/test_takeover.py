@@ -309,6 +309,32 @@ def test_a_hangup_reads_the_directory_again(ends: Tunnel) -> None:
     assert tables(client) == BOTH
 
 
+def blocks_hangups(pid: int) -> bool:
+    """Those alone (proc(5), SigBlk): between a fork and what it executes Python blocks all signals."""
+    found = re.search(r"^SigBlk:\s*([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text("ascii"), re.MULTILINE)
+    return found is not None and int(found[1], 16) == 1 << (signal.SIGHUP - 1)
+
+
+def test_a_hangup_during_the_start_or_the_end_kills_nobody(ends: Tunnel) -> None:
+    run = ends.start("client", "--workers", "1", wait=False)
+    until(lambda: blocks_hangups(run.pid), "it does not begin")
+    while "event=serving" not in run.output():
+        assert run.alive(), (run.popen.returncode, run.output())
+        run.popen.send_signal(signal.SIGHUP)
+        os.killpg(run.pid, signal.SIGHUP)
+    assert run.wait(PATIENCE) == 0, run.output()
+    assert "event=reloading" in run.output()
+    until(lambda: "event=taken_over" in run.output(), "nobody takes over")
+    server = ends.start("server", "--workers", "1")
+    server.popen.send_signal(signal.SIGTERM)
+    while server.alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGHUP)
+    assert server.wait() == 0, server.output()
+    os.kill(holder(ends.lab["client"]), signal.SIGTERM)
+    until(lambda: not run.all_pids(), "the new one does not end")
+
+
 def holder(host: Host) -> int:
     """The process that serves, by what it wrote into the lock."""
     (path,) = (host.state / "run" / "tng").glob("*.lock")

@@ -107,3 +107,20 @@ def test_the_schemas_say_what_the_contract_says() -> None:
     alphabet = contract.CGROUP_COMPONENT.rpartition("{")[0]
     assert any(alphabet in pattern for pattern in manifest)
     assert re.fullmatch(contract.CGROUP_COMPONENT, "session-1.scope")
+
+
+@pytest.mark.parametrize(
+    ("uid", "owner", "given", "there"),
+    [
+        (0, None, "/run/user/0", "/run/tng"),
+        (0, 7, None, "/run/tng"),
+        (7, 7, "/run/user/7", "/run/tng"),  # made for it by a unit (RuntimeDirectory=)
+        (7, 0, "/run/user/7", "/run/user/7/tng"),
+        (7, None, None, "/tmp/tng-7"),
+        (7, None, "run", "/tmp/tng-7"),
+    ],
+)
+def test_runs_of_a_user_without_privileges_are_his_own(
+    uid: int, owner: int | None, given: str | None, there: str
+) -> None:
+    assert contract.run_directory(uid, owner, given) == there

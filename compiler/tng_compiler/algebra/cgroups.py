@@ -15,16 +15,21 @@ ELSEWHERE = ""
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """Senders in ``cgroup`` (``ELSEWHERE``: in none that is mentioned), ``local``: from this host to itself."""
+    """Senders in ``cgroup`` (``ELSEWHERE``: in none that is mentioned), ``local``: from this host to itself.
+
+    ``interface``: this host forwards it, and it came by that one.
+    """
 
     cgroup: str
     local: bool
+    interface: str = ""
 
     def describe(self, *, egress: bool) -> str:
         """Say who it is, for a witness; empty where nothing is special about it."""
         owner = "to a service in" if egress else "from"
         cgroup = f" {owner} cgroup {self.cgroup}" if self.cgroup else ""
-        return cgroup + (" sent by this host itself" if self.local else "")
+        forwarded = f" forwarded from {self.interface}" if self.interface else ""
+        return cgroup + (" sent by this host itself" if self.local else "") + forwarded
 
 
 def around(path: str) -> Iterator[str]:

@@ -114,6 +114,9 @@ def compile_(
         typer.Option("--output", "-o", metavar="DIR", help="Write ruleset.nft, guard.nft and manifest.json into DIR."),
     ] = None,
     check_only: Annotated[bool, typer.Option("--check-only", help="Compile, and write nothing.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="With -o, for tng@.service: record the document, for `tng rollback`.")
+    ] = False,
     format_: FormatOption = Format.TEXT,
     strict: Strict = False,
     instance: Instance = None,
@@ -127,6 +130,12 @@ def compile_(
         raise typer.BadParameter("--emit writes to standard output and -o to a directory: give one of them")
     if instance and emit is Emit.IPTABLES:
         raise typer.BadParameter("chains of iptables have one set of names: --instance is for nft")
+    if keep:
+        if output is None or len(documents) != 1 or check_only:
+            raise typer.BadParameter("--keep is for one document and -o")
+        from tng_compiler.cli.unit import run_keep
+
+        raise typer.Exit(run_keep(documents[0], output, format_, strict=strict, table=table(instance)))
     kind = (emit or Emit.NFT).value
     raise typer.Exit(run_compile(documents, kind, output, format_, strict=strict, table=table(instance)))
 

@@ -19,17 +19,17 @@ from tng_compiler.cli.doctor import preflight
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import write_directory
+from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.cli.runtime import become, find_runtime
 from tng_compiler.emit import probes
-from tng_compiler.host import running
+from tng_compiler.host.places import run_directory
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.allocate import INSTANCE
 from tng_compiler.plan.types import Plan
-from tng_schema import contract
 
 # Execution keeps the process id, by which the runtime knows its documents and removes them with its end.
-STATE_ROOT = Path(contract.RUN_DIRECTORY)
+STATE_ROOT = run_directory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +59,21 @@ def run_apply(argument: str, wish: Wish) -> Exit:
 
 def execute(name: str, data: bytes, wish: Wish) -> Exit:
     """Compile into a private directory, and execute the runtime on it; return only when there are faults."""
-    outcome = compile_bytes(name, data, strict=wish.strict, instance=wish.table)
+    with working(f"compiling {name}"):
+        outcome = compile_bytes(name, data, strict=wish.strict, instance=wish.table)
     report(outcome.found, Format.TEXT, sys.stderr)
     if outcome.plan is None:
         return Exit.FINDINGS
     table, program = outcome.plan.instance, find_runtime()
     _require_nothing_pending(table)
-    host = preflight(outcome.plan, name, data)
+    with working("looking at this host"):
+        host = preflight(outcome.plan, name, data)
     report(host, Format.TEXT, sys.stderr)
     if any(item.is_error for item in host):
         fail(Exit.HOST_NOT_READY, "the host is not ready; nothing was changed", "`tng doctor` looks again")
     was = confirm.before(table) if wish.confirm is not None else None
-    directory = compile_into(outcome.plan, data, wish.state_dir)
+    with working("writing the rules"):
+        directory = compile_into(outcome.plan, data, wish.state_dir)
     try:
         record = _record(outcome.plan, name, data, wish)
         if was is not None and wish.confirm is not None:
@@ -91,7 +94,7 @@ def compile_into(plan: Plan, data: bytes, state_dir: str | None) -> Path:
     """Write what the runtime executes into a private directory; ends the run with 3 and leaves nothing otherwise."""
     directory = Path(state_dir) if state_dir else STATE_ROOT / f"{plan.instance}.{os.getpid()}"
     was_there = directory.exists()
-    private.make(directory, "apply needs root; --state-dir names another directory")
+    private.make(directory, "apply needs root, but for doors alone; --state-dir names another directory")
     try:
         write_directory(plan, directory, Exit.HOST_NOT_READY, config=data)
     except SystemExit:
@@ -113,9 +116,8 @@ def _require_nothing_pending(table: str) -> None:
 
 def _record(plan: Plan, name: str, data: bytes, wish: Wish) -> Path:
     """The place of the record: that of what is there if it is the same, else a new one."""
-    table, kept = plan.instance, history.records(plan.instance)
-    run = running.find(table)
-    current = (history.find(table, run.record) if run else None) or (kept[-1] if kept else None)
+    table = plan.instance
+    current = history.current(table)
     same = current is not None and (current.sha256, current.command) == (plan.config_sha256, tuple(wish.command))
     if current is not None and same and not wish.chosen:
         return current.directory
@@ -134,7 +136,7 @@ def _again(table: str, was: confirm.Before) -> list[str]:
     directory = compile_into(outcome.plan, record.document(), None)
     if was.state == "closed":
         return ["guard", str(directory)]
-    return [*record.command, *arguments(outcome.plan, record.directory), str(directory)]
+    return [*record.run, *arguments(outcome.plan, record.directory), str(directory)]
 
 
 def _remove(directory: Path) -> None:

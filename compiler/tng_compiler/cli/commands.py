@@ -10,6 +10,7 @@ from pathlib import Path
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.outputs import texts, write_directory
+from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import Backend, Outcome, compile_bytes
 from tng_compiler.plan.allocate import INSTANCE
@@ -45,23 +46,29 @@ def run_compile(
     directories = [Path(output)] if alone else _directories(Path(output), outcomes)
     for outcome, directory in zip(outcomes, directories, strict=True):
         assert outcome.plan
-        write_directory(outcome.plan, directory)
+        with working(f"writing {directory}"):
+            write_directory(outcome.plan, directory)
     return Exit.CLEAN
 
 
 def run_schema() -> Exit:
-    """Print the schema file as it is shipped."""
-    from importlib.resources import files
+    """Print the schema of the language, for editors."""
+    import json
 
-    sys.stdout.write(files("tng_schema").joinpath("config.schema.json").read_text("utf-8"))
+    from tng_schema import load
+    from tng_schema.editors import for_editors
+
+    print(json.dumps(for_editors(load("config")), indent=2, ensure_ascii=False))
     return Exit.CLEAN
 
 
 def _compile(arguments: Sequence[str], emit: str, *, strict: bool, table: str = INSTANCE) -> list[Outcome]:
     backend: Backend = "iptables" if emit == "iptables" else "nft"
-    return [
-        compile_bytes(name, data, strict=strict, backend=backend, instance=table) for name, data in documents(arguments)
-    ]
+    found = []
+    for name, data in documents(arguments):
+        with working(f"compiling {name}"):
+            found.append(compile_bytes(name, data, strict=strict, backend=backend, instance=table))
+    return found
 
 
 def _print(outcomes: Sequence[Outcome], emit: str) -> Exit:

@@ -25,7 +25,7 @@ from tng_compiler.cli import history
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.runtime import become, find_runtime
 from tng_compiler.host import nft, running
-from tng_schema import contract
+from tng_compiler.host.places import run_directory
 
 _CONFIRM, _NOT_YET, _DONE = b"confirm", b"not yet", b"confirmed"
 # For ``tng confirm`` to be answered, and for a run to end after two signals.
@@ -58,7 +58,7 @@ def before(table: str) -> Before:
 
 def socket_path(table: str) -> Path:
     """Where the waiting process of an instance of this network namespace is told."""
-    return Path(contract.RUN_DIRECTORY, f"{table}.{running.namespace()}.confirm")
+    return Path(run_directory(), f"{table}.{running.namespace()}.confirm")
 
 
 def pending(table: str) -> socket.socket | None:
@@ -149,7 +149,7 @@ def _wait_and_restore(
             _return_to(table, was, restore)
     finally:
         with suppress(OSError):
-            Path(contract.RUN_DIRECTORY).rmdir()
+            run_directory().rmdir()
         os._exit(Exit.CLEAN)
 
 

@@ -15,6 +15,7 @@ from tng_compiler.cli.app import DiffFormat, FailOn
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.live import live_document
+from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diff.changes import Change, Danger, Difference, compare
 from tng_compiler.pipeline import Outcome, compile_bytes
@@ -27,12 +28,14 @@ Named = tuple[str, Difference]
 def run_diff(old: str, new: str | None, format_: DiffFormat, expect: str | None, fail_on: FailOn | None) -> Exit:
     """Compare; ``new`` None is ``--live``: what runs now against the document ``old``."""
     allowed = _expected(expect) if expect else None
-    pairs = _live(old) if new is None else _pairs(old, new)
+    with working("compiling"):
+        pairs = _live(old) if new is None else _pairs(old, new)
     errors = [item for pair in pairs for side in pair[1:] if side for item in side.found if item.is_error]
     if errors:
         report(errors, Format.TEXT, sys.stderr)
         return Exit.FINDINGS
-    differences = [(name, _compared(before, after)) for name, before, after in pairs]
+    with working("comparing"):
+        differences = [(name, _compared(before, after)) for name, before, after in pairs]
     sys.stdout.write(_text(differences, format_, several=len(pairs) > 1))
     return _judge(differences, allowed, fail_on)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.located import Located
 from tng_compiler.host.examine import examine
@@ -23,8 +24,11 @@ def run_doctor(argument: str | None, format_: Format, table: str) -> Exit:
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "doctor takes one document")
     (name, data), *_ = documents([argument])
-    outcome = compile_bytes(name, data, instance=table)
-    return _say(list(outcome.found), preflight(outcome.plan, name, data), format_, name)
+    with working(f"compiling {name}"):
+        outcome = compile_bytes(name, data, instance=table)
+    with working("looking at this host"):
+        host = preflight(outcome.plan, name, data)
+    return _say(list(outcome.found), host, format_, name)
 
 
 def preflight(plan: Plan | None, name: str = "", data: bytes = b"") -> list[Located]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.explain.answer import Fate
 from tng_compiler.explain.ask import ask
@@ -17,6 +18,7 @@ from tng_compiler.pipeline import compile_bytes
 
 STATUS: dict[Fate, Exit] = {
     "captured": Exit.CLEAN,
+    "taken": Exit.CLEAN,
     "passed": Exit.PASSED,
     "refused": Exit.REFUSED,
     "depends": Exit.DEPENDS,
@@ -32,7 +34,8 @@ def run_explain(argument: str, text: str, *, json: bool) -> Exit:
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "explain takes one document")
     (name, data), *_ = documents([argument])
-    outcome = compile_bytes(name, data)
+    with working(f"compiling {name}"):
+        outcome = compile_bytes(name, data)
     if outcome.plan is None or outcome.config is None:
         report(outcome.found, Format.TEXT, sys.stderr)
         return Exit.FINDINGS

@@ -13,6 +13,7 @@ from pathlib import Path
 from tng_compiler.cli.app import Expect, FindFormat
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.quoting import visible
 from tng_compiler.find.pattern import Pattern, PatternError, parse
@@ -30,7 +31,8 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "find takes one document")
     ((name, data),) = documents([argument])
-    outcome = compile_bytes(name, data)
+    with working(f"compiling {name}"):
+        outcome = compile_bytes(name, data)
     if outcome.plan is None:
         report([item for item in outcome.found if item.is_error], Format.TEXT, sys.stderr)
         return Exit.FINDINGS
@@ -38,7 +40,8 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
         pattern = parse(text, outcome.plan)
     except PatternError as error:
         fail(Exit.USAGE, f"{error}\n  {visible(text, 400)}\n  {' ' * min(error.position, 400)}^")
-    regions = find(outcome.plan, pattern)
+    with working("searching"):
+        regions = find(outcome.plan, pattern)
     shown = regions if every else regions[:1]
     sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(pattern, regions, shown))
     if expect and (expect is Expect.SOME) != bool(regions):

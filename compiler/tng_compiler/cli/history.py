@@ -1,9 +1,10 @@
 """The documents that were applied: the last five of each instance, with time, digest and options.
 
 ``/var/lib/tng/TABLE/NNNN-TIME-DIGEST`` holds ``document.json``, byte for byte, and ``applied.json``. ``apply`` makes it
-hidden (``.NNNN-...``), before anything is changed; the runtime renames it once it serves, and removes the oldest. So
-what is listed has served, and a name says in which order, whatever the clock did. The command line of a run names its
-record: that is how a running instance tells what it was started from.
+hidden (``.NNNN-...``), before anything is changed; the runtime renames it once it serves, and removes the oldest. That
+of a unit's document is made by ``compile --keep``. So what is listed has served, and a name says in which order,
+whatever the clock did. The command line of a run names its record: that is how a running instance tells what it was
+started from.
 """
 
 from __future__ import annotations
@@ -14,22 +15,26 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from tng_compiler.cli import private
 from tng_compiler.cli.exits import Exit, fail
+from tng_compiler.host import running
+from tng_compiler.host.places import state_directory
 from tng_schema import contract
 
 _NAME = re.compile(contract.RECORD)
+UNIT = ("unit",)
+"""In place of a command: the document is run by tng@NAME.service, with the options of that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
     """``source`` is the name under which the document was read; ``command`` is ``run`` with its options.
 
-    ``before`` names the record to which ``tng rollback`` returns from this one.
+    ``before`` names the record to which ``tng rollback`` returns from this one; ``chosen``: a rollback made it.
     """
 
     directory: Path
@@ -38,11 +43,17 @@ class Record:
     source: str
     command: tuple[str, ...]
     before: str | None
+    chosen: bool = False
 
     @property
     def number(self) -> int:
         """Higher than that of each record before it."""
         return number_of(self.directory)
+
+    @property
+    def run(self) -> tuple[str, ...]:
+        """The command of the runtime that runs it again, outside of a unit."""
+        return ("run",) if self.command == UNIT else self.command
 
     def document(self) -> bytes:
         """The document; ends the run with 3 if it cannot be read."""
@@ -53,8 +64,8 @@ class Record:
 
 
 def root() -> Path:
-    """The directory of all instances; systemd names another one in STATE_DIRECTORY (systemd.exec(5))."""
-    return Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or contract.STATE_DIRECTORY)
+    """The directory of all instances."""
+    return state_directory()
 
 
 def number_of(directory: Path) -> int:
@@ -74,18 +85,46 @@ def find(table: str, name: str | None) -> Record | None:
     return next((record for record in records(table) if record.directory.name == name), None)
 
 
+def current(table: str) -> Record | None:
+    """The record of what runs, or of what served last."""
+    run, kept = running.find(table), records(table)
+    return (find(table, run.record) if run else None) or (kept[-1] if kept else None)
+
+
 def read(directory: Path) -> Record | None:
     """One record, hidden or not; None if there is none."""
     try:
         found = json.loads((directory / "applied.json").read_text("utf-8"))
         return Record(
-            directory, found["time"], found["sha256"], found["source"], tuple(found["command"]), found["before"]
+            directory,
+            found["time"],
+            found["sha256"],
+            found["source"],
+            tuple(found["command"]),
+            found["before"],
+            found.get("chosen", False) is True,
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def prepare(table: str, source: str, document: bytes, sha256: str, command: Sequence[str], before: str | None) -> Path:
+def prepared(table: str) -> Record | None:
+    """The hidden record of a unit's next document, by the path that it gets when it serves."""
+    hidden = next((path for path in _entries(root() / table) if _is_prepared(path)), None)
+    found = read(hidden) if hidden else None
+    return found and replace(found, directory=found.directory.with_name(found.directory.stem.lstrip(".")))
+
+
+def prepare(
+    table: str,
+    source: str,
+    document: bytes,
+    sha256: str,
+    command: Sequence[str],
+    before: str | None,
+    *,
+    chosen: bool = False,
+) -> Path:
     """Make a hidden record, and return the path that it gets when it serves. Ends the run with 3 if it cannot be."""
     directory = root() / table
     private.make(directory, "apply keeps the last documents there; STATE_DIRECTORY in the environment names another")
@@ -93,14 +132,18 @@ def prepare(table: str, source: str, document: bytes, sha256: str, command: Sequ
     now = datetime.now(UTC)
     number = max((number_of(path) for path in _entries(directory) if _NAME.fullmatch(path.name)), default=0) + 1
     name = f"{number:04d}-{now:%Y%m%dT%H%M%SZ}-{sha256[:12]}"
-    hidden = _hidden(directory / name)
+    for_unit = tuple(command) == UNIT
+    hidden = directory / f".{name}.{contract.PREPARED}" if for_unit else _hidden(directory / name)
     words = {
         "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "sha256": sha256,
         "source": source,
         "command": list(command),
         "before": before,
+        "chosen": chosen,
     }
+    if for_unit:
+        drop_prepared(table)
     try:
         hidden.mkdir(mode=0o700)
         _write(hidden / "document.json", document)
@@ -115,9 +158,20 @@ def prepare(table: str, source: str, document: bytes, sha256: str, command: Sequ
     return directory / name
 
 
+def drop_prepared(table: str) -> None:
+    """Remove what a unit was to run next."""
+    for path in _entries(root() / table):
+        if _is_prepared(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def discard(record: Path) -> None:
     """Remove a hidden record of this process again."""
     shutil.rmtree(_hidden(record), ignore_errors=True)
+
+
+def _is_prepared(path: Path) -> bool:
+    return path.name.startswith(".") and path.suffix == f".{contract.PREPARED}"
 
 
 def _hidden(record: Path) -> Path:

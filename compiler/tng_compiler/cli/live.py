@@ -8,12 +8,12 @@ from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.outputs import CONFIG, MANIFEST
-from tng_schema import contract
+from tng_compiler.host.places import run_directory
 
 
-def live_document(table: str, locks: Path = Path(contract.RUN_DIRECTORY), proc: Path = Path("/proc")) -> bytes:
+def live_document(table: str, locks: Path | None = None, proc: Path = Path("/proc")) -> bytes:
     """Return the configuration of the run of ``table`` that is alive; there is none: end with "host not ready"."""
-    directory = _directory(table, locks, proc)
+    directory = _directory(table, locks or run_directory(), proc)
     try:
         manifest = json.loads((directory / MANIFEST).read_bytes())
         document = (directory / CONFIG).read_bytes()

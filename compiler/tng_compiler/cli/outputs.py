@@ -6,6 +6,7 @@ see files of two runs; the manifest holds the digests of its rules, so the runti
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -59,20 +60,27 @@ def documents(plan: Plan) -> dict[str, str]:
     return {RULESET: ruleset, GUARD: guard, MANIFEST: manifest(plan, ruleset, guard)}
 
 
-def write_directory(plan: Plan, directory: Path, code: Exit = Exit.USAGE, *, config: bytes | None = None) -> None:
+def write_directory(
+    plan: Plan, directory: Path, code: Exit = Exit.USAGE, *, config: bytes | None = None, orders: bytes | None = None
+) -> None:
     """Write all files; an error of the file system ends the run with ``code`` and leaves no part of one behind.
 
-    ``config`` is the document as it was read, to be kept with them.
+    ``config`` is the document as it was read, to be kept with them; ``orders`` tells the runtime how to run them.
     """
     written = {name: text.encode() for name, text in documents(plan).items()}
+    if orders is not None:
+        written = {contract.ORDERS: orders, **written}
     if config is not None:
         written = {CONFIG: config, **written}
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        if orders is None:
+            (directory / contract.ORDERS).unlink(missing_ok=True)
         for name, data in written.items():
             _replace(directory / name, data)
     except OSError as error:
-        fail(code, f"cannot write to {directory}: {error.strerror or error}")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fail(code, f"cannot write to {directory}: {error.strerror or error}", "make room there" if full else None)
 
 
 def _replace(path: Path, data: bytes) -> None:

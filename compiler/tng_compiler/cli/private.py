@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -15,6 +16,8 @@ def make(directory: Path, advice: str) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.lstat()
     except OSError as error:
+        full = f"make room there: `df -h {directory.parent}`, `df -i {directory.parent}`"
+        advice = full if error.errno in (errno.ENOSPC, errno.EDQUOT) else advice
         fail(Exit.HOST_NOT_READY, f"cannot make {directory}: {error.strerror or error}", advice)
     theirs = None if stat.S_ISDIR(status.st_mode) else directory
     # The runtime looks once more before it executes anything; here it is where we are going to write.

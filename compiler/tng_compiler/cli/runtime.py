@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ def become(program: Path, arguments: Sequence[str]) -> NoReturn:
     """Execute ``program`` in place of this process, which keeps its id."""
     sys.stdout.flush()
     sys.stderr.flush()
+    if arguments[0] == "run":
+        # It reloads for SIGHUP once it can, and must not die of one before; what is blocked stays so (execve(2)).
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         os.execv(program, [RUNTIME, *arguments])  # noqa: S606 - no shell is the point
     except OSError as error:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.status_text import connections_text, status_text
+from tng_compiler.host.places import run_directory
 from tng_schema import contract
 
 SECONDS = 10.0
@@ -44,7 +45,7 @@ class Instance:
 
 def run_status(instance: str | None, *, as_json: bool, watch: bool, connections: bool) -> Exit:
     """Say how the instances stand; with ``watch`` until interrupted."""
-    where = Path(contract.RUN_DIRECTORY)
+    where = run_directory()
     if watch:
         return _watch(where, instance, connections=connections)
     found = look(where, instance, "/connections" if connections else "/status/")

@@ -106,6 +106,8 @@ def _certificate(shown: Said) -> str:
 def _rules(rules: Said | None) -> str:
     if rules is None:
         return "rules could not be read"
+    if not rules.get("needed", True):
+        return "no rules: nothing is captured"
     if not rules["table"] or not rules["guard"]:
         return "RULES NOT IN PLACE"
     changed = f", changed by others {rules['changed_by_others']} times" if rules["changed_by_others"] else ""

@@ -199,6 +199,27 @@ CAPTURE: dict[Code, Explanation] = {
         '{"capture_dst": {"host": "10.20.0.0/24"}}',
         '{"capture_dst": {"host": "10.20.0.0/24", "port": 8080}}',
     ),
+    Code.FORWARDED_BY_CGROUP: Explanation(
+        "Whose forwarded packets these are",
+        "`capture_cgroup` looks at the socket that sends. What a container or guest sends has its socket in another "
+        "network namespace or kernel; here it is a forwarded packet without one. So `forwarded: capture` "
+        "cannot keep to cgroups, and would capture more than the entry says.",
+        '{"capture_cgroup": ["/machine.slice"], "capture_dst": {"port": 8080}, "forwarded": "capture"}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["podman0"]}',
+    ),
+    Code.INTERFACES_UNUSED: Explanation(
+        "Interfaces from which nothing is captured",
+        "`forwarded_interfaces` says whose forwarded packets are captured, and `forwarded` that they are at all.",
+        '{"capture_dst": {"port": 8080}, "forwarded_interfaces": ["docker0"]}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0"]}',
+    ),
+    Code.FORWARDED_NOT_EXEMPT: Explanation(
+        "An exemption that containers do not have",
+        "`nocapture_cgroup` exempts sockets of this host. A container on a network of its own has none here: what it "
+        "sends is captured, even if its processes are in the cgroup.",
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "nocapture_cgroup": ["/machine.slice"]}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0"]}',
+    ),
     Code.CLIENTS_HIDDEN: Explanation(
         "An egress that hides its clients from the service",
         "The service behind an egress sees every connection come from an address of its own host. Whatever trusts "
@@ -211,8 +232,9 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.DOOR_OPEN: Explanation(
         "A door of an ingress that others can reach",
-        "A mapping of an ingress asks nobody who he is. On an address that other hosts reach, whoever connects goes "
-        "through the tunnel in the name of this host. 0.0.0.0, every address, is the default of the Rust TNG.",
+        "A mapping, or a proxy without a password, asks nobody who he is. On an address that other hosts reach, "
+        "whoever connects goes through the tunnel in the name of this host. 0.0.0.0, every address, is the default of "
+        "the Rust TNG.",
         '{"add_ingress": [{"mapping": {"in": {"port": 10001}, "out": {"host": "192.0.2.1", "port": 20001}}}]}',
         '{"add_ingress": [{"mapping": {"in": {"host": "127.0.0.1", "port": 10001}, '
         '"out": {"host": "192.0.2.1", "port": 20001}}}]}',
@@ -223,5 +245,12 @@ CAPTURE: dict[Code, Explanation] = {
         "to itself.",
         '{"in": {"port": 10001}, "out": {"host": "127.0.0.1", "port": 10001}}',
         '{"in": {"port": 10001}, "out": {"host": "127.0.0.1", "port": 5432}}',
+    ),
+    Code.UNMATCHED_OPEN: Explanation(
+        "A proxy that lets the rest leave in plaintext",
+        "What none of `dst_filters` takes leaves without a tunnel, as with the Rust TNG: a misspelt name, another port "
+        "or an address in place of a name is enough. The program that asked cannot tell the difference.",
+        '{"dst_filters": {"domain": "*.example.com"}, "unmatched": "direct"}',
+        '{"dst_filters": {"domain": "*.example.com"}}',
     ),
 }

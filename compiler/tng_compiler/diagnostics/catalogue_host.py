@@ -84,6 +84,22 @@ HOST: dict[Code, Explanation] = {
         "Whoever applies by hand takes over from the process of the unit. It ends when its connections have, and then "
         "the unit starts its own document again, which takes over in turn.",
     ),
+    Code.WAY_BACK_TAKEN: Explanation(
+        "A routing table or mark that somebody else uses",
+        "With `client_address: original` answers to clients come back by a routing rule: a mark leads to a routing "
+        "table in which every address is this host's. The numbers follow from the instance's name, and stand in the "
+        "plan. Rules of somebody else have one of them, so packets of one would go the way of the other.",
+        "ip rule add fwmark 0x3000 table 100",
+        "ip rule add fwmark 0x4000 table 100",
+    ),
+    Code.WAY_BACK_ASTRAY: Explanation(
+        "A routing rule of ours that is left, or is missing",
+        "The routing rule and the route of `client_address: original` are there as long as the rules are. A run that "
+        "lives puts them back when somebody removes them; where that fails, answers to clients are dropped, never sent "
+        "on. What is left without tables leads packets with our mark to this host: `tng down` removes it.",
+        '{"capture_dst": {"port": 8080}, "client_address": "original"}',
+        "tng down",
+    ),
     Code.AGENT_SILENT: Explanation(
         "No attestation agent behind its socket",
         "This side cannot prove itself without the agent. A start waits for the first certificate and fails "
@@ -117,9 +133,25 @@ HOST: dict[Code, Explanation] = {
     ),
     Code.CONTAINERS_HERE: Explanation(
         "A host that forwards for containers or guests",
-        "An ingress captures what this host sends itself. What a container on a bridge sends is forwarded: it "
-        "is refused for captured destinations, or passes in plaintext with `forwarded: bypass`.",
+        "An ingress captures what this host sends itself. What a container on a bridge sends is forwarded: "
+        "it is refused for captured destinations, captured with `forwarded: capture`, or passes in plaintext with "
+        "`forwarded: bypass`.",
         '{"capture_dst": {"port": 8080}, "forwarded": "bypass"}',
-        '{"capture_dst": {"port": 8080}, "forwarded": "reject"}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0"]}',
+    ),
+    Code.INTERFACE_UNUSABLE: Explanation(
+        "An interface from which nothing can be captured",
+        "A redirect leads a forwarded connection to the first address of the interface that it came by. Where that has "
+        "no address of the family, as the interfaces of some Kubernetes networks, the kernel drops the connection: "
+        "nothing leaks, and nothing works.",
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["cali*"]}',
+        "ip addr add 169.254.1.1/32 dev cali0123456789a",
+    ),
+    Code.INTERFACE_LEADS_OUT: Explanation(
+        "Neighbours that are captured like guests",
+        "What comes by this interface and is forwarded is carried through the tunnel in the name of this host. The "
+        "host itself goes out by it, or a network card is on the bridge: whoever is there may be anybody.",
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture"}',
+        '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]}',
     ),
 }

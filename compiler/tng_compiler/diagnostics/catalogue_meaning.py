@@ -107,6 +107,13 @@ MEANING: dict[Code, Explanation] = {
         '{"capture_dst": []}',
         '{"capture_dst": {"port": 8080}}',
     ),
+    Code.BAD_INTERFACE: Explanation(
+        "Not the name of an interface",
+        "`forwarded_interfaces` has names as `ip link` shows them, of at most 15 characters. A star at the end stands "
+        "for every name that begins so: container networks come and go. The loopback interface forwards nothing.",
+        '{"forwarded": "capture", "forwarded_interfaces": ["lo"]}',
+        '{"forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]}',
+    ),
     Code.BAD_AA_ADDR: Explanation(
         "Not the address of an agent",
         "The attestation agent listens on a Unix domain socket: unix:// and an absolute path of at most 107 bytes.",
@@ -208,6 +215,16 @@ MEANING: dict[Code, Explanation] = {
         "The first port that comes in leads to the first that goes out, and so on: there must be as many of both.",
         '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20002}}',
         '{"in": {"port": 10001, "port_end": 10005}, "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20005}}',
+    ),
+    Code.BAD_FILTER: Explanation(
+        "A filter of destinations that is none",
+        "A filter of an `http_proxy` says `domain` (a name; `*` in front of it or behind it stands for anything, `*` "
+        "alone for every destination), `domain_regex`, `ip` or `ip_cidr`, and ports. A pattern is found anywhere in "
+        "the name; it has literals, `.`, classes, `\\d \\w`, groups, `|`, `* + ? {m,n}`, `^` and `$`, which RE2 and "
+        "Rust read alike, and at most 300 states: no name takes long. The Rust TNG takes several kinds in one filter, "
+        "and looks at one.",
+        '{"domain": "a*.example.com"}',
+        '{"domain_regex": "^a.*\\\\.example\\\\.com$"}',
     ),
     Code.CA_WITHOUT_TLS: Explanation(
         "An authority for HTTPS that is not spoken",

@@ -10,6 +10,7 @@ from tng_compiler import __version__
 from tng_compiler.diagnostics.catalogue import CATALOGUE
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.located import Excerpt, Located
+from tng_schema import contract
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
@@ -26,6 +27,7 @@ def render(found: Sequence[Located]) -> str:
                     "driver": {
                         "name": "tng",
                         "semanticVersion": __version__,
+                        "informationUri": contract.HOME,
                         "rules": [_rule(code) for code in used],
                     }
                 },
@@ -44,6 +46,7 @@ def _rule(code: Code) -> dict[str, object]:
         "name": code.name.title().replace("_", ""),
         "shortDescription": {"text": f"{explanation.title}."},
         "fullDescription": {"text": explanation.why},
+        "help": {"text": f"{explanation.why} `tng explain-code {code.value}` says it with an example."},
     }
 
 

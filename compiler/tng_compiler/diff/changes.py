@@ -51,7 +51,7 @@ class Change:
         """16 hexadecimal digits that are the same for the same change of the same traffic, and for no other."""
         parts = [self.danger, self.way, self.protocol, self.before.kind, self.after.kind, *map(repr, self.fields)]
         parts += [repr(trust and trust.without_secrets()) for trust in self.trusts]
-        kinds = sorted(repr((r.family, r.cgroups, r.sets, r.rows)) for r in self.regions)
+        kinds = sorted(repr((r.family, r.cgroups or r.interfaces, r.sets, r.rows)) for r in self.regions)
         return hashlib.sha256("\n".join([*parts, *kinds]).encode()).hexdigest()[:16]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.algebra.space import EVERY_PORT, Box, Family, Ports
-from tng_compiler.model.types import Mapping
+from tng_compiler.model.types import Mapping, Socks5
 from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
 MOST_LINES = 6
@@ -41,6 +41,8 @@ def _nodes(entry: Interception) -> Iterator[str]:
     cgroups = [f"in {path}" for level in entry.inside for path in level.paths]
     cgroups += [f"not in {path}" for level in entry.outside for path in level.paths]
     yield f"{entry.name}_app[{_label(near, *short(cgroups))}]"
+    if entry.takes is not None:
+        cgroups.append(f"and behind {', '.join(entry.takes[:3]) or 'bridges and veth'}")
     where = f"port {entry.listen_port}, mark {entry.so_mark}"
     yield f"{entry.name}[[{_label(f'{entry.role} {entry.pointer}', where)}]]"
 
@@ -73,7 +75,8 @@ def _door(name: str, door: PlannedDoor) -> tuple[str, list[str]]:
         ports = [f"{rule.host} port {rule.ports.first}" for rule in door.mode.rules]
         there = [f"{rule.out_host} port {rule.out_first}" for rule in door.mode.rules]
     else:
-        ports, there = [f"SOCKS5: {door.mode.host} port {door.mode.port}"], ["wherever programs ask for"]
+        kind = "SOCKS5" if isinstance(door.mode, Socks5) else "HTTP proxy"
+        ports, there = [f"{kind}: {door.mode.host} port {door.mode.port}"], ["wherever programs ask for"]
     peer = "their egress" if door.role == "ingress" else "service"
     node = f"{name}[[{_label(f'{door.role} {door.pointer}', *short(ports))}]]"
     arrow, what = ("==>", "RATS-TLS") if door.role == "ingress" else ("-->", "plaintext")

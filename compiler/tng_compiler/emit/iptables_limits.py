@@ -29,11 +29,20 @@ class Limit:
 
 def unsupported(plan: Plan) -> tuple[Diagnostic, ...]:
     """Return an error for each condition that iptables cannot express."""
-    return tuple(found for entry in plan.of("egress") for found in _unsupported(entry))
+    return tuple(found for entry in plan.entries for found in _unsupported(entry))
 
 
 def _unsupported(entry: Interception) -> Iterator[Diagnostic]:
-    if entry.inside or entry.outside:
+    if entry.takes_forwarded and not entry.forwarded_interfaces:
+        yield Diagnostic(
+            Code.NOT_IN_IPTABLES,
+            Severity.ERROR,
+            "expected conditions that iptables has, found no interface named: iptables cannot tell bridges",
+            Place(f"{entry.pointer}/netfilter/forwarded"),
+            (),
+            'use the nft output, or name them: "forwarded_interfaces": ["docker0", "br-*"]',
+        )
+    if entry.role == "egress" and (entry.inside or entry.outside):
         yield Diagnostic(
             Code.NOT_IN_IPTABLES,
             Severity.ERROR,

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from tng_compiler.algebra.intervals import Interval, union
 from tng_compiler.algebra.space import EVERY_PORT
-from tng_compiler.model.types import Attest, Mapping, Service, Socks5, Verify
+from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
@@ -75,9 +75,11 @@ def _entry(entry: Interception) -> dict[str, object]:
         "listen_port": entry.listen_port,
         "mapping": [],
         "socks5": None,
+        "http_proxy": None,
         "so_mark": entry.so_mark,
         "families": list(entry.families),
         "client_address": entry.client_address,
+        "takes_forwarded": entry.takes_forwarded,
         "proxy_protocol": entry.proxy_protocol,
         "attest": _attest(entry.attest) if entry.attest else None,
         "verify": _verify(entry.verify) if entry.verify else None,
@@ -100,9 +102,11 @@ def _door(door: PlannedDoor) -> dict[str, object]:
             for rule in (door.mode.rules if isinstance(door.mode, Mapping) else ())
         ],
         "socks5": _socks5(door.mode) if isinstance(door.mode, Socks5) else None,
+        "http_proxy": _http_proxy(door.mode) if isinstance(door.mode, HttpProxy) else None,
         "so_mark": door.so_mark,
         "families": [],
         "client_address": "tunnel",
+        "takes_forwarded": False,
         "proxy_protocol": door.proxy_protocol,
         "attest": _attest(door.attest) if door.attest else None,
         "verify": _verify(door.verify) if door.verify else None,
@@ -112,6 +116,21 @@ def _door(door: PlannedDoor) -> dict[str, object]:
 def _socks5(mode: Socks5) -> dict[str, object]:
     username, password = mode.auth or (None, None)
     return {"host": str(mode.host), "port": mode.port, "username": username, "password": password}
+
+
+def _http_proxy(mode: HttpProxy) -> dict[str, object]:
+    filters = [_dst_filter(each) for each in mode.filters]
+    return {"host": str(mode.host), "port": mode.port, "filters": filters, "unmatched": mode.unmatched}
+
+
+def _dst_filter(each: DstFilter) -> dict[str, object]:
+    return {
+        "domain": each.domain,
+        "domain_regex": each.regex,
+        "network": None if each.network is None else str(each.network),
+        "port": each.ports.first,
+        "port_end": each.ports.last,
+    }
 
 
 def _attest(attest: Attest) -> dict[str, object]:

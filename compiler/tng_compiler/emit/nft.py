@@ -204,6 +204,10 @@ def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
             return "socket wildcard { 0, 1 }"
         case tree.OverLoopback(way, negated):
             return f'{"iif" if way == "came" else "oif"} {_not(negated)}"lo"'
+        case tree.CameBy(interfaces):
+            return f"iifname {_one_or_set(map(_quote, interfaces))}"
+        case tree.CameFromInside():
+            return 'meta iifkind { "bridge", "veth" } fib daddr . iif oif missing'
         case tree.ToLoopbackAddress(family):
             return f"{_HEADER[family]} daddr {_LOOPBACK[family]}"
         case tree.AddressType(side, kinds, negated):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.algebra.space import EVERY_PORT, Ports, Region
-from tng_compiler.model.types import Attest, Mapping, Service, Socks5, Verify
+from tng_compiler.diagnostics.quoting import json_text
+from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
 from tng_compiler.plan.types import Interception, OperatorSet, Plan, PlannedDoor
 
 _ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
@@ -56,8 +57,7 @@ def _entry(entry: Interception) -> Iterator[str]:
     if entry.ipv6 == "bypass":
         yield "    leaves IPv6 alone: it passes in plaintext"
     if entry.role == "ingress":
-        passes = entry.forwarded == "bypass"
-        yield f"    {'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
+        yield f"    {forwarded(entry)}"
     passes = entry.udp == "bypass"
     yield f"    {'leaves alone' if passes else 'refuses'} UDP there" + _plaintext(passes=passes)
     if entry.client_address == "original":
@@ -75,6 +75,12 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
     if isinstance(door.mode, Socks5):
         who = "whoever knows the password" if door.mode.auth else "everybody who reaches it"
         yield f"    SOCKS5 for {who} on {door.mode.host} port {door.mode.port}, to wherever programs ask for"
+    if isinstance(door.mode, HttpProxy):
+        yield f"    HTTP proxy for everybody who reaches it on {door.mode.host} port {door.mode.port}, to"
+        yield from (f"      {_filter_words(each)}" for each in door.mode.filters)
+        yield f"    {_UNMATCHED[door.mode.unmatched]} what no filter takes" + _plaintext(
+            passes=door.mode.unmatched == "direct"
+        )
     for rule in door.mode.rules if isinstance(door.mode, Mapping) else ():
         host = f"[{rule.host}]" if rule.host.version == 6 else str(rule.host)
         last = rule.out_first + rule.ports.last - rule.ports.first
@@ -84,6 +90,24 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
         yield f"  tells the service who its client is: PROXY protocol {door.proxy_protocol}"
     yield f"  proves itself: {attestation(door.attest)}"
     yield f"  demands: {demand(door.verify)}"
+
+
+_UNMATCHED = {"refuse": "refuses", "direct": "dials without a tunnel"}
+
+
+def _filter_words(each: DstFilter) -> str:
+    pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
+    where = each.domain or pattern or (str(each.network) if each.network else "every destination")
+    return f"{where}, {_ports(Ports(each.ports.first, each.ports.last))}"
+
+
+def forwarded(entry: Interception) -> str:
+    """Return what an ingress does with what this host forwards."""
+    if entry.takes is None:
+        passes = entry.forwarded == "bypass"
+        return f"{'leaves alone' if passes else 'refuses'} what this host forwards there" + _plaintext(passes=passes)
+    named = f"interfaces {', '.join(entry.takes)}" if entry.takes else "bridges and veth that do not lead there"
+    return f"captures what this host forwards there from {named}, refuses it from others"
 
 
 def _plaintext(*, passes: bool) -> str:

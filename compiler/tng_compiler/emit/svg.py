@@ -8,13 +8,14 @@ font, 7.3 units each at size 12: nothing measures text here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from textwrap import wrap
 
 from tng_compiler.diagnostics.quoting import visible
+from tng_compiler.emit import svg_doors
 from tng_compiler.emit.diagram import destinations, short
+from tng_compiler.emit.svg_doors import Arrow
 from tng_compiler.emit.svg_style import STYLE
-from tng_compiler.plan.types import Interception, Plan
+from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
 WIDTH, MARGIN, LINE, PAD, HEAD = 1280, 24, 17, 12, 96
 # Columns: programs and services, the capture, the far end; the gaps between them hold the labels of the arrows.
@@ -24,20 +25,11 @@ LABEL = 27
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrow:
-    """``lines`` are its label, ``kind`` a class of the style sheet; it goes to the left if ``left``."""
-
-    kind: str
-    lines: tuple[str, ...]
-    left: bool
-
-
 def render(plan: Plan) -> str:
     """Return the picture, a lane for each entry in their order."""
     top, lanes = HEAD, []
-    for entry in plan.entries:
-        lane, height = _lane(entry, top)
+    for entry in plan.all_entries:
+        lane, height = _lane(entry, plan, top)
         lanes += lane
         top += height + MARGIN
     hosts = GATE[0] + GATE[1]
@@ -58,13 +50,15 @@ def render(plan: Plan) -> str:
     )
 
 
-def _lane(entry: Interception, top: int) -> tuple[list[str], int]:
+def _lane(entry: Interception | PlannedDoor, plan: Plan, top: int) -> tuple[list[str], int]:
     """Return the shapes of one entry and the height that they take."""
     ingress = entry.role == "ingress"
-    near = _arrows_near(entry)
+    if isinstance(entry, PlannedDoor):
+        near, who, gate, notes = svg_doors.lane(entry, plan)
+    else:
+        near, who, notes = _arrows_near(entry), list(_who(entry)), list(_notes(entry, plan))
+        gate = [f"{entry.role}, port {entry.listen_port}", f"mark {entry.so_mark}"]
     far = _arrows_far(entry)
-    who = list(_who(entry))
-    gate = [f"{entry.role}, port {entry.listen_port}", f"mark {entry.so_mark}"]
     beyond = ["their egress" if ingress else "their ingress"]
     height = max(_stack(near), _stack(far), (len(who) + 2) * LINE + PAD, (len(gate) + 2) * LINE + PAD)
     shapes = [
@@ -74,36 +68,35 @@ def _lane(entry: Interception, top: int) -> tuple[list[str], int]:
         *_drawn(near, NEAR[0] + NEAR[1], GATE[0], top, 12),
         *_drawn(far, GATE[0] + GATE[1], FAR[0], top, 40),
     ]
-    notes = list(_notes(entry))
     for number, (kind, words) in enumerate(notes):
         shapes.append(_text(NEAR[0], top + height + (number + 1) * LINE + 2, words, kind))
     return shapes, height + len(notes) * LINE + 8
 
 
-def _arrows_near(entry: Interception) -> list[_Arrow]:
+def _arrows_near(entry: Interception) -> list[Arrow]:
     found = tuple(short(list(destinations(entry))))
     if entry.role == "ingress":
-        return [_Arrow("plain", ("captured, in plaintext:", *found), left=False)]
-    return [_Arrow("plain", ("plaintext, after the verdict:", *found), left=True)]
+        return [Arrow("plain", ("captured, in plaintext:", *found), left=False)]
+    return [Arrow("plain", ("plaintext, after the verdict:", *found), left=True)]
 
 
-def _arrows_far(entry: Interception) -> list[_Arrow]:
+def _arrows_far(entry: Interception | PlannedDoor) -> list[Arrow]:
     ingress = entry.role == "ingress"
-    found = [_Arrow("tunnel", ("RATS-TLS",), left=not ingress)]
+    found = [Arrow("tunnel", ("RATS-TLS",), left=not ingress)]
     if entry.verify:
         policies = f"policies {', '.join(entry.verify.policy_ids)}"
         pins = (f"pinned to {', '.join(entry.verify.trusted_certs_paths)}",) if entry.verify.trusted_certs_paths else ()
         weak = ("TOKEN SIGNER NOT VERIFIED",) if entry.verify.skip_as_token_cert_verify else ()
         lines = (f"proves itself: {entry.verify.model}", policies, *pins, *weak)
-        found.append(_Arrow("proof", lines, left=True))
+        found.append(Arrow("proof", lines, left=True))
     if entry.attest:
-        found.append(_Arrow("proof", (f"proves itself: {entry.attest.model}", *_refresh(entry)), left=False))
+        found.append(Arrow("proof", (f"proves itself: {entry.attest.model}", *_refresh(entry)), left=False))
     if not entry.verify and not entry.attest:
-        found.append(_Arrow("bad", ("NOBODY PROVES ANYTHING (no_ra)",), left=False))
+        found.append(Arrow("bad", ("NOBODY PROVES ANYTHING (no_ra)",), left=False))
     return found
 
 
-def _refresh(entry: Interception) -> tuple[str, ...]:
+def _refresh(entry: Interception | PlannedDoor) -> tuple[str, ...]:
     assert entry.attest
     seconds = entry.attest.refresh_interval
     return (f"anew every {seconds} s" if seconds else "anew for every handshake",)
@@ -118,9 +111,12 @@ def _who(entry: Interception) -> Iterator[str]:
     yield from short([f"not in /{path}" for path in outside])
     if not inside and not outside and entry.role == "ingress":
         yield "of every cgroup"
+    if entry.takes is not None:
+        yield "and behind this host, by"
+        yield from short(list(entry.takes) or ["bridges and veth"])
 
 
-def _judges(entry: Interception) -> list[str]:
+def _judges(entry: Interception | PlannedDoor) -> list[str]:
     lines = []
     if entry.verify and entry.verify.service:
         lines += ["judged by", entry.verify.service.as_addr]
@@ -129,12 +125,13 @@ def _judges(entry: Interception) -> list[str]:
     return lines
 
 
-def _notes(entry: Interception) -> Iterator[tuple[str, str]]:
+def _notes(entry: Interception, plan: Plan) -> Iterator[tuple[str, str]]:
     refused: list[str] = []
     passes: list[str] = []
     (refused if entry.udp == "reject" else passes).append("UDP there" + (", but DNS" if entry.spares_dns else ""))
     if entry.role == "ingress":
-        (refused if entry.forwarded == "reject" else passes).append("what this host forwards there")
+        from_others = " from other interfaces" if entry.takes_forwarded else ""
+        (passes if entry.forwarded == "bypass" else refused).append(f"what this host forwards there{from_others}")
     if entry.ipv6 == "reject":
         refused.append("IPv6 there")
     if entry.ipv6 == "bypass":
@@ -145,17 +142,20 @@ def _notes(entry: Interception) -> Iterator[tuple[str, str]]:
     yield "says-bad", f"✕ refused: {'; '.join(refused)}"
     if passes:
         yield "says-warn", f"! passes in plaintext: {'; '.join(passes)}"
+    if entry.client_address == "original" and (back := plan.way_back):
+        rule = f"routing rule {back.priority}, mark {back.mark:#x} to table {back.routing_table}"
+        yield "small", f"dials from the client's own address; answers come back by {rule}"
 
 
-def _stack(arrows: Iterable[_Arrow]) -> int:
+def _stack(arrows: Iterable[Arrow]) -> int:
     return sum(_height(arrow) for arrow in arrows) + PAD
 
 
-def _height(arrow: _Arrow) -> int:
+def _height(arrow: Arrow) -> int:
     return (len(_wrapped(arrow.lines, LABEL)) + 1) * LINE
 
 
-def _drawn(arrows: Iterable[_Arrow], left: int, right: int, top: int, indent: int) -> Iterator[str]:
+def _drawn(arrows: Iterable[Arrow], left: int, right: int, top: int, indent: int) -> Iterator[str]:
     """Draw arrows one below the other between two columns, each under its label."""
     y = top + PAD
     for arrow in arrows:

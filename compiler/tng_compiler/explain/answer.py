@@ -7,7 +7,7 @@ from typing import Literal
 
 from tng_compiler.rules import decide
 
-Fate = Literal["captured", "passed", "refused", "depends"]
+Fate = Literal["captured", "taken", "passed", "refused", "depends"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class After:
-    """What the runtime does with a captured connection. No ``proofs``: the entry says ``no_ra``."""
+    """What the runtime does with a connection that is captured or taken. No ``proofs``: the entry says ``no_ra``."""
 
     steps: tuple[str, ...]
     proofs: tuple[Proof, ...]
@@ -54,9 +54,9 @@ class After:
 class Case:
     """One outcome: ``when`` are the conditions under which it is, none if there is one case only.
 
-    ``entry`` is the pointer of the one that captures or refuses, ``item`` of what in it names the destination;
-    ``port`` the listen port that the connection is redirected to; ``reason`` one sentence; ``example`` a flow of this
-    case that leaves nothing open.
+    ``entry`` is the pointer of the one that captures or refuses, or is a door that takes it; ``item`` of what in it
+    names the destination; ``port`` the listen port that the connection is redirected to, or comes to; ``reason`` one
+    sentence; ``example`` a flow of this case that leaves nothing open.
     """
 
     when: tuple[tuple[str, str], ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 
 from tng_compiler.emit.nft import first_lines, rule_text
+from tng_compiler.explain import doors
 from tng_compiler.explain.after import after
 from tng_compiler.explain.answer import Answer, Case, Fate, Step
 from tng_compiler.explain.cases import Conditions, Leaf, kinds, leaves, solve
@@ -14,6 +15,7 @@ from tng_compiler.explain.near import near_misses
 from tng_compiler.explain.open_parts import World, parts, start
 from tng_compiler.explain.situation import CLIENT_PORT, Situation, outcome, spelled
 from tng_compiler.model.types import Config
+from tng_compiler.plan.doorways import Doorway
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.decide import Decision
 from tng_compiler.rules.lower import lower
@@ -51,7 +53,8 @@ class _Question:
         decision = self._decide(situation)
         blamed = self._entry(decision) if decision.fate != "passed" else None
         port = decision.port if decision.fate == "captured" else None
-        return decision.fate, port, blamed.pointer if blamed else None
+        door = doors.door_of(self._world, situation, decision)
+        return decision.fate, port, blamed.pointer if blamed else door.pointer if door else None
 
     def _entry(self, decision: Decision) -> Interception | None:
         """The entry that redirected the packet, else the one whose rule ended it."""
@@ -63,6 +66,8 @@ class _Question:
     def _case(self, conditions: Conditions, leaf: Leaf) -> Case:
         situation = leaf.situation
         decision = self._decide(situation)
+        if door := doors.door_of(self._world, situation, decision):
+            return self._door_case(conditions, situation, decision, door)
         entry = self._entry(decision) if decision.fate != "passed" else None
         captured = decision.fate == "captured"
         fate: Fate = "captured" if captured else "passed" if decision.fate == "passed" else "refused"
@@ -78,7 +83,23 @@ class _Question:
             example=spelled(self._plan, situation),
             steps=tuple(self._steps(decision)),
             misses=near_misses(self._world, self._config, situation, captor),
-            after=after(entry, situation) if captured and entry else None,
+            after=after(entry, self._plan, situation) if captured and entry else None,
+        )
+
+    def _door_case(self, conditions: Conditions, situation: Situation, decision: Decision, door: Doorway) -> Case:
+        fate = doors.FATES[situation.runtime]
+        return Case(
+            when=conditions,
+            fate=fate,
+            verdict="reset" if fate == "refused" else decision.fate,
+            entry=door.door.pointer,
+            item=door.pointer,
+            port=situation.port,
+            reason=doors.reason(door, situation),
+            example=spelled(self._plan, situation),
+            steps=tuple(self._steps(decision)),
+            misses=(),
+            after=doors.after(door, situation) if fate == "taken" else None,
         )
 
     def _steps(self, decision: Decision) -> Iterator[Step]:
@@ -115,6 +136,8 @@ def _why(entry: Interception, situation: Situation) -> str:
     if situation.protocol == "udp":
         return "UDP to what is captured (udp: reject)"
     if situation.way == "through":
+        if entry.takes_forwarded:
+            return "this host forwards it to what is captured, from no interface that is (forwarded_interfaces)"
         return "this host forwards it to what is captured (forwarded: reject)"
     if situation.family == "ipv6" and entry.ipv6 == "reject":
         return "IPv6 to what is captured (ipv6: reject)"

@@ -11,6 +11,7 @@ from tng_compiler.shape.nearest import nearest
 _WORDS = (
     "ingress", "egress", "forwarded", "tcp", "udp", "new", "established", "tracked", "untracked", "runtime", "cgroup",
     "mark", "set", "from", "to", "local", "any", "client", "service", "first", "up", "down", "squatted", "newer", "no",
+    "over", "inside", "outside",
 )  # fmt: skip
 # What stands behind one of these is the only thing that can: asked in this order.
 _AFTER = (
@@ -39,6 +40,8 @@ def expected(text: str, error: UnexpectedToken) -> Mistake:
 
 
 def _wanted(accepts: frozenset[str]) -> tuple[str, str]:
+    if "INSIDE" in accepts and not accepts & {"OVER", "INGRESS"}:
+        return "an interface, `inside` or `outside` after `over`", "such as `over docker0`"
     for kinds, wanted, help_ in _AFTER:
         if kinds <= accepts and "INGRESS" not in accepts:
             return wanted, help_

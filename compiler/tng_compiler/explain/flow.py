@@ -34,7 +34,8 @@ class Flow:
     ``cgroup`` is a path below the root, "" the root itself; ``newer``: it was made after the rules were loaded.
     ``sets`` are all of the operator's sets that the destination is in. ``established``: the connection is older than
     the rules, ``tracked`` whether connection tracking knew it, ``speaker`` whose words are the first under the rules.
-    ``squatted``: somebody else has the listen port.
+    ``squatted``: somebody else has the listen port. ``interface``: the name of what a forwarded packet came by, and
+    whether it is inside (``plan.interfaces``), None where that is not said.
     """
 
     text: str
@@ -50,6 +51,7 @@ class Flow:
     tracked: bool | None = None
     speaker: Speaker | None = None
     runtime: Runtime = "up"
+    interface: tuple[str | None, bool | None] | None = None
 
 
 @cache
@@ -105,8 +107,10 @@ def _values(part: Tree[Token]) -> dict[str, object]:
             return {"cgroup": path, "newer": len(tokens) > 2}
         case "mark":
             return {"mark": _mark(tokens[0])}
+        case "interface":
+            return {"interface": _interface(tokens[1:])}
         case "sets":
-            names = [str(token) for token in tokens if token.type == "NAME"]
+            names = [str(token) for token in tokens if token.type not in ("SET", "NO")]
             return {"sets": frozenset(names)}
         case "from":
             return {"source": end_of(_child(part, 0))}
@@ -115,6 +119,11 @@ def _values(part: Tree[Token]) -> dict[str, object]:
         case _:
             source, destination = (child for child in part.children if isinstance(child, Tree))
             return {"source": end_of(source), "destination": end_of(destination)}
+
+
+def _interface(tokens: list[Token]) -> tuple[str | None, bool | None]:
+    name = str(tokens[0]) if tokens[0].type == "NAME" else None
+    return name, tokens[-1].type == "INSIDE" if tokens[-1].type != "NAME" else None
 
 
 def _mark(token: Token) -> int:
@@ -142,6 +151,12 @@ def _agree(flow: Flow, tree: Tree[Token]) -> None:
         refuse(to | {"from"}, "expected addresses of other hosts, found one of this host", "leave out `forwarded`")
     if flow.direction == "forwarded" and flow.cgroup is not None:
         refuse({"cgroup"}, "expected no cgroup, found one: what is forwarded has no socket here", "leave out `cgroup`")
+    if flow.interface is not None and (flow.direction not in (None, "forwarded") or flow.cgroup is not None):
+        refuse(
+            {"interface"},
+            "expected `over` with what this host forwards, found something else",
+            "leave out `over`, or say `forwarded`",
+        )
     if (flow.tracked is not None or flow.speaker) and not flow.established:
         refuse(
             {"tracking", "speaker"},

@@ -14,6 +14,7 @@ from tng_compiler.explain.situation import Situation, outcome
 from tng_compiler.explain.space import Place, places
 from tng_compiler.model.types import Config
 from tng_compiler.plan import names
+from tng_compiler.plan.interfaces import Incoming
 from tng_compiler.plan.types import Interception
 from tng_compiler.rules.tree import Jump, Table
 
@@ -66,6 +67,11 @@ def _other(situation: Situation, entry: Interception, world: World) -> Iterator[
     if situation.newer:
         yield replace(situation, newer=False), "would capture it once the runtime has looked the cgroup up"
     if situation.way == "through" and entry.role == "ingress":
+        if entry.takes is not None:
+            name = entry.takes[0] if entry.takes else situation.incoming.name
+            other = Incoming(name, inside=True)
+            named = " or ".join(entry.takes[:3]) or "a bridge or veth that does not lead to its destination"
+            yield replace(situation, incoming=other), f"would capture it from {named}"
         yield replace(situation, way="out"), "would capture it if this host sent it; what it forwards is not captured"
     if situation.way == "within" and entry.role == "ingress":
         yield replace(situation, way="out"), "would capture it to another host; this does not leave the host"

@@ -13,6 +13,8 @@ from tng_compiler.explain.ends import LOOPBACK, End
 from tng_compiler.explain.flow import Flow, Speaker
 from tng_compiler.explain.situation import CLIENT_PORT, MULTICAST, Situation
 from tng_compiler.explain.space import Named, Place, Span, places, ports, without
+from tng_compiler.plan.doorways import doorways
+from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.packet import Way
@@ -34,6 +36,7 @@ Kind = Literal[
     "source",
     "source port",
     "cgroup",
+    "interface",
     "set",
     "connection tracking",
     "side that speaks first",
@@ -62,6 +65,7 @@ class World:
     def __init__(self, plan: Plan, table: tree.Table) -> None:
         self.plan = plan
         self.table = table
+        self.doors = tuple(doorways(plan))
         self._others = tuple(group for group in table.sets if not isinstance(group, tree.AddressSet))
         self._boxes = tuple(group for group in table.sets if isinstance(group, tree.AddressSet))
 
@@ -106,7 +110,11 @@ def parts(flow: Flow, world: World) -> tuple[Part, ...]:
         found.append(Part("source", partial(_sources, flow, world)))
     if flow.source.ports:
         found.append(Part("source port", partial(_source_ports, flow, world)))
-    found += [Part("cgroup", partial(_cgroups, flow, world.plan)), Part("set", partial(_sets, flow, world.plan))]
+    found += [
+        Part("cgroup", partial(_cgroups, flow, world.plan)),
+        Part("interface", partial(_interfaces, flow, world.plan)),
+        Part("set", partial(_sets, flow, world.plan)),
+    ]
     if flow.established:
         found += [
             Part("connection tracking", partial(_tracking, flow)),
@@ -118,7 +126,7 @@ def parts(flow: Flow, world: World) -> tuple[Part, ...]:
 def ways(flow: Flow) -> tuple[Way, ...]:
     """The ways that the flow may go. An address does not say whose it is; the direction, ``local`` and loopback do."""
     source, destination = flow.source, flow.destination
-    if flow.direction == "forwarded":
+    if flow.direction == "forwarded" or flow.interface is not None:
         return ("through",)
     if flow.direction == "ingress":
         return ("within",) if destination.here else ("out",)
@@ -168,6 +176,8 @@ def _places(end: End, world: World, situation: Situation, at: Ports) -> list[Pla
         # Loopback is on no wire.
         domain = without(whole, LOOPBACK[family])
     special: list[Named] = [("loopback", Box(*LOOPBACK[family], EVERY_PORT))]
+    if situation.way in ("in", "within") and situation.protocol == "tcp":
+        special += [(door.pointer, door.box) for door in world.doors if door.family == family]
     if situation.protocol == "udp":
         special.append(("multicast", Box(*MULTICAST[family], EVERY_PORT)))
     return places(chain(special, world.named(family)), domain, (at.first, at.last))
@@ -207,6 +217,20 @@ def _cgroups(flow: Flow, plan: Plan, situation: Situation) -> list[Value]:
     named = {path for entry in plan.entries for level in (*entry.inside, *entry.outside) for path in level.paths}
     other = Value(situation, "none that the configuration names")
     return [Value(replace(situation, cgroup=path), f"/{path}") for path in sorted(named)] + [other]
+
+
+def _interfaces(flow: Flow, plan: Plan, situation: Situation) -> list[Value]:
+    if situation.way != "through":
+        return [Value(situation, "")]
+    takes = [entry.takes for entry in plan.entries]
+    name, inside = flow.interface or (None, None)
+    found = [
+        each if name is None else replace(each, name=name)
+        for each in told_apart(takes)
+        if inside is None or each.inside == inside or not kinds_matter(takes)
+    ]
+    kinds = kinds_matter(takes)
+    return [Value(replace(situation, incoming=each), spelled(each, kinds=kinds)) for each in dict.fromkeys(found)]
 
 
 def _sets(flow: Flow, plan: Plan, situation: Situation) -> list[Value]:

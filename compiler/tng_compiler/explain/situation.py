@@ -9,6 +9,8 @@ from ipaddress import IPv4Address, IPv6Address
 from tng_compiler.algebra.space import Family
 from tng_compiler.explain.flow import Runtime, Speaker
 from tng_compiler.explain.space import Place
+from tng_compiler.plan.interfaces import UNNAMED, Incoming, kinds_matter
+from tng_compiler.plan.interfaces import spelled as interface
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules.decide import Decision, decide
 from tng_compiler.rules.packet import Connection, Packet, Socket, Way
@@ -40,6 +42,7 @@ class Situation:
     newer: bool = False
     mark: int = 0
     sets: frozenset[str] = frozenset()
+    incoming: Incoming = UNNAMED
     established: bool = False
     tracked: bool = False
     first: Speaker = "client"
@@ -108,6 +111,7 @@ def _packet(plan: Plan, situation: Situation, connection: Connection, *, answer:
         receiver=client if answer else service,
         listener=_listener(situation.runtime, plan.entries[0].so_mark) if plan.entries else None,
         in_sets=situation.sets,
+        incoming=situation.incoming,
     )
 
 
@@ -143,6 +147,9 @@ def spelled(plan: Plan, situation: Situation) -> str:
     words.append(f"to {_end(str(address(situation.destination.address)), situation.port)}")
     if way != "through" and any(entry.inside or entry.outside for entry in plan.entries):
         words.append(f"cgroup {_quoted(situation.cgroup)}{' newer' * situation.newer}")
+    takes = [entry.takes for entry in plan.entries]
+    if way == "through" and any(each is not None for each in takes):
+        words.append(f"over {interface(situation.incoming, kinds=kinds_matter(takes))}")
     if situation.mark:
         words.append(f"mark {situation.mark}")
     if plan.operator_sets:

@@ -36,7 +36,7 @@ def _head(answer: Answer) -> Iterator[str]:
     yield flow
 
 
-_PLAIN = {"captured": "CAPTURED", "passed": "PASSED in plaintext", "refused": "REFUSED"}
+_PLAIN = {"captured": "CAPTURED", "taken": "TAKEN by a door", "passed": "PASSED in plaintext", "refused": "REFUSED"}
 
 
 def _listed(words: tuple[str, ...]) -> str:
@@ -59,18 +59,19 @@ def _condition(kind: str, what: str) -> str:
 def _fate(case: Case) -> str:
     match case.fate:
         case "captured":
-            after = case.after
-            if after is None or not after.proofs:
-                proven = "NOBODY PROVES ANYTHING (no_ra)"
-            else:
-                proven = "; ".join(
-                    f"{proof.who} proves itself to {proof.whom} ({proof.model})" for proof in after.proofs
-                )
-            return f"CAPTURED by {case.entry}, to port {case.port}: {proven}"
+            return f"CAPTURED by {case.entry}, to port {case.port}: {_proven(case.after)}"
+        case "taken":
+            return f"TAKEN by {case.entry}, a door on port {case.port}: {_proven(case.after)}"
         case "refused" if case.entry:
             return f"REFUSED for {case.entry}"
         case _:
             return _PLAIN[case.fate]
+
+
+def _proven(after: After | None) -> str:
+    if after is None or not after.proofs:
+        return "NOBODY PROVES ANYTHING (no_ra)"
+    return "; ".join(f"{proof.who} proves itself to {proof.whom} ({proof.model})" for proof in after.proofs)
 
 
 def _case(case: Case, *, single: bool) -> Iterator[str]:
@@ -80,7 +81,7 @@ def _case(case: Case, *, single: bool) -> Iterator[str]:
     yield f"such as: {case.example}"
     yield from _steps(case.steps)
     yield from _misses(case.misses)
-    yield from _after(case.after)
+    yield from _after(case.after, "after the door" if case.fate == "taken" else "after the capture")
 
 
 def _steps(steps: tuple[Step, ...]) -> Iterator[str]:
@@ -105,11 +106,11 @@ def _misses(misses: tuple[Miss, ...]) -> Iterator[str]:
         yield from (f"  {miss.pointer} {miss.change}" for miss in misses)
 
 
-def _after(after: After | None) -> Iterator[str]:
+def _after(after: After | None, title: str) -> Iterator[str]:
     if after is None:
         return
     yield ""
-    yield "after the capture"
+    yield title
     yield from (f"  {step}" for step in after.steps)
     yield from (f"  {proof.who} proves itself to {proof.whom}: {proof.how}" for proof in after.proofs)
     if not after.proofs:

@@ -37,7 +37,7 @@ word: FATE ["by" POINTER] -> fate
     | "cgroup" PATH -> cgroup
     | "in" "set" NAME -> in_set
 
-FATE: "captured" | "passed" | "refused"
+FATE: "captured" | "taken" | "passed" | "refused"
 PROTOCOL: "tcp" | "udp"
 FAMILY: "ipv4" | "ipv6"
 DIRECTION: "ingress" | "egress" | "forwarded" | "local"
@@ -59,7 +59,7 @@ WORDS = {
     "LPAR": "`(`",
     "RPAR": "`)`",
     "BY": "`by`",
-    "FATE": "`captured`, `passed` or `refused`",
+    "FATE": "`captured`, `taken`, `passed` or `refused`",
     "PROTOCOL": "`tcp` or `udp`",
     "FAMILY": "`ipv4` or `ipv6`",
     "DIRECTION": "`ingress`, `egress`, `forwarded` or `local`",
@@ -149,7 +149,7 @@ class _Reader(Transformer[Token, Any]):
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
-        self._entries = {entry.pointer: entry for entry in plan.entries}
+        self._entries = {entry.pointer: entry for entry in plan.all_entries}
         self._known_sets = {group.name for group in plan.operator_sets}
         self.boxes: list[tuple[Family | None, int, int, int, int]] = []
         self.cgroups: list[str] = []
@@ -193,7 +193,8 @@ class _Reader(Transformer[Token, Any]):
         what = str(parts[0])
 
         def proven(view: View) -> bool:
-            entry = self._entries.get(view.fates[0].entry) if view.fates[0].kind == "captured" else None
+            carried = view.fates[0].kind in ("captured", "taken")
+            entry = self._entries.get(view.fates[0].entry) if carried else None
             if entry is None:
                 return False
             if what == "no_ra":

@@ -26,4 +26,5 @@ def _in(plan: Plan, pattern: Pattern, state: State) -> list[Region]:
         fate = view.fates[0].under(state)
         return fate if pattern.holds(replace(view, fates=(fate,), state=state)) else None
 
-    return [replace(region, state=state) for region in solve([plan], question, pattern.named)]
+    found = solve([plan], question, pattern.named, doors=True)
+    return [replace(region, state=state) for region in found]

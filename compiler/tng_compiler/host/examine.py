@@ -6,13 +6,18 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
-from tng_compiler.host import files, listeners, named, network, nft, services, tables, units
+from tng_compiler.host import files, forwarding, listeners, named, network, nft, services, tables, units, way_back
 from tng_compiler.host.finding import Finding
 from tng_compiler.plan.types import Plan
 
 
 def examine(plan: Plan | None) -> list[Finding]:
-    """Return what is wrong or surprising on this host for ``plan``, or for any document; nothing is touched."""
+    """Return what is wrong or surprising on this host for ``plan``, or for any document; nothing is touched.
+
+    A plan of doors alone has no rules where they cannot be changed, and needs none.
+    """
+    if plan is not None and not plan.entries and any(nft.privileges()):
+        return [*listeners.taken(plan), *files.unusable(plan), *named.agents(plan), *services.reached(plan)]
     found = [*nft.programs(), *nft.kernel(), *nft.privileges()]
     able = not any(item.diagnostic.severity is Severity.ERROR for item in found)
     if able:
@@ -31,13 +36,14 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     if able:
         yield from tables.other_instances(plan)
         yield from named.ipsets(plan)
+        yield from way_back.routed(plan)
     if able and not absent:
         yield from nft.rules(plan)
     yield from files.unusable(plan)
     yield from named.agents(plan)
     yield from services.reached(plan)
     yield from network.ipv6(plan)
-    yield from network.forwarded(plan)
+    yield from forwarding.forwarded(plan)
 
 
 HOST_CODES = tuple(code for code in Code if code.value.startswith("TNG6"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import running
 from tng_compiler.host.finding import ERROR, Finding, in_document
+from tng_compiler.plan.doorways import Doorway, doorways
 from tng_compiler.plan.types import Interception, Plan
 
 _LISTEN = "0A"  # net/tcp_states.h
@@ -27,7 +28,7 @@ class Listener:
 
 
 def taken(plan: Plan) -> Iterator[Finding]:
-    """Each listen port that a process other than the run of this instance has."""
+    """Each listen port, of captures and of doors, that a process other than the run of this instance has."""
     there = [item for name in ("tcp", "tcp6") for item in _listening(Path("/proc/self/net") / name)]
     run = running.find(plan.instance)
     ours = _sockets(run.pid) if run else frozenset()
@@ -42,10 +43,27 @@ def taken(plan: Plan) -> Iterator[Finding]:
                     "end it, or give the entry another `listen_port`",
                 )
                 break
+    for way in doorways(plan):
+        for item in there:
+            if way.box.ports.first <= item.port <= way.box.ports.last and _same(way, item) and item.inode not in ours:
+                yield in_document(
+                    Code.PORT_TAKEN,
+                    ERROR,
+                    way.pointer,
+                    f"expected {way.host} port {item.port} to be free, found {_owner(item)} on it at {item.address}",
+                    "end it, or give the door another port",
+                )
+                break
+
+
+def _same(way: Doorway, item: Listener) -> bool:
+    """Whether a socket is where the door would be; one of IPv6 may take IPv4 as well (IPV6_V6ONLY)."""
+    every = way.host.is_unspecified or item.address.is_unspecified
+    return way.host == item.address or (every and item.address.version >= way.host.version)
 
 
 def _collides(entry: Interception, item: Listener) -> bool:
-    return entry.role == "egress" or item.address.is_unspecified or item.address.is_loopback
+    return entry.role == "egress" or entry.takes_forwarded or item.address.is_unspecified or item.address.is_loopback
 
 
 def _listening(path: Path) -> Iterator[Listener]:

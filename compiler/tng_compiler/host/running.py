@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tng_compiler.host.places import run_directory
 from tng_schema import contract
 
 
@@ -24,7 +25,7 @@ def namespace() -> int:
 def find(table: str) -> Running | None:
     """Who runs ``table`` here, or starts to; None if nobody does."""
     try:
-        lock = Path(contract.RUN_DIRECTORY, contract.lock_name(table, namespace()))
+        lock = run_directory() / contract.lock_name(table, namespace())
         pid = int(lock.read_text("ascii"))
         words = Path("/proc", str(pid), "cmdline").read_bytes().decode(errors="replace").split("\0")
     except (OSError, ValueError):

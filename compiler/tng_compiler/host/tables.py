@@ -10,7 +10,6 @@ from pathlib import Path
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import nft
 from tng_compiler.host.finding import ERROR, WARNING, Finding, on_host
-from tng_compiler.plan.allocate import slot
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules.lower import NAT_PRIORITY
 from tng_schema import contract
@@ -42,14 +41,14 @@ def before_ours() -> Iterator[Finding]:
 
 def other_instances(plan: Plan) -> Iterator[Finding]:
     """Instances whose tables are here and that would be in the way of this one, or this one in theirs."""
-    for name in sorted(_instances() - {plan.instance}):
-        if slot(name) == slot(plan.instance):
+    for name in sorted(instances() - {plan.instance}):
+        if contract.slot(name) == contract.slot(plan.instance):
             yield on_host(
                 Code.INSTANCES_MEET,
                 ERROR,
                 "nft list tables",
                 f"table inet {name}",
-                f"expected ports and labels for {plan.instance} alone, found them in use by {name}",
+                f"expected ports, labels and a way back for {plan.instance} alone, found them in use by {name}",
                 "give one of the two another name",
             )
         apart = _marks(name) ^ set(plan.marks)
@@ -65,7 +64,8 @@ def other_instances(plan: Plan) -> Iterator[Finding]:
             )
 
 
-def _instances() -> set[str]:
+def instances() -> set[str]:
+    """The tables of instances that are here."""
     done = nft.run("list", "tables", "inet")
     found = re.findall(rf"^table inet ({contract.TABLE})$", done.stdout if done else "", re.MULTILINE)
     return {name for name, _ in found if not name.endswith(contract.GUARD_SUFFIX)}

@@ -9,6 +9,7 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.control import control
+from tng_compiler.model.http_proxy import http_proxy
 from tng_compiler.model.mapping import mapping
 from tng_compiler.model.netfilter import netfilter
 from tng_compiler.model.socks5 import socks5
@@ -19,6 +20,7 @@ from tng_compiler.shape.check import Shape
 _BUILDERS: dict[str, Callable[[Block, Role], Mode | None]] = {
     "netfilter": netfilter,
     "mapping": mapping,
+    "http_proxy": http_proxy,
     "socks5": socks5,
 }
 _TLV_HEAD = 3

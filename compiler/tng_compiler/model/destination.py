@@ -87,7 +87,7 @@ def _destination(block: Block, role: Role, *, local: bool) -> CaptureDst | None:
         _check_ipset(block, ipset)
     ports = None
     if port is not None or port_end is not None:
-        ports = _ports(block, port, port_end)
+        ports = ports_of(block, port, port_end)
     if whole and host is None and ipset is None and port is None and port_end is None:
         message = "expected a host, an ipset or a port in the destination, found none"
         block.findings.error(
@@ -138,7 +138,8 @@ def _check_ipset(block: Block, name: object) -> None:
         block.findings.error(Code.BAD_IPSET_NAME, block.value_at("ipset"), message, "it begins with a letter or `_`")
 
 
-def _ports(block: Block, port: object, port_end: object) -> PortRange | None:
+def ports_of(block: Block, port: object, port_end: object) -> PortRange | None:
+    """Return what `port` and `port_end` say, of which one is there; None after a fault, which is reported."""
     if port is None:
         if not block.said("port"):
             message = "expected `port` beside `port_end`, found none"

@@ -100,6 +100,14 @@ def own_address(block: Block) -> IPv4Address | IPv6Address | None:
     return found
 
 
+def single_port(listen: Block) -> int | None:
+    """Return the port of a proxy; a range is reported."""
+    if listen.usable("port_end"):
+        message = "expected one port for a proxy, found a range"
+        listen.findings.error(Code.BAD_DOOR, listen.key_at("port_end"), message, "leave `port_end` out")
+    return listen.integer("port")
+
+
 def _host(block: Block) -> str | None:
     text = block.text("host")
     if text is None:

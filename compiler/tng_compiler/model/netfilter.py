@@ -9,7 +9,8 @@ from tng_compiler.diagnostics.diagnostic import Place
 from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.block import Block, Findings
 from tng_compiler.model.destination import destinations
-from tng_compiler.model.types import DEFAULT_SO_MARK, CgroupPath, Ipv6Mode, Netfilter, Role
+from tng_compiler.model.interfaces import interfaces
+from tng_compiler.model.types import DEFAULT_SO_MARK, CgroupPath, Forwarded, Ipv6Mode, Netfilter, Role
 from tng_schema import contract
 
 _COMPONENT = re.compile(contract.CGROUP_COMPONENT, re.ASCII)
@@ -29,6 +30,12 @@ def netfilter(block: Block, role: Role) -> Netfilter:
             ipv6 = "reject"
         case "bypass":
             ipv6 = "bypass"
+    forwarded: Forwarded = "reject"
+    match block.text("forwarded"):
+        case "capture":
+            forwarded = "capture"
+        case "bypass":
+            forwarded = "bypass"
     return Netfilter(
         pointer=block.pointer,
         capture_dst=capture_dst,
@@ -38,9 +45,10 @@ def netfilter(block: Block, role: Role) -> Netfilter:
         listen_port=block.integer("listen_port"),
         so_mark=block.integer("so_mark") or DEFAULT_SO_MARK,
         ipv6=ipv6,
-        forwarded="bypass" if block.text("forwarded") == "bypass" else "reject",
+        forwarded=forwarded,
         udp="bypass" if block.text("udp") == "bypass" else "reject",
         client_address="original" if block.text("client_address") == "original" else "tunnel",
+        forwarded_interfaces=interfaces(block),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.model.block import Block
-from tng_compiler.model.mapping import own_address
+from tng_compiler.model.mapping import own_address, single_port
 from tng_compiler.model.types import Role, Socks5
 
 _LONGEST = 255
@@ -16,10 +16,7 @@ def socks5(block: Block, _role: Role) -> Socks5 | None:
     listen = block.block("proxy_listen")
     if listen is None:
         return None
-    host, port, auth = own_address(listen), listen.integer("port"), _auth(block)
-    if listen.usable("port_end"):
-        message = "expected one port for a proxy, found a range"
-        block.findings.error(Code.BAD_DOOR, listen.key_at("port_end"), message, "leave `port_end` out")
+    host, port, auth = own_address(listen), single_port(listen), _auth(block)
     if host is None or port is None:
         return None
     return Socks5(block.pointer, host, port, auth)

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple, Self
 Role = Literal["ingress", "egress"]
 RaModel = Literal["background_check", "passport"]
 Ipv6Mode = Literal["capture", "reject", "bypass"]
-Forwarded = Literal["reject", "bypass"]
+Forwarded = Literal["reject", "capture", "bypass"]
 Udp = Literal["reject", "bypass"]
 ClientAddress = Literal["tunnel", "original"]
 ProxyProtocol = Literal["v2"]
+Unmatched = Literal["refuse", "direct"]
 
 DEFAULT_SO_MARK = 565
 
@@ -71,8 +72,10 @@ class CgroupPath:
 class Netfilter:
     """``capture_dst`` None: absent (then ``capture_cgroup`` is not empty); an empty tuple: ``[]``, all TCP.
 
-    ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only;
-    ``udp`` to UDP for a captured destination and port. ``client_address``: whom the services of an egress see.
+    ``forwarded`` is what happens to packets that this host forwards to a captured destination, an ingress's only; if
+    they are captured, those that come by ``forwarded_interfaces`` (names; a ``*`` at the end is any), none: by bridges
+    and veth interfaces. ``udp`` is what happens to UDP for a captured destination and port. ``client_address``: whom
+    the services of an egress see.
     """
 
     pointer: str
@@ -86,6 +89,7 @@ class Netfilter:
     forwarded: Forwarded
     udp: Udp
     client_address: ClientAddress = "tunnel"
+    forwarded_interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,33 @@ class Socks5:
     auth: tuple[str, str] | None
 
 
-Mode = Netfilter | Mapping | Socks5
+@dataclass(frozen=True, slots=True)
+class DstFilter:
+    """Destinations of a proxy: of ``domain``, ``regex`` and ``network`` at most one; all None is every destination.
+
+    ``domain`` is in lower case, with ``*`` in front of it or behind it, or without.
+    """
+
+    pointer: str
+    domain: str | None
+    regex: str | None
+    network: Network | None
+    ports: PortRange
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProxy:
+    """An HTTP proxy on an address of this host. Any of ``filters``, which are not empty, takes a destination."""
+
+    pointer: str
+    host: IPv4Address | IPv6Address
+    port: int
+    filters: tuple[DstFilter, ...]
+    unmatched: Unmatched
+
+
+DoorMode = Mapping | Socks5 | HttpProxy
+Mode = Netfilter | DoorMode
 """How connections come to an entry."""
 
 
@@ -182,7 +212,7 @@ class Door:
     role: Role
     index: int
     pointer: str
-    mode: Mapping | Socks5
+    mode: DoorMode
     attest: Attest | None
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None = None

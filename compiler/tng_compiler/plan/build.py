@@ -92,6 +92,7 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         verify=entry.verify,
         proxy_protocol=entry.proxy_protocol,
         client_address=netfilter.client_address,
+        forwarded_interfaces=netfilter.forwarded_interfaces,
     )
 
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import DEFAULT_SO_MARK, Config, MappingRule, Network, Socks5
+from tng_compiler.model.types import DEFAULT_SO_MARK, Config, HttpProxy, MappingRule, Network, Socks5
 from tng_compiler.plan.clients import HIDDEN
 from tng_compiler.plan.door_ports import DoorPorts, listening
 from tng_compiler.plan.items import ports_of
@@ -39,6 +39,10 @@ def doors(config: Config, plan: Plan) -> Iterator[Diagnostic]:
             advice = 'write "host": "127.0.0.1", or let a firewall say who may connect'
             yield Diagnostic(Code.DOOR_OPEN, Severity.WARNING, message, Place(one.pointer), (), advice)
     for door in config.doors:
+        if isinstance(door.mode, HttpProxy) and door.mode.unmatched == "direct":
+            message = "expected what no filter takes to be refused, found that it leaves in plaintext"
+            place = Place(f"{door.mode.pointer}/unmatched")
+            yield Diagnostic(Code.UNMATCHED_OPEN, Severity.WARNING, message, place, (), 'write "unmatched": "refuse"')
         if door.role == "egress" and door.proxy_protocol is None:
             message = (
                 "expected services to see their clients, found that they see this host: as local users, all of them"

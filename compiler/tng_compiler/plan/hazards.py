@@ -9,6 +9,7 @@ from tng_compiler.algebra.cgroups import around, within
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.model.types import CaptureDst, Config, Entry, Role
+from tng_compiler.plan.forwarded import forwarded
 from tng_compiler.plan.items import DNS_PORT, ports_of, spares_dns, with_dns
 from tng_compiler.plan.services import captured_services
 
@@ -139,7 +140,8 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
     netfilter = entry.netfilter
     if netfilter.forwarded == "bypass":
         message = "expected what this host forwards to be refused, found `bypass`: it passes in plaintext"
-        yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`")
+        yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`, or `capture`")
+    yield from forwarded(netfilter)
     if netfilter.udp == "bypass":
         message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")

@@ -17,6 +17,8 @@ from tng_compiler.algebra.intervals import Interval
 from tng_compiler.algebra.plane import Pattern, Rectangle, places
 from tng_compiler.algebra.space import BITS, FAMILIES, Family
 from tng_compiler.model.types import Entry
+from tng_compiler.plan.interfaces import Takes, kinds_matter, spelled
+from tng_compiler.plan.interfaces import classes as classes_of_interfaces
 from tng_compiler.plan.items import PER_ITEM, Item, items_of
 
 
@@ -132,6 +134,8 @@ class _Senders:
         if local:
             for group in found:
                 self._cases.setdefault(group.meant & local, Sender(group.paths[0], local=True))
+        for meant, sender in _forwarded(entries):
+            self._cases.setdefault(meant, sender)
         self._known: dict[tuple[int, ...], list[tuple[Sender, list[int]]]] = {}
 
     def of(self, positions: tuple[int, ...]) -> list[tuple[Sender, list[int]]]:
@@ -144,6 +148,20 @@ class _Senders:
             cases.pop(0, None)
             self._known[positions] = [(sender, list(_bits(meant))) for meant, sender in cases.items()]
         return self._known[positions]
+
+
+def _forwarded(entries: Sequence[Entry]) -> Iterator[tuple[int, Sender]]:
+    """Yield the cases in which this host forwards the packet, if that is captured by some entry."""
+    takes: list[Takes] = []
+    refused = 0
+    for number, netfilter in enumerate(entry.netfilter for entry in entries):
+        known = not netfilter.capture_cgroup
+        takes.append(netfilter.forwarded_interfaces if netfilter.forwarded == "capture" and known else None)
+        refused |= known << number if netfilter.forwarded == "reject" else 0
+    if any(each is not None for each in takes):
+        for meant, group in classes_of_interfaces(takes).items():
+            words = spelled(group[0], kinds=kinds_matter(takes))
+            yield meant | refused, Sender("", local=False, interface=words)
 
 
 def _bits(number: int) -> Iterator[int]:

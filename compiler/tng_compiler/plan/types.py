@@ -13,15 +13,15 @@ from tng_compiler.model.types import (
     Attest,
     ClientAddress,
     Control,
+    DoorMode,
     Forwarded,
     Ipv6Mode,
-    Mapping,
     ProxyProtocol,
     Role,
-    Socks5,
     Udp,
     Verify,
 )
+from tng_compiler.plan.interfaces import Takes
 from tng_schema.contract import WayBack, way_back
 
 
@@ -48,7 +48,8 @@ class Interception:
 
     ``captured`` goes to ``listen_port``; ``rejected`` (IPv6 in mode ``reject``) is answered with a reset.
     ``local_traffic``: an egress that also captures what this host sends to itself. ``attest`` and ``verify`` both None
-    is ``no_ra``. ``forwarded`` and ``udp``: whether such packets to what is captured are refused, or pass in plaintext.
+    is ``no_ra``. ``forwarded`` and ``udp``: whether such packets to what is captured are refused, or pass in plaintext;
+    forwarded ones may be captured as well, those that come by ``forwarded_interfaces`` (none: by bridges and veth).
     """
 
     name: str
@@ -71,6 +72,22 @@ class Interception:
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None = None
     client_address: ClientAddress = "tunnel"
+    forwarded_interfaces: tuple[str, ...] = ()
+
+    @property
+    def takes(self) -> Takes:
+        """What it captures of what this host forwards. Whose cgroup that is nobody knows here."""
+        return self.forwarded_interfaces if self.forwarded == "capture" and not self.inside else None
+
+    @property
+    def takes_forwarded(self) -> bool:
+        """Whether it captures any of it."""
+        return self.takes is not None
+
+    @property
+    def minds_forwarded(self) -> bool:
+        """Whether it captures or refuses what this host forwards."""
+        return self.role == "ingress" and self.forwarded != "bypass" and not self.inside
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -87,7 +104,7 @@ class PlannedDoor:
     pointer: str
     role: Role
     so_mark: int
-    mode: Mapping | Socks5
+    mode: DoorMode
     attest: Attest | None
     verify: Verify | None
     proxy_protocol: ProxyProtocol | None

@@ -38,21 +38,24 @@ PROTOCOLS: tuple[Protocol, Protocol] = ("tcp", "udp")
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fate:
-    """``entry`` is the pointer of the one that captures or refuses, empty if none does.
+    """``entry`` is the pointer of the one that captures or refuses, empty if none does; or of the door that takes it.
 
     ``why`` it is refused: ``ipv6`` (the entry rejects it), ``udp``, ``forwarded``, or ``listener`` (a listen port of
     ours, dialled directly), or what is captured otherwise: ``older`` (than the rules), ``down`` (the runtime is).
     """
 
-    kind: Literal["captured", "refused", "passed"]
+    kind: Literal["captured", "refused", "passed", "taken"]
     entry: str = ""
     why: Literal["", "ipv6", "udp", "forwarded", "listener", "older", "down"] = ""
 
     def under(self, state: State) -> Fate:
         """Return the fate of the same connection in ``state``, if this is that of a new one while the runtime lives."""
-        if self.kind != "captured" or state == ORDINARY:
+        if self.kind not in ("captured", "taken") or state == ORDINARY:
             return self
-        return Fate("refused", self.entry, "older" if state.established else "down")
+        if not state.established:
+            return Fate("refused", self.entry, "down")
+        # Who had the port of a door before it was ours keeps the connections that he has.
+        return Fate("refused", self.entry, "older") if self.kind == "captured" else PASSED
 
 
 PASSED = Fate("passed")
@@ -63,7 +66,7 @@ LISTENER = Fate("refused", "", "listener")
 class Candidate:
     """An entry whose destinations hold the packet's, if ``fact`` is None; else if that fact holds as well.
 
-    ``meant``: the entry is about the socket's cgroup.
+    ``meant``: the entry is about the socket's cgroup, or takes what comes by that interface if this host forwards it.
     """
 
     entry: Interception
@@ -73,17 +76,18 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Special:
-    """``listener``: the port is one of our listen ports. ``dns``: it is 53."""
+    """``listener``: the port is one of our listen ports. ``dns``: it is 53. ``door``: of the one that listens there."""
 
     listener: bool
     dns: bool
+    door: str = ""
 
 
 def fate(way: Way, protocol: Protocol, family: Family, candidates: Sequence[Candidate], special: Special) -> Any:
     """Return the diagram of fates over the facts of ``candidates``, which are in the order of precedence."""
     if protocol == "tcp" and special.listener and way in ("in", "within"):
         return LISTENER
-    chosen: Any = PASSED
+    chosen: Any = Fate("taken", special.door) if special.door and protocol == "tcp" else PASSED
     for candidate, outcome in reversed(list(_outcomes(way, protocol, family, candidates, special))):
         chosen = outcome if candidate.fact is None else choose(candidate.fact, outcome, chosen)
     return chosen
@@ -92,17 +96,30 @@ def fate(way: Way, protocol: Protocol, family: Family, candidates: Sequence[Cand
 def _outcomes(
     way: Way, protocol: Protocol, family: Family, candidates: Sequence[Candidate], special: Special
 ) -> Iterator[tuple[Candidate, Fate]]:
+    if way == "through" and protocol == "tcp":
+        yield from _captured_forwarded(family, candidates)
     for candidate in candidates:
         entry = candidate.entry
         if way == "through":
             # A forwarded packet has no socket here: who exempts cgroups exempts none of it.
-            about = entry.forwarded == "reject" and not entry.inside
+            about = entry.minds_forwarded
         else:
             about = candidate.meant and (way != "within" or entry.local_traffic)
         if protocol == "udp":
             about = about and entry.udp == "reject" and not (special.dns and entry.spares_dns)
         if about:
             yield candidate, _outcome(way, protocol, family, entry)
+
+
+def _captured_forwarded(family: Family, candidates: Sequence[Candidate]) -> Iterator[tuple[Candidate, Fate]]:
+    """The entries that decide whether it is redirected; what none of them takes is refused by all that mind it."""
+    for candidate in candidates:
+        entry = candidate.entry
+        if candidate.meant and entry.takes_forwarded:
+            refused = family == "ipv6" and entry.ipv6 == "reject"
+            yield candidate, Fate("refused", entry.pointer, "ipv6") if refused else Fate("captured", entry.pointer)
+        elif entry.minds_forwarded and not entry.takes_forwarded:
+            yield candidate, Fate("refused", entry.pointer, "forwarded")
 
 
 def _outcome(way: Way, protocol: Protocol, family: Family, entry: Interception) -> Fate:

@@ -17,7 +17,10 @@ _BEGINS: dict[Way, str] = {"out": "ingress", "in": "egress", "within": "egress",
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """``cgroup`` None: it does not matter; "" is none that is named. ``sets``: whether the destination is in them."""
+    """``cgroup`` None: it does not matter; "" is none that is named. ``sets``: whether the destination is in them.
+
+    ``interface``: what a forwarded packet came by, as ``plan.interfaces.spelled`` writes it; None: it does not matter.
+    """
 
     way: Way
     protocol: Protocol
@@ -26,6 +29,7 @@ class Flow:
     port: int
     cgroup: str | None = None
     sets: tuple[tuple[str, bool], ...] = ()
+    interface: str | None = None
     state: State = ORDINARY
 
     def __str__(self) -> str:
@@ -37,6 +41,8 @@ class Flow:
         parts.append(f"to {endpoint(self.family, self.address)}:{self.port}")
         if self.cgroup is not None:
             parts.append(f"cgroup /{self.cgroup}")
+        if self.interface is not None:
+            parts.append(f"over {self.interface}")
         if self.sets:
             held = ",".join(name for name, holds in self.sets if holds)
             parts.append(f"set {held}" if held else "no set")
@@ -50,7 +56,10 @@ def witness(region: Region) -> Flow:
     first, last, ports = next((row for row in region.rows if documented(row[0], row[1])), region.rows[0])
     address = example(first, last)
     cgroup = region.cgroups[-1] if region.cgroups is not None else None
-    return Flow(region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets, region.state)
+    interface = region.interfaces[-1] if region.interfaces is not None else None
+    return Flow(
+        region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets, interface, region.state
+    )
 
 
 def _port(ports: tuple[Interval, ...]) -> int:

@@ -17,6 +17,9 @@ from tng_compiler.algebra.intervals import Interval
 from tng_compiler.algebra.plane import Cell, Plane, Rectangle, plane
 from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Family
 from tng_compiler.model.types import Role
+from tng_compiler.plan.doorways import doorways
+from tng_compiler.plan.interfaces import classes as classes_of_interfaces
+from tng_compiler.plan.interfaces import kinds_matter, spelled
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.regions.fates import ORDINARY, PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, State, Way, fate
 
@@ -60,7 +63,8 @@ class Region:
     """Traffic with one answer: ``rows`` ascending, disjoint, not empty.
 
     ``cgroups``: of the socket at this host's end, each without those below it that are named; "" is none that is named.
-    None: it does not matter. ``sets``: whether the destination is in them.
+    None: it does not matter. ``sets``: whether the destination is in them. ``interfaces``: of what is forwarded, by
+    which it came in (``plan.interfaces.spelled``); None: it does not matter.
     """
 
     answer: Any
@@ -70,6 +74,7 @@ class Region:
     cgroups: tuple[str, ...] | None
     sets: tuple[tuple[str, bool], ...]
     rows: tuple[Row, ...]
+    interfaces: tuple[str, ...] | None = None
     state: State = ORDINARY
 
     @property
@@ -81,11 +86,13 @@ class Region:
 Question = Callable[[View], Hashable | None]
 
 
-def solve(plans: Sequence[Plan], question: Question, named: Named = Named()) -> Iterator[Region]:
-    """Yield the regions whose answer is not None, in a fixed order."""
+def solve(
+    plans: Sequence[Plan], question: Question, named: Named = Named(), *, doors: bool = False
+) -> Iterator[Region]:
+    """Yield the regions whose answer is not None, in a fixed order; with ``doors`` what comes to one is ``taken``."""
     for role in WAYS:
         for family in FAMILIES:
-            yield from _Cut(plans, role, family, named).regions(question)
+            yield from _Cut(plans, role, family, named, doors=doors).regions(question)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +104,14 @@ class _Holder:
     fact: int | None = None
     box: int = -1
     kind: str = ""
+    door: str = ""
 
 
 class _Cut:
     """The plane of one role and family, the classes of cgroups, and the facts."""
 
-    def __init__(self, plans: Sequence[Plan], role: Role, family: Family, named: Named) -> None:
+    def __init__(self, plans: Sequence[Plan], role: Role, family: Family, named: Named, *, doors: bool) -> None:
+        self._doors = doors
         self._family, self._role, self._named = family, role, named
         self._entries = [plan.of(role) for plan in plans]
         named_sets = {group.name for plan in plans for group in plan.operator_sets} | set(named.sets)
@@ -116,6 +125,12 @@ class _Cut:
         asked = [((path,), ()) for path in named.cgroups]
         self._classes = classes([*conditions, *asked])
         self._first_asked = len(flat)
+        takes = [entry.takes for entry in flat]
+        kinds = kinds_matter(takes)
+        self._incoming = [
+            Class(tuple(spelled(each, kinds=kinds) for each in group), meant)
+            for meant, group in classes_of_interfaces(takes).items()
+        ]
         self._about = [self._mask(cell) for cell in self._plane.cells]
         self._known: dict[tuple[Way, Protocol, int, int], Any] = {}
 
@@ -140,6 +155,10 @@ class _Cut:
         if self._role == "egress":
             listener = self._name(_Holder(number, kind="listener"))
             yield from (Rectangle(listener, 0, limit, e.listen_port, e.listen_port) for e in plan.entries)
+            for door in doorways(plan) if self._doors else ():
+                if door.family == self._family:
+                    name = self._name(_Holder(number, kind="door", door=door.door.pointer))
+                    yield Rectangle(name, door.box.first, door.box.last, door.box.ports.first, door.box.ports.last)
 
     def _of_question(self) -> Iterator[Rectangle]:
         every = (EVERY_PORT.first, EVERY_PORT.last)
@@ -156,8 +175,12 @@ class _Cut:
         for way in WAYS[self._role]:
             for protocol in PROTOCOLS:
                 # A forwarded packet has no socket here, and no entry tells local traffic by its cgroup.
-                alike = way == "through" or (way == "within" and not self._named.cgroups)
-                yield from self._regions(way, protocol, self._classes[:1] if alike else self._classes, question)
+                groups: Sequence[Class] = self._classes
+                if way == "through":
+                    groups = self._incoming
+                elif way == "within" and not self._named.cgroups:
+                    groups = self._classes[:1]
+                yield from self._regions(way, protocol, groups, question)
 
     def _regions(self, way: Way, protocol: Protocol, groups: Sequence[Class], question: Question) -> Iterator[Region]:
         """Join what has one answer: cgroups whose answers are the same in every cell, then those of the same rows."""
@@ -172,8 +195,9 @@ class _Cut:
         names = {fact: name for name, fact in self._facts.items()}
         for (facts, answer, rows), paths in found.items():
             sets = tuple(sorted((names[fact], holds) for fact, holds in facts))
-            cgroups = tuple(sorted(paths)) if len(paths) < every else None
-            yield Region(answer, way, protocol, self._family, cgroups, sets, rows)
+            some = tuple(sorted(paths)) if len(paths) < every else None
+            cgroups, interfaces = (None, some) if way == "through" else (some, None)
+            yield Region(answer, way, protocol, self._family, cgroups, sets, rows, interfaces)
 
     def _ask(self, way: Way, protocol: Protocol, group: Class, question: Question) -> tuple[Any, ...]:
         answers = []
@@ -205,7 +229,8 @@ class _Cut:
         for number, entries in enumerate(self._entries):
             listener = any(holder.kind == "listener" and holder.plan == number for holder in held)
             candidates = _candidates(number, entries, held, meant >> before)
-            fates.append(fate(way, protocol, self._family, candidates, Special(listener, "dns" in kinds)))
+            door = next((holder.door for holder in held if holder.kind == "door" and holder.plan == number), "")
+            fates.append(fate(way, protocol, self._family, candidates, Special(listener, "dns" in kinds, door)))
             before += len(entries)
         boxes = frozenset(holder.box for holder in held if holder.box >= 0)
         cgroups = frozenset(

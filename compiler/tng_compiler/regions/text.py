@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from tng_compiler.algebra.intervals import Interval
 from tng_compiler.algebra.space import BITS, EVERY_PORT, Family
+from tng_compiler.plan.interfaces import OTHER
 from tng_compiler.regions.fates import Fate, Protocol, Way
 from tng_compiler.regions.solve import LOOPBACK, NEVER, Region, Row
 
@@ -30,13 +31,15 @@ def outcome(fate: Fate) -> str:
         return "passes in plaintext"
     if fate.kind == "captured":
         return f"captured by {fate.entry}"
+    if fate.kind == "taken":
+        return f"taken by the door {fate.entry}"
     because = {
         "listener": "our listen port, dialled directly",
         "ipv6": f"{fate.entry} rejects IPv6",
         "udp": f"{fate.entry} rejects UDP",
         "forwarded": f"{fate.entry} rejects what is forwarded",
         "older": f"{fate.entry} captures it, and it is older than the rules",
-        "down": f"{fate.entry} captures it, and the runtime is down",
+        "down": f"{fate.entry} is meant to have it, and the runtime is down",
     }
     return f"refused: {because[fate.why]}"
 
@@ -58,8 +61,15 @@ def conditions(region: Region) -> str:
         named = [f"/{path}" for path in region.cgroups if path]
         some = f"cgroup {', '.join(named[:4])}" + (f" and {len(named) - 4} more" if len(named) > 4 else "")
         parts.append(f"{owner} {' or '.join([some] * bool(named) + ['no named cgroup'] * ('' in region.cgroups))}")
+    if region.interfaces is not None:
+        parts.append(f"from {_interfaces(region.interfaces)}")
     parts += [f"if the destination is {'' if holds else 'not '}in set {name}" for name, holds in region.sets]
     return ", ".join(parts)
+
+
+def _interfaces(words: tuple[str, ...]) -> str:
+    some = words[:4] + ((f"{len(words) - 4} more",) if len(words) > 4 else ())
+    return " or ".join(f"interface {word}" if word != OTHER else "no named interface" for word in some)
 
 
 def count(number: int) -> str:

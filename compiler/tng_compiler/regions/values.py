@@ -21,6 +21,7 @@ def region_json(region: Region) -> dict[str, object]:
         "connection": "established" if region.state.established else "new",
         "runtime": "down" if region.state.down else "up",
         "cgroups": None if region.cgroups is None else [f"/{path}" for path in region.cgroups],
+        "interfaces": None if region.interfaces is None else list(region.interfaces),
         "sets": dict(region.sets),
         "size": str(region.size),
         "ranges": len(region.rows),

@@ -2,7 +2,7 @@
 
 Netfilter's order, as far as the tree uses it: hooks one after the other, in each the base chains by priority, a nat
 chain for the first packet of a connection only. What a rule changes is what later rules see. What is redirected, or
-sent by this host to itself, comes in again over ``lo``.
+sent by this host to itself, comes in again over ``lo``; what would be forwarded and is redirected is for this host.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ class _Traversal:
                 self._way, hooks = "within", ["postrouting", "prerouting", "input"]
             elif hook == "prerouting" and self._way == "through" and self._comes_back:
                 self._way, hooks = "in", ["input"]
+            elif hook == "prerouting" and self._packet.way == "through" and self._port is not None:
+                hooks = ["input"]
         if self._port is None:
             return Decision("passed", None, tuple(self._path))
         return Decision("captured" if self._packet.listener else "reset", self._port, tuple(self._path))
@@ -139,6 +141,8 @@ class _Traversal:
 
     def _redirect(self, port: int, hook: tree.Hook) -> None:
         self._port = port
+        if self._way == "through":
+            self._way = "in"
         packet = self._packet
         destination = _LOOPBACK[packet.family] if hook == "output" else packet.destination
         self._packet = replace(

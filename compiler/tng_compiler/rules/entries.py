@@ -34,9 +34,21 @@ def answers(entry: Interception) -> str:
     return f"{entry.name}_answers"
 
 
+def kept(entry: Interception) -> str:
+    """The chain that keeps forwarded packets which the entry refuses from later entries."""
+    return f"{entry.name}_forwarded"
+
+
 def without_sender(entry: Interception, chain: str) -> str:
     """The same for packets that have no socket here: the destinations alone."""
     return f"{chain}_to" if entry.inside or entry.outside else chain
+
+
+def keepers(plan: Plan) -> tuple[Interception, ...]:
+    """Entries that refuse what is forwarded to their destinations, before one that captures such packets."""
+    takers = [number for number, entry in enumerate(plan.entries) if entry.takes_forwarded]
+    before = plan.entries[: takers[-1]] if takers else ()
+    return tuple(entry for entry in before if entry.minds_forwarded and not entry.takes_forwarded)
 
 
 def entry_chains(entry: Interception, plan: Plan) -> Iterator[Chain]:
@@ -51,6 +63,9 @@ def entry_chains(entry: Interception, plan: Plan) -> Iterator[Chain]:
     refused = requested(entry, Goto(refuse(entry)))
     answered = [Rule(match, Goto(withhold(entry))) for match in everything(entry, "source")]
     yield requests(entry, plan)
+    if entry in keepers(plan):
+        untouched = [Rule(match, Accept()) for match in everything(entry, "destination")]
+        yield Chain(kept(entry), _commented(untouched, entry.pointer))
     if by_service:
         yield withheld(entry, plan)
     if not entry.inside and not entry.outside:

@@ -4,7 +4,7 @@
   this host sends to itself. Who sends is known by the socket here.
 - Input: what comes for an egress's services past the redirect, for one of our listeners without the redirect, and for a
   listen port whose socket is not ours.
-- Forward: requests of containers and guests to an ingress's destinations.
+- Forward: requests of containers and guests to an ingress's destinations, whether they are captured or refused.
 - Postrouting: loopback addresses on another interface, where the redirect sends a socket that is bound to it.
 """
 
@@ -42,8 +42,9 @@ from tng_compiler.rules.tree import (
 )
 
 GUARD_PRIORITY = -5
-# Other tables' DNAT is at -100 (NF_IP_PRI_NAT_DST): before it the destination is still what the sender wrote.
-BEFORE_DNAT = -103
+# Our own redirect is at -105, other tables' DNAT at -100 (NF_IP_PRI_NAT_DST): before both the destination is still what
+# the sender wrote.
+BEFORE_NAT = -107
 
 
 def guard_chains(plan: Plan) -> Iterator[Chain]:
@@ -89,12 +90,17 @@ def _to_itself(plan: Plan, local: list[Interception]) -> Iterator[Chain]:
 def _input(plan: Plan) -> Iterator[Chain]:
     egress = plan.of("egress")
     stranger = SocketMark("receiver", plan.marks, negated=True)
+    takers = [entry for entry in plan.entries if entry.takes_forwarded]
+    # What somebody else's rules translate to the port of an ingress came for an address of this host.
+    relayed = (listening("destination", takers), Labelled(plan.published_label))
+    lent = [Rule(relayed, Reset(), "was not forwarded, but translated by others", names.DIRECT)] if takers else []
     yield Chain(
         "guard_listeners",
         (
             *NO_PAYLOAD[:1],
             Rule((Direction("reply"),), Return(), "answers of a connection that this host opened"),
             Rule((stranger,), Reset(), "a socket of somebody else has the port", names.SQUATTED),
+            *lent,
             Rule((Status("dnat"),), Return(), "came through the redirect"),
             Rule((), Reset(), "listeners are not reachable directly", names.DIRECT),
         ),
@@ -114,12 +120,12 @@ def _forward(plan: Plan) -> Iterator[Chain]:
     What came for an address of this host and is forwarded all the same, because another table translates it, is a port
     that this host publishes for a container: it does not leave for a captured destination.
     """
-    entries = [entry for entry in plan.of("ingress") if entry.forwarded == "reject" and not entry.inside]
+    entries = [entry for entry in plan.entries if entry.minds_forwarded]
     if not entries:
         return
-    for_us = (States(("new",)), AddressType("destination", ("local",)))
+    for_us = (OverLoopback("came", negated=True), States(("new",)), AddressType("destination", ("local",)))
     ours = Rule(for_us, SetLabel(plan.published_label), "came for this host, not through it")
-    yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_DNAT))
+    yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_NAT))
     rules = [
         Rule((Labelled(plan.published_label),), Return(), "came for a port that this host publishes"),
         *(Rule((), Jump(without_sender(entry, guard(entry))), entry.pointer) for entry in entries),

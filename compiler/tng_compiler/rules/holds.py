@@ -43,6 +43,10 @@ def holds(match: tree.Match, at: Point, sets: Mapping[str, tree.SetDefinition]) 
             return _owned(match, at.packet, sets)
         case tree.OverLoopback(way, negated):
             return at.hook in (_CAME if way == "came" else _LEAVES) and at.over_loopback != negated
+        case tree.CameBy(names):
+            return at.hook in _CAME and at.packet.way == "through" and at.packet.incoming.among(names)
+        case tree.CameFromInside():
+            return at.hook in _CAME and at.packet.way == "through" and at.packet.incoming.inside
         case tree.ToLoopbackAddress(family):
             first, last = _LOOPBACK[family]
             return at.packet.family == family and first <= at.packet.destination <= last

@@ -6,7 +6,8 @@ Facts of Linux 6 that the rules depend on:
   new.
 - Priorities are numeric and odd: at equal priorities the table that was loaded last would win. -105 is before the
   usual -100, -305 before everything that tracks connections (-200).
-- A redirect on an output hook goes to 127.0.0.1 or ::1, on prerouting to an address of the incoming interface.
+- A redirect on an output hook goes to 127.0.0.1 or ::1, on prerouting to an address of the incoming interface; it drops
+  what came by one without an address (nf_nat_redirect.c).
 - A lookup that lacks its operand (no socket, no conntrack) ends the rule without a match. So conditions are written as
   what must hold for *leaving* protection, never the other way round.
 - A set of cgroups holds ids that were found by path when it was loaded; a cgroup that is made anew has another. So a
@@ -23,14 +24,16 @@ from dataclasses import replace
 
 from tng_compiler.algebra.space import FAMILIES
 from tng_compiler.plan import names
-from tng_compiler.plan.types import Plan
+from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.destinations import listening
-from tng_compiler.rules.entries import entry_chains
+from tng_compiler.rules.entries import entry_chains, keepers, kept, without_sender
 from tng_compiler.rules.guard import guard_chains, jumps, local_entries
 from tng_compiler.rules.tree import (
     AddressSet,
     AddressType,
     Base,
+    CameBy,
+    CameFromInside,
     CgroupSet,
     Chain,
     Counter,
@@ -152,7 +155,7 @@ def _raw(plan: Plan) -> Iterator[Chain]:
     own = SocketMark("sender", plan.marks)
     zone = Rule((own,), SetZone(plan.zone), "own connections are not taken for an application's")
     yield Chain("own_zone", (zone,), Base("filter", "output", RAW_PRIORITY, ("tcp",)))
-    if plan.of("egress"):
+    if plan.of("egress") or _takers(plan):
         came = OverLoopback("came", negated=True)
         rules = [
             Rule((came, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", names.STRAYED)
@@ -172,15 +175,33 @@ def _capture(plan: Plan) -> Iterator[Chain]:
         stays = Rule((here,), Goto("capture_local"), "sent by this host to itself") if local else _stays(here)
         rules = [_own(plan), stays, *jumps(ingress, "")]
         yield Chain("capture_output", tuple(rules), Base("nat", "output", NAT_PRIORITY, ("tcp",)))
-    if egress:
+    if takers := _takers(plan):
+        yield Chain("capture_forwarded", tuple(_forwarded(plan)))
+    if egress or takers:
         elsewhere = AddressType("destination", ("local",), negated=True)
+        forwards = Rule((elsewhere,), Goto("capture_forwarded"), "this host forwards it")
         rules = [
             Rule((OverLoopback("came"),), Return(), "sent by this host to itself"),
-            Rule((elsewhere,), Return(), "not for this host"),
-            ours,
-            *jumps(egress, ""),
+            forwards if takers else Rule((elsewhere,), Return(), "not for this host"),
+            *([ours, *jumps(egress, "")] if egress else []),
         ]
         yield Chain("capture_prerouting", tuple(rules), Base("nat", "prerouting", NAT_PRIORITY, ("tcp",)))
+
+
+def _takers(plan: Plan) -> list[Interception]:
+    return [entry for entry in plan.entries if entry.takes_forwarded]
+
+
+def _forwarded(plan: Plan) -> Iterator[Rule]:
+    """What is forwarded has no socket here: the interface and the destinations alone decide."""
+    refused = keepers(plan)
+    for entry in plan.entries:
+        if entry.takes_forwarded:
+            names_ = entry.forwarded_interfaces
+            came = CameBy(names_) if names_ else CameFromInside()
+            yield Rule((came,), Jump(without_sender(entry, entry.name)), entry.pointer)
+        elif entry in refused:
+            yield Rule((), Jump(kept(entry)), entry.pointer)
 
 
 def _own(plan: Plan) -> Rule:

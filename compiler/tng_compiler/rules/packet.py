@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tng_compiler.algebra.space import Family
+from tng_compiler.plan.interfaces import UNNAMED, Incoming
 from tng_compiler.rules.tree import Flag, Protocol
 
 Way = Literal["out", "in", "within", "through"]
@@ -42,7 +43,8 @@ class Packet:
 
     ``sender`` and ``receiver`` are the sockets on this host at either end, None where there is no full one.
     ``listener`` is the socket that has the listen port of a capture: ours, a stranger's, or none. ``in_sets`` names the
-    sets known at run time only that hold the destination, or the source of an answer.
+    sets known at run time only that hold the destination, or the source of an answer. ``incoming``: what a forwarded
+    packet came by.
     """
 
     way: Way
@@ -59,3 +61,4 @@ class Packet:
     receiver: Socket | None = None
     listener: Socket | None = None
     in_sets: frozenset[str] = frozenset()
+    incoming: Incoming = UNNAMED

@@ -112,6 +112,18 @@ class OverLoopback:
 
 
 @dataclass(frozen=True, slots=True)
+class CameBy:
+    """The packet came by an interface with one of these names; one that ends in ``*`` is every name that begins so."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CameFromInside:
+    """The packet came by a bridge or veth interface, and its destination is not reached by the same interface."""
+
+
+@dataclass(frozen=True, slots=True)
 class ToLoopbackAddress:
     """The destination is 127.0.0.0/8 or ::1."""
 
@@ -180,6 +192,8 @@ Match = (
     | SocketMark
     | ReceivedBySocket
     | OverLoopback
+    | CameBy
+    | CameFromInside
     | ToLoopbackAddress
     | AddressType
     | TcpFlags

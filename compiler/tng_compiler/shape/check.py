@@ -139,7 +139,7 @@ def _unknown_field(found: _Findings, path: Path, name: str, error: Any) -> None:
 def _unsupported(found: _Findings, here: Path, name: str, what: str, modes: frozenset[str]) -> None:
     if name in MODES:
         found.meant.add(pointer_of((*here[:-1], "netfilter")))
-        if other := next((mode for mode in ("netfilter", "mapping", "socks5") if mode in modes), None):
+        if other := next((mode for mode in ("netfilter", "mapping", "http_proxy", "socks5") if mode in modes), None):
             message = f"expected one mode an entry, found `{other}` and `{name}`"
             found.add(Code.SEVERAL_MODES, here, message, "make two entries of them", key=True)
             return

@@ -18,12 +18,12 @@ def expected(schema: dict[str, Any]) -> str:
     """Describe what a fragment accepts; a ``null`` that only means absence is not worth a word."""
     if "enum" in schema:
         return " or ".join(f"`{choice}`" for choice in schema["enum"])
-    if "anyOf" in schema:
-        nouns = {"capture_dst_item": "an object", "cgroup_path": "a text"}
+    if "anyOf" in schema and "type" not in schema:
+        nouns = {"capture_dst_item": "object", "dst_filter": "object", "cgroup_path": "text", "interface": "text"}
         return " or ".join(
-            nouns.get(branch["$ref"].rpartition("/")[2], "a value")
+            f"{'an' if nouns.get(_referred(branch)) == 'object' else 'a'} {nouns.get(_referred(branch), 'value')}"
             if "$ref" in branch
-            else f"a list of {'objects' if 'capture_dst_item' in branch['items'].get('$ref', '') else 'texts'}"
+            else f"a list of {nouns.get(_referred(branch['items']), 'text')}s"
             for branch in schema["anyOf"]
         )
     types = schema.get("type", [])
@@ -32,3 +32,7 @@ def expected(schema: dict[str, Any]) -> str:
     if "minimum" in schema and "maximum" in schema:
         return f"{noun} from {schema['minimum']} to {schema['maximum']}"
     return noun or "a value"
+
+
+def _referred(branch: dict[str, Any]) -> str:
+    return str(branch.get("$ref", "")).rpartition("/")[2]

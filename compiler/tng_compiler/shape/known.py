@@ -27,7 +27,6 @@ FIELDS: dict[str, dict[str, str]] = {
     "ingress": {
         **_MODES,
         **_PROTOCOLS,
-        "http_proxy": "the HTTP proxy mode",
         "encap_in_http": "the older name of ohttp",
         "web_page_inject": "the injection into web pages",
     },
@@ -76,6 +75,10 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("ingress netfilter", "client_address"): "it belongs to an egress: a service sees the client, or this host",
     ("egress", "client_address"): "it belongs into `netfilter`",
     ("egress netfilter", "forwarded"): "it belongs to an ingress; an egress takes what is for this host only",
+    (
+        "egress netfilter",
+        "forwarded_interfaces",
+    ): "it belongs to an ingress; an egress takes what is for this host only",
     ("ingress", "direct_forward"): "it belongs to an egress",
     ("ingress", "proxy_protocol"): "it belongs to an egress: an ingress has no service to tell",
     ("egress netfilter", "proxy_protocol"): "it belongs one level up, beside `netfilter`",

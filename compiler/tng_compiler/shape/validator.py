@@ -1,7 +1,7 @@
 """jsonschema, made to choose a branch by its discriminator and to answer for 100,000 items in a fraction of a second.
 
-- ``anyOf`` descends into the one branch whose ``type`` is the instance's: a best match over all branches guesses, and
-  its guesses are wrong where they matter.
+- ``anyOf`` that says what a value can be descends into the one branch whose ``type`` is the instance's: a best match
+  over all branches guesses, and its guesses are wrong where they matter.
 - ``8080.0`` and ``true`` are not integers (JSON Schema says that 8080.0 is one).
 - Keywords that relate fields to each other are for editors; ``model`` checks the same with better messages.
 - Items of ``capture_dst`` and texts that are plainly right are passed over; ``plain`` is proven by a test to accept
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft7Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 from referencing import Registry
@@ -24,10 +24,11 @@ import tng_schema
 from tng_compiler.shape.plain import plain
 
 _EDITORS_ONLY = (
+    "allOf",
     "oneOf",
     "not",
     "if",
-    "dependentRequired",
+    "dependencies",
     "pattern",
     "minItems",
     "minProperties",
@@ -59,6 +60,8 @@ def _items(validator: Any, items: Mapping[str, Any], instance: object, _schema: 
 def _any_of(
     validator: Any, branches: list[dict[str, Any]], instance: object, schema: Mapping[str, Any]
 ) -> Iterator[ValidationError]:
+    if "type" in schema:  # a relation of fields
+        return
     for index, branch in enumerate(branches):
         resolved = validator._resolver.lookup(branch["$ref"]).contents if "$ref" in branch else branch  # noqa: SLF001 - public only from inside jsonschema's own keywords
         if validator.is_type(instance, resolved["type"]):
@@ -73,9 +76,9 @@ def _ignore(_validator: object, _value: object, _instance: object, _schema: obje
 
 # The stubs leave extend() untyped.
 _Validator = extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator,
+    Draft7Validator,
     validators={"items": _items, "anyOf": _any_of, **dict.fromkeys(_EDITORS_ONLY, _ignore)},
-    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
+    type_checker=Draft7Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
 )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tng_runtime.errors import HostError, LinkCode, Refused
 from tng_runtime.kernel import path
 from tng_runtime.kernel.liveness import carry_for_others
-from tng_runtime.kernel.names import Target, first_to_connect, resolve
+from tng_runtime.kernel.names import Resolved, Target, first_to_connect, resolve
 from tng_runtime.kernel.own import OwnConnections, Pair, source_of
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import Destination, abort, bind_to_client, dial_socket
@@ -63,7 +63,8 @@ class Dialler:
         async def one(address: Destination) -> Dialled:
             return await self._dial(address, on_reset, is_at, client, small=small)
 
-        made = await first_to_connect(await resolve(target, DIAL_SECONDS), one, Dialled.close)
+        addresses = target.addresses if isinstance(target, Resolved) else await resolve(target, DIAL_SECONDS)
+        made = await first_to_connect(addresses, one, Dialled.close)
         if is_at is not None:  # the last that was tried need not be the first that answered
             is_at(source_of(made.sock.getsockname()))
         return made

@@ -16,22 +16,27 @@ A run that was started on the documents of an earlier one (SIGHUP) needs them to
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
-from tng_runtime.kernel import captured, cgroups, ipsets, nftables, way_back
+from tng_runtime.kernel import captured, cgroups, ipsets, leftovers, nftables, way_back
 from tng_runtime.kernel.owned import OwnedTable
+from tng_runtime.kernel.places import run_directory
 from tng_runtime.manifest import Bundle
 from tng_schema import contract
 
-LOCKS = Path(contract.RUN_DIRECTORY)
+LOCKS = run_directory()
+RETRY_SECONDS, PATIENCE_SECONDS = 0.01, 1.0
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class TakenError(HostError):
@@ -69,20 +74,30 @@ class Lock:
                 self._locks.rmdir()
 
     def acquire(self) -> None:
-        """Be the holder; raises ``TakenError``, or ``HostError`` if others can write to the directory."""
+        """Be the holder; raises ``TakenError``, or ``HostError`` if others can write to the directory, or it is full.
+
+        Locks that nobody holds, of network namespaces that are gone above all, are removed.
+        """
         self.descriptor = _acquire(self._path, self._table)
+        leftovers.remove(self._path)
 
     def adopt(self, descriptor: int) -> None:
-        """Be the holder by the open file of who held it before."""
+        """Be the holder by the open file of who held it before; raises ``HostError`` if it cannot be written to."""
         self.descriptor = descriptor
         _sign(descriptor)
 
     def keep(self, directory: Path) -> None:
-        """This process needs ``directory``, also when it was compiled for another run and that one ends."""
+        """This process needs ``directory``, also when it was compiled for another run and that one ends.
+
+        Raises ``HostError`` if that cannot be written down.
+        """
         own = self._locks / f"{self._table}.{os.getpid()}"
         if directory.absolute().parent == self._locks and _owner(directory, self._table) and directory.name != own.name:
-            own.unlink(missing_ok=True)
-            own.symlink_to(directory.name)
+            try:
+                own.unlink(missing_ok=True)
+                own.symlink_to(directory.name)
+            except OSError as error:
+                raise HostError(f"{own}: {error.strerror}", hint=_room(self._locks)) from None
 
     def sign(self) -> None:
         """Say once more that this process is the holder, after another has said so and ended."""
@@ -113,6 +128,9 @@ def down(table: str, locks: Path = LOCKS) -> bool:
 
     Raises ``HostError`` while a run is alive.
     """
+    if not nftables.permitted() and any(locks.glob(f"{table}.*")):
+        with hold(table, locks):  # of a run of doors alone: there are no rules
+            return False
     nftables.require_privileges()
     with hold(table, locks):
         captured.end(table)
@@ -130,6 +148,7 @@ def guard(bundle: Bundle, locks: Path = LOCKS) -> None:
     manifest = bundle.manifest
     nftables.require_privileges()
     with hold(manifest.table, locks):
+        nftables.require_alone(manifest.table)
         tables = (manifest.table, manifest.guard_table)
         follower = cgroups.Follower(tables, manifest.cgroups)
         addresses = ipsets.Follower(tables, manifest.ipsets)
@@ -195,6 +214,7 @@ def _lives(process: str) -> bool:
 
 
 def _acquire(path: Path, table: str) -> int:
+    patience = time.monotonic() + PATIENCE_SECONDS
     while True:
         _private(path.parent)
         try:
@@ -202,17 +222,27 @@ def _acquire(path: Path, table: str) -> int:
         except FileNotFoundError:  # another run has just removed the empty directory
             continue
         except OSError as error:
-            raise HostError(f"{path}: {error.strerror}", hint=f"rm -r {path.parent}, if no run is alive") from None
+            hint = _room(path.parent) if error.errno in _FULL else f"rm -r {path.parent}, if no run is alive"
+            raise HostError(f"{path}: {error.strerror}", hint=hint) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").partition("\n")[0]
             os.close(descriptor)
+            if time.monotonic() < patience and not (holder.isdecimal() and _lives(holder)):
+                # Nobody's run: it is being removed, or whoever holds it has not signed yet.
+                time.sleep(RETRY_SECONDS)
+                continue
             raise _taken(table, holder) from None
         # The file that was opened may have been unlinked by its last holder in between; then it locks nothing.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), path.stat()):
-                _sign(descriptor)
+                try:
+                    _sign(descriptor)
+                except HostError:
+                    path.unlink(missing_ok=True)
+                    os.close(descriptor)
+                    raise
                 return descriptor
         os.close(descriptor)
 
@@ -220,8 +250,15 @@ def _acquire(path: Path, table: str) -> int:
 def _sign(descriptor: int) -> None:
     # The first line is somebody's number at any time.
     line = f"{os.getpid()}\n".encode()
-    os.pwrite(descriptor, line, 0)
-    os.ftruncate(descriptor, len(line))
+    try:
+        os.pwrite(descriptor, line, 0)
+        os.ftruncate(descriptor, len(line))
+    except OSError as error:
+        raise HostError(f"the lock of this run: {error.strerror}", hint=_room(LOCKS)) from None
+
+
+def _room(directory: Path) -> str:
+    return f"make room in the file system of {directory} (`df -h {directory}`, `df -i {directory}`)"
 
 
 def _private(directory: Path) -> None:

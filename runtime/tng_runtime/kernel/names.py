@@ -6,6 +6,7 @@ eyeballs (RFC 8305): families in turn, the next one a quarter of a second after 
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -16,12 +17,14 @@ from typing import TypeVar
 import anyio
 
 from tng_runtime.errors import LinkCode, Refused
-from tng_runtime.kernel.sockets import Destination
+from tng_runtime.kernel.sockets import Destination, is_of_this_host
 from tng_runtime.manifest import Family
 from tng_schema import contract
 
 T = TypeVar("T")
 
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?", re.ASCII)
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*", re.ASCII)
 # RFC 8305, section 5: Connection Attempt Delay.
 STAGGER_SECONDS = 0.25
 # Of one name; a name with more is not made by anybody who means well.
@@ -40,17 +43,45 @@ class Named:
         return f"{self.host}:{self.port}"
 
 
-Target = Destination | Named
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A host by its name, and the addresses that were found for it, at least one."""
+
+    host: str
+    port: int
+    addresses: tuple[Destination, ...]
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
 
 
-def by_host(host: str, port: int, *, elsewhere: bool = False) -> Target:
-    """The target with this address, or with this name; raises ``Refused`` (NET-DOOR) unless it is ``elsewhere``."""
+Target = Destination | Named | Resolved
+
+
+def by_host(host: str, port: int) -> Destination | Named:
+    """The target with this address, or with this name."""
     try:
         address = ip_address(host)
     except ValueError:
-        return Named(host, port, elsewhere)
+        return Named(host, port)
+    return Destination("ipv6" if address.version == 6 else "ipv4", str(address), port)
+
+
+def elsewhere(host: str, port: int) -> Destination | Named:
+    """What a program asked a proxy for; raises ``Refused`` (NET-DOOR) if it is this host, or neither name nor address.
+
+    IPv4 in IPv6 is IPv4, so that it is judged as what it is.
+    """
+    try:
+        address = ip_address(host)
+    except ValueError:
+        # getaddrinfo(3) takes 127.1, 0x7f.1 and 2130706433 for addresses: no name of a host ends with a number.
+        if not _HOST_NAME.fullmatch(host) or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
+            raise Refused(LinkCode.NET_DOOR, "the destination is neither an address nor the name of a host") from None
+        return Named(host, port, elsewhere=True)
+    address = getattr(address, "ipv4_mapped", None) or address
     found = Destination("ipv6" if address.version == 6 else "ipv4", str(address), port)
-    return _elsewhere(Named(host, port), [found])[0] if elsewhere else found
+    return _elsewhere(Named(host, port), [found])[0]
 
 
 async def resolve(name: Named, seconds: float) -> list[Destination]:
@@ -78,7 +109,7 @@ async def resolve(name: Named, seconds: float) -> list[Destination]:
 
 
 def _elsewhere(asked: Named, addresses: Sequence[Destination]) -> list[Destination]:
-    """Those of ``addresses`` that are not of this host by their form; raises ``Refused`` (NET-DOOR) if none is left.
+    """Those of ``addresses`` that are not of this host; raises ``Refused`` (NET-DOOR) if none is left.
 
     The name of a host may have any address, also one that means the host of who asks (DNS rebinding).
     """
@@ -86,7 +117,8 @@ def _elsewhere(asked: Named, addresses: Sequence[Destination]) -> list[Destinati
     for each in addresses:
         address = ip_address(each.host)
         inner = getattr(address, "ipv4_mapped", None) or address
-        if not (contract.is_loopback(each.host) or inner.is_unspecified or inner.is_multicast):
+        nobody = contract.is_loopback(each.host) or inner.is_unspecified or inner.is_multicast
+        if not nobody and not is_of_this_host(each):
             found.append(each)
     if not found:
         raise Refused(LinkCode.NET_DOOR, f"{asked} is this host, or nobody")

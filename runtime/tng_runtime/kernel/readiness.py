@@ -68,6 +68,11 @@ class Poller:
         before, self._handlers[descriptor] = self._handlers[descriptor], handler
         return before.events if isinstance(before, _Noted) else LOOK
 
+    def came(self, descriptor: int) -> int:
+        """The last events of a registered descriptor that nobody waited for."""
+        handler = self._handlers[descriptor]
+        return handler.events if isinstance(handler, _Noted) else 0
+
     def forget(self, descriptor: int) -> None:
         """Stop calling; said just before the descriptor is closed, which takes it out of the set (epoll(7))."""
         self._handlers.pop(descriptor, None)
@@ -80,18 +85,20 @@ class Poller:
         """The clock of ``wait``'s deadlines, in seconds."""
         return self._loop.time()
 
-    async def wait(self, descriptor: int, deadline: float) -> int:
-        """The next events of a registered descriptor; the caller tries its operation before, and again after.
+    async def wait(self, descriptor: int, deadline: float, wanted: int = -1) -> int:
+        """The next events of a registered descriptor of which one is ``wanted``.
 
+        The caller tries its operation before, and again after.
         Raises ``TimeoutError`` at ``deadline`` (``time``), or some hundredths of a second later.
         """
         future: asyncio.Future[int] = self._loop.create_future()
 
         def wake(events: int) -> None:
-            # Those that come before its task goes on are in it, too.
-            self._handlers[descriptor] = _Noted(events)
-            if not future.done():
-                future.set_result(events)
+            if events & wanted:
+                # Those that come before its task goes on are noted, too.
+                self._handlers[descriptor] = _Noted(events)
+                if not future.done():
+                    future.set_result(events)
 
         self._handlers[descriptor] = wake
         self._waiting[future] = deadline

@@ -1,6 +1,7 @@
 """The record of an applied document: hidden until the run that it belongs to serves, one of the last five after that.
 
 ``tng apply`` makes it, in a directory of root's own, as ``.NAME.PID``; ``run --record`` is told the path that it gets.
+For a unit ``tng compile --keep`` makes it, as ``.NAME.prepared``, and it stays until it serves or another one is made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from tng_schema import contract
 
 def keep(record: Path | None) -> None:
     """It has served: show it, and remove what is older than the last five. Nothing that fails here ends a run."""
-    if record is None or not (hidden := _hidden(record)).is_dir():
+    if record is None:
+        return
+    hidden = next((path for path in (_hidden(record), _prepared(record)) if path.is_dir()), None)
+    if hidden is None:
         return
     try:
         hidden.rename(record)
@@ -38,6 +42,10 @@ def discard(record: Path | None) -> None:
         for directory in (record.parent, record.parent.parent):
             with contextlib.suppress(OSError):  # others have something there
                 directory.rmdir()
+
+
+def _prepared(record: Path) -> Path:
+    return record.with_name(f".{record.name}.{contract.PREPARED}")
 
 
 def _hidden(record: Path) -> Path:

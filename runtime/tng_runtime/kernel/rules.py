@@ -19,7 +19,7 @@ from tng_runtime.manifest import Bundle
 class RulesState:
     """Whether both tables are there, what differs from what was loaded, how often others changed it; packets counted.
 
-    ``counters`` by table and name.
+    ``counters`` by table and name. Not ``needed``: the run captures nothing, and has none.
     """
 
     table: bool
@@ -27,6 +27,7 @@ class RulesState:
     drift: tuple[str, ...]
     changes: int
     counters: dict[str, dict[str, int]]
+    needed: bool = True
 
 
 class Rules:
@@ -40,6 +41,7 @@ class Rules:
 
     def install(self) -> None:
         """Load both tables; raises ``HostError``."""
+        nftables.require_alone(self._table)
         self.restore()
         self.own()
 

@@ -2,8 +2,8 @@
 
 Netfilter's redirect changes the destination to this host: on an output hook to the loopback address, on
 prerouting to the first address of the incoming interface (kernel: net/netfilter/nf_nat_redirect.c). So an
-ingress, whose captures come from this host alone, listens on loopback only, and an egress on the wildcard
-address. Connection tracking remembers the destination that the client meant.
+ingress, whose captures come from this host alone, listens on loopback only; an egress, and one that takes what this
+host forwards, on the wildcard address. Connection tracking remembers the destination that the client meant.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def listener(role: Role, family: Family, port: int, mark: int) -> socket.socket:
     It is bound with SO_REUSEADDR, and as soon as it listens that is taken back: accepted sockets inherit it, and
     without it those that a dead run left in TIME_WAIT keep everybody else from the port. Our next start ends them.
     """
-    return _listener(family, address_of(role, family, port), mark)
+    return _listener(family, address_of(family, port, everywhere=role == "egress"), mark)
 
 
 def _listener(family: Family, where: tuple[str, int], mark: int) -> socket.socket:
@@ -108,7 +108,7 @@ def _listener(family: Family, where: tuple[str, int], mark: int) -> socket.socke
     except OSError as error:
         raise _cannot_listen(host, port, error) from None
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        set_mark(sock, mark)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Accepted sockets inherit both.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -129,14 +129,15 @@ def _listener(family: Family, where: tuple[str, int], mark: int) -> socket.socke
     return sock
 
 
-def address_of(role: Role, family: Family, port: int) -> tuple[str, int]:
+def address_of(family: Family, port: int, *, everywhere: bool) -> tuple[str, int]:
     """Where the listener of an entry is bound."""
-    return (_LOOPBACK if role == "ingress" else _WILDCARD)[family], port
+    return (_WILDCARD if everywhere else _LOOPBACK)[family], port
 
 
 def set_mark(listener: socket.socket, mark: int) -> None:
-    """Let a listener carry the mark of its entry; raises ``OSError``."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+    """Let a socket carry the mark of its entry, 0 for none; raises ``OSError``."""
+    if mark:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
 
 
 def listeners(entry: Entry, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
@@ -165,12 +166,12 @@ def listeners(entry: Entry, inherited: Sequence[socket.socket] = ()) -> list[soc
 def _places(entry: Entry) -> Iterator[tuple[Family, tuple[str, int]]]:
     """Where an entry listens."""
     for family in entry.families:
-        yield family, address_of(entry.role, family, entry.listen_port)
+        yield family, address_of(family, entry.listen_port, everywhere=entry.listens_everywhere)
     for rule in entry.mapping:
         kind: Family = "ipv6" if ":" in rule.in_host else "ipv4"
         yield from ((kind, (rule.in_host, port)) for port in range(rule.in_port, rule.in_port_end + 1))
-    if entry.socks5 is not None:
-        yield "ipv6" if ":" in entry.socks5.host else "ipv4", (entry.socks5.host, entry.socks5.port)
+    if entry.proxy is not None:
+        yield "ipv6" if ":" in entry.proxy.host else "ipv4", (entry.proxy.host, entry.proxy.port)
 
 
 def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[socket.socket]:
@@ -182,7 +183,8 @@ def missing_listeners(entry: Entry, bound: Sequence[socket.socket]) -> list[sock
     for family in entry.families:
         if not any(sock.family == _FAMILIES[family] for sock in bound):
             with contextlib.suppress(FamilyMissingError):
-                found.append(listener(entry.role, family, entry.listen_port, entry.so_mark))
+                where = address_of(family, entry.listen_port, everywhere=entry.listens_everywhere)
+                found.append(_listener(family, where, entry.so_mark))
     return found
 
 
@@ -198,14 +200,14 @@ def stop_listening(listener: socket.socket) -> None:
 def dial_socket(family: Family, mark: int) -> socket.socket:
     """A non-blocking TCP socket that carries ``mark`` (SO_MARK, socket(7)), so that the rules let its packets pass.
 
-    Raises ``HostError`` without CAP_NET_ADMIN.
+    0 is none. Raises ``HostError`` without CAP_NET_ADMIN.
     """
     try:
         sock = socket.socket(_FAMILIES[family], socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise HostError(f"no socket can be made: {error.strerror}", hint="raise the limit of open files") from None
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, mark)
+        set_mark(sock, mark)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         sock.close()
@@ -238,6 +240,17 @@ def sent_by_this_host(connection: socket.socket) -> bool:
         return contract.is_loopback(connection.getsockname()[0].partition("%")[0])
     except OSError:
         return False
+
+
+def is_of_this_host(destination: Destination) -> bool:
+    """Whether packets to ``destination`` stay on this host: the kernel answers from that very address then.
+
+    Nothing is sent: a UDP socket that connects only asks for the route (udp(7)).
+    """
+    with contextlib.suppress(OSError), socket.socket(_FAMILIES[destination.family], socket.SOCK_DGRAM) as asking:
+        asking.connect(destination.sockaddr)
+        return bool(asking.getsockname()[0].partition("%")[0] == destination.host)
+    return False
 
 
 def abort(connection: socket.socket) -> None:

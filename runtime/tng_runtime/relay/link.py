@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import socket
 from dataclasses import dataclass
+from typing import Protocol
 
 from tng_runtime.accept.lifecycle import Action, Event, Lifecycle, State
 from tng_runtime.kernel.liveness import LIVENESS, PERIOD, Liveness, Patience, end_in_order
@@ -48,19 +49,26 @@ class Report:
     reason: str | None = None
 
 
+class Counting(Protocol):
+    """What carries payload: bytes to the other gateway, and bytes from it."""
+
+    to_tls: int
+    to_plain: int
+
+
 class Carried:
     """The payload bytes that a relay has carried so far, to be looked at while it runs and after its end."""
 
     __slots__ = ("_link",)
 
     def __init__(self) -> None:
-        self._link: _Link | None = None
+        self._link: Counting | None = None
 
     def count(self) -> tuple[int, int]:
         """To TLS, and to plaintext."""
         return (0, 0) if self._link is None else (self._link.to_tls, self._link.to_plain)
 
-    def begin(self, link: _Link) -> None:
+    def begin(self, link: Counting) -> None:
         """It runs."""
         self._link = link
 

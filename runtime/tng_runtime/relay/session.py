@@ -28,7 +28,10 @@ from tng_runtime.kernel.sockets import (
 )
 from tng_runtime.manifest import Entry
 from tng_runtime.relay.carrier import Accepts, Opens, Stream
+from tng_runtime.relay.filters import Filters, Way
+from tng_runtime.relay.http_proxy import HttpDoor, Idle, Succeeds, Waits
 from tng_runtime.relay.link import Carried
+from tng_runtime.relay.plain import Direct
 from tng_runtime.relay.proxy_header import Told, proxy_header
 from tng_runtime.relay.reach import leads, meant_by
 from tng_runtime.relay.socks5 import NEGOTIATION_SECONDS, Asked
@@ -84,6 +87,9 @@ class Sessions(ABC):
         # Elsewhere a client may have the very address and port that we dial from on another client's behalf.
         return self._entry.client_address == "tunnel" or sent_by_this_host(captured)
 
+    def drain(self) -> None:  # noqa: B027 - most have none
+        """No other connection comes: end those that carry nothing and would only wait."""
+
     @abstractmethod
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
         """From the captured connection to the end of all that is relayed for it."""
@@ -133,10 +139,20 @@ class Ingress(Sessions):
 
     def __init__(self, entry: Entry, carrier: Opens, poller: Poller, told: events.Events, own: OwnConnections) -> None:
         super().__init__(entry, poller, told, own)
-        self._carrier = carrier
+        self._carrier, self._direct = carrier, Direct(poller)
+        self._filters = Filters(entry.http_proxy) if entry.http_proxy else None
+        self._idle = Idle()
+
+    def drain(self) -> None:
+        """See ``Sessions``."""
+        self._idle.end()
 
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
         target = leads(self._entry, self._arrive(session, captured))
+        if self._filters is not None:
+            door = HttpDoor(self._filters, self._idle, self._poller, _OneByHttp(self, session, captured))
+            await door.serve(captured)
+            return
         if self._entry.socks5 is None:
             await self._carry_to(target, session, captured)
             return
@@ -147,12 +163,35 @@ class Ingress(Sessions):
         finally:
             asked.fail()
 
+    async def connect(self, way: Way, session: _Session, plain: socket.socket, asked: Succeeds | None = None) -> None:
+        """Relay ``plain`` by the carrier of the way."""
+        carrier = self._direct if way.direct else self._carrier
+        await self._carry_to(way.target, session, plain, asked, carrier)
+
+    async def branch(self, way: Way, peer: str | None, plain: socket.socket, asked: Waits) -> None:
+        """Relay ``plain`` in a session of its own, and tell how it ended."""
+        session = _Session(self._entry, peer)
+
+        async def kept() -> None:
+            try:
+                await self.connect(way, session, plain, asked)
+            except Refused as refused:
+                asked.failed(refused)
+                raise
+
+        await self._told(session, kept())
+
     async def _carry_to(
-        self, target: Target, session: _Session, captured: socket.socket, asked: Asked | None = None
+        self,
+        target: Target,
+        session: _Session,
+        captured: socket.socket,
+        asked: Succeeds | None = None,
+        carrier: Opens | None = None,
     ) -> None:
         session.destination = target
         session.take(Event.CAPTURED, Action.CARRY)
-        stream = await self._carrier.open(target, network_of(session.who.source), session.is_at)
+        stream = await (carrier or self._carrier).open(target, network_of(session.who.source), session.is_at)
         try:
             session.verified()
             session.take(Event.VERIFIED, Action.RELAY)
@@ -161,6 +200,22 @@ class Ingress(Sessions):
             await self._relay(session, stream, captured)
         finally:
             stream.close()
+
+
+class _OneByHttp:
+    """What one connection to an HTTP proxy is to its door: see ``http_proxy.Carries``."""
+
+    def __init__(self, sessions: Ingress, session: _Session, captured: socket.socket) -> None:
+        self._sessions, self._session, self._captured = sessions, session, captured
+
+    def ask(self, target: Target | None) -> None:
+        self._session.destination = target
+
+    async def connect(self, way: Way, asked: Succeeds) -> None:
+        await self._sessions.connect(way, self._session, self._captured, asked)
+
+    async def branch(self, way: Way, plain: socket.socket, asked: Waits) -> None:
+        await self._sessions.branch(way, self._session.peer, plain, asked)
 
 
 class Egress(Sessions):

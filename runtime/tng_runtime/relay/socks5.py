@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-import re
 import socket
 
 from tng_runtime.errors import LinkCode, Refused
-from tng_runtime.kernel.names import Target, by_host
+from tng_runtime.kernel.names import Target, elsewhere
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.kernel.sockets import ClientLeftError
 from tng_runtime.manifest import Socks5
@@ -23,7 +22,6 @@ _VERSION, _LOGIN_VERSION, _CONNECT = 5, 1, 1
 _NOBODY_ASKED, _LOGIN, _NONE = 0, 2, 255
 _IPV4, _NAME, _IPV6 = 1, 3, 4
 _SUCCEEDED, _FAILED, _NOT_ALLOWED, _NO_SUCH_COMMAND, _NO_SUCH_ADDRESS = 0, 1, 2, 7, 8
-_HOST_NAME = re.compile(rb"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?")
 
 
 class Asked:
@@ -52,7 +50,7 @@ class Asked:
         self._failure = _NOT_ALLOWED
         if port == 0:
             raise Refused(LinkCode.NET_DOOR, "port 0 is no destination")
-        target = by_host(found, port, elsewhere=True)
+        target = elsewhere(found, port)
         self._failure = _FAILED
         return target
 
@@ -104,10 +102,7 @@ class Asked:
             self._failure = _NO_SUCH_ADDRESS
             raise Refused(LinkCode.NET_DOOR, f"address type {kind} is none of SOCKS5")
         (length,) = await self._exactly(1, deadline)
-        name = await self._exactly(length, deadline)
-        if not _HOST_NAME.fullmatch(name):
-            raise Refused(LinkCode.NET_DOOR, "the destination is not the name of a host")
-        return name.decode("ascii")
+        return (await self._exactly(length, deadline)).decode("ascii", "replace")
 
     async def _exactly(self, count: int, deadline: float) -> bytes:
         """The next ``count`` bytes; raises ``TimeoutError`` at ``deadline``, ``ClientLeftError`` at the end."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Sequence
 
 import anyio
 
@@ -14,9 +14,13 @@ from tng_runtime.kernel import manager
 
 
 class Hangups:
-    """One successor is started at a time; what was asked for meanwhile is asked of it once it serves."""
+    """One successor is started at a time; what was asked for meanwhile is asked of it once it serves.
 
-    def __init__(self) -> None:
+    ``again`` is its command line.
+    """
+
+    def __init__(self, again: Sequence[str]) -> None:
+        self._again = again
         self._asked = anyio.Event()
         self._heir: subprocess.Popen[bytes] | None = None
         self._handed_over = False
@@ -49,11 +53,10 @@ class Hangups:
     async def _start(self) -> None:
         log.info("reloading")
         manager.reloading()
-        again = [sys.executable, *sys.orig_argv[1:]]
         try:
             # One that belongs to the event loop would be killed with it.
             self._heir = subprocess.Popen(  # noqa: ASYNC220 - it only starts here
-                again, stdin=subprocess.DEVNULL, env=manager.environment_of_heir()
+                self._again, stdin=subprocess.DEVNULL, env=manager.environment_of_heir()
             )
             pidfd = os.pidfd_open(self._heir.pid)
         except OSError as error:

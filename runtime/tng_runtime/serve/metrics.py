@@ -58,7 +58,7 @@ def _instance(said: dict[str, Any]) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "tng_log_lines_dropped", "Lines that the log's reader was too slow for.", value=said["log_lines_dropped"]
     )
-    if (rules := said["rules"]) is not None:
+    if (rules := said["rules"]) is not None and rules["needed"]:
         yield from _rules(rules)
 
 

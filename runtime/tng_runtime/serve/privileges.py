@@ -50,12 +50,14 @@ class Unprivileged:
     keep: frozenset[int]
 
 
-def unprivileged(user: str | None = None) -> Unprivileged:
+def unprivileged(user: str | None = None, *, marks: bool = True) -> Unprivileged:
     """``user`` (a name or a number), or ``tng`` if there is one, else 65534, which is nobody's.
 
     A program that is not run as root stays who it is. Raises ``HostError`` if there is no such user, and unless this
-    process may become it and leave it the right to set marks.
+    process may become it and leave it the right to set marks, if there are ``marks``.
     """
+    if not marks and os.geteuid():
+        return Unprivileged(os.geteuid(), os.getegid(), frozenset())
     mark = CAP_NET_RAW if kernel() >= _MARK_BY_NET_RAW else CAP_NET_ADMIN
     needed = (CAP_KILL, CAP_SETGID, CAP_SETUID, mark) if os.geteuid() == 0 else (mark,)
     missing = [_NAMES[each] for each in needed if each != CAP_NET_ADMIN and not effective() >> each & 1]

@@ -157,6 +157,7 @@ def _rules(state: RulesState | None) -> dict[str, Any] | None:
     if state is None:
         return None
     return {
+        "needed": state.needed,
         "in_place": state.table and state.guard and not state.drift,
         "table": state.table,
         "guard": state.guard,
@@ -189,7 +190,7 @@ def _pending(standing: Standing, entries: list[dict[str, Any]]) -> list[str]:
         if shown is not None and not shown["seconds_left"] and standing.judge is not None:
             found.append(f"{said['entry']} has no valid certificate")
     rules = standing.rules
-    if rules is not None and not (rules.table and rules.guard):
+    if rules is not None and rules.needed and not (rules.table and rules.guard):
         found.append("the rules are not in place")
     return found
 
@@ -199,6 +200,8 @@ def _problems(standing: Standing, entries: list[dict[str, Any]], rules: dict[str
     found = []
     if rules is None:
         found.append("the rules could not be read")
+    elif not rules["needed"]:
+        pass
     elif not rules["table"] or not rules["guard"]:
         found.append("the rules are not in place: " + " and ".join(n for n in ("table", "guard") if not rules[n]))
     elif rules["drift"]:

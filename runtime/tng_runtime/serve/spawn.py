@@ -64,6 +64,7 @@ def _as_child(name: str, act: Callable[[], object]) -> NoReturn:
         # A terminal and a service manager signal the whole group: the supervisor alone decides what that means.
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
         signal.set_wakeup_fd(-1)
         ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
         act()

@@ -55,7 +55,7 @@ class Stand:
         judge = self.team.judge
         standing = Standing(
             since=self.since,
-            pending=self._pending(),
+            pending=self.waits_for(),
             stopping=self.stopping,
             wanted=self.wanted,
             workers=[worker.pid for worker in self.team.serving],
@@ -101,7 +101,8 @@ class Stand:
             log.warning("captured_not_accepted", entry=pointer, captured=count, accepted=0, advice=advice)
             self.warnings[pointer] = f"{pointer}: captured {count}, accepted 0: {advice}"
 
-    def _pending(self) -> list[str]:
+    def waits_for(self) -> list[str]:
+        """What a start waits for; nothing once it serves."""
         if self.pending is None:
             return []
         waiting = [
@@ -136,7 +137,8 @@ def private_socket(directory: Path, table: str) -> tuple[Path, socket.socket]:
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise HostError(f"{path}: {error.strerror}", hint=f"look at {directory}: it holds the locks too") from None
+        hint = f"look at {directory}, which holds the locks too: `df -h {directory}`, `df -i {directory}`"
+        raise HostError(f"{path}: {error.strerror}", hint=hint) from None
     return path, sock
 
 

@@ -92,6 +92,7 @@ class Worker:
         self._handshakes = Handshakes(limits.handshakes, self.events.tell)
         self._judge = JudgeLine(self._give)
         self._identities = [_identity(self._judge, number, entry) for number, entry in enumerate(manifest.entries)]
+        self._sessions: list[Sessions] = []
         self._handlers = self._make_handlers(manifest)
 
     async def tell_when_ready(self) -> None:
@@ -127,7 +128,9 @@ class Worker:
             )
             side = "client" if entry.role == "ingress" else "server"
             door = Door("client" if side == "client" else "server", self._identities[number], verifier, poller)
-            return partial(self._spawn, raw.sessions(entry, door, relay, poller, self.events, own, self._handshakes))
+            sessions = raw.sessions(entry, door, relay, poller, self.events, own, self._handshakes)
+            self._sessions.append(sessions)
+            return partial(self._spawn, sessions)
 
         return [handler(number, entry) for number, entry in enumerate(manifest.entries)]
 
@@ -168,6 +171,8 @@ class Worker:
 
     def _drain(self, seconds: float | None) -> None:
         self._acceptor.stop()
+        for sessions in self._sessions:
+            sessions.drain()
         self.connections.drain(seconds)
 
 

@@ -22,7 +22,7 @@ from tng_runtime.attest.codes import Code
 from tng_runtime.attest.token import Verdict
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel import path
-from tng_runtime.kernel.readiness import Poller
+from tng_runtime.kernel.readiness import READABLE, WRITABLE, Poller
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.contexts import ALPN, AlpnMissingError, Contexts, Side
 from tng_runtime.tunnel.credentials import Credentials
@@ -166,9 +166,12 @@ class Door:
 
     async def _shake(self, connection: SSL.Connection, sock: socket.socket, source: str, end: float) -> None:
         deadline = min(self._poller.time() + self._deadline, end)
+        if self._side == "server" and not self._poller.came(sock.fileno()) & READABLE:
+            # The client has the first word.
+            await self._hear(sock, deadline, READABLE)
         while True:
             try:
-                if openssl.shake(connection):
+                if not (wants := openssl.shake(connection)):
                     return
             except SSL.WantX509LookupError:
                 began = self._poller.time()
@@ -186,13 +189,13 @@ class Door:
             except SSL.Error as error:
                 raise _refusal(error) from None
             else:
-                await self._hear(sock, deadline)
+                await self._hear(sock, deadline, READABLE if wants == openssl.SSL_ERROR_WANT_READ else WRITABLE)
 
-    async def _hear(self, sock: socket.socket, deadline: float) -> None:
-        """Wait for the peer's next word; when ours does not get through, look for the reason in the path."""
+    async def _hear(self, sock: socket.socket, deadline: float, wanted: int) -> None:
+        """Wait for the peer's next word, or room for ours; if ours does not get through, ask the path for a reason."""
         while (look := self._poller.time() + LOOK_SECONDS) < deadline:
             try:
-                await self._poller.wait(sock.fileno(), look)
+                await self._poller.wait(sock.fileno(), look, wanted)
             except TimeoutError:
                 pass
             else:
@@ -202,7 +205,7 @@ class Door:
                     break
                 if self._side == "client":
                     path.require_small(sock)
-        await self._poller.wait(sock.fileno(), deadline)
+        await self._poller.wait(sock.fileno(), deadline, wanted)
 
     async def _make_certificate(self, connection: SSL.Connection, source: str, end: float) -> None:
         try:

@@ -93,19 +93,19 @@ def handle(connection: SSL.Connection) -> Any:
     return connection._ssl  # noqa: SLF001 - see the module's docstring
 
 
-def shake(connection: SSL.Connection) -> bool:
-    """Go on with the handshake; True: it is over, False: it waits for the socket. Raises what ``do_handshake`` raises.
+def shake(connection: SSL.Connection) -> int:
+    """Go on with the handshake; 0: it is over, else it waits for the socket: SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE.
 
-    Waiting is the rule here, and pyOpenSSL makes an exception of it.
+    Raises what ``do_handshake`` raises. Waiting is the rule here, and pyOpenSSL makes an exception of it.
     """
     ssl = handle(connection)
     result = lib.SSL_do_handshake(ssl)
     if result == 1:
-        return True
-    if SSL_get_error(ssl, result) in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
-        return False
-    connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
-    return False
+        return 0
+    error = SSL_get_error(ssl, result)
+    if error not in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
+        connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
+    return error
 
 
 def alpn(connection: SSL.Connection) -> bytes:

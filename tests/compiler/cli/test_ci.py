@@ -17,15 +17,17 @@ from compiler.documents import VERIFY, ingress, text
 
 ROOT = Path(__file__).parents[3]
 WORKFLOW = (ROOT / "examples/ci/review-traffic.yml").read_text()
+CHECK = (ROOT / "examples/ci/check.yml").read_text()
+PAGE = (ROOT / "docs/ci.md").read_text()
 HOOKS = (ROOT / ".pre-commit-hooks.yaml").read_text()
 WIDE = ingress({"capture_dst": {"host": "10.0.0.0/8", "port": 443}})
 NARROW = ingress({"capture_dst": {"host": "10.0.0.0/9", "port": 443}})
 OTHER = ingress({"capture_dst": {"host": "10.0.0.0/8", "port": 443}}, verify={**VERIFY, "policy_ids": ["new"]})
 
 
-def script(step: str) -> str:
-    """The lines of a step of the workflow."""
-    found = re.search(rf"- name: {step}\n(?:        .*\n)*?        run: \|\n((?:          .*\n)+)", WORKFLOW)
+def script(step: str, workflow: str = WORKFLOW) -> str:
+    """The lines of a step of a workflow."""
+    found = re.search(rf"- name: {step}\n(?:        .*\n)*?        run: \|\n((?:          .*\n)+)", workflow)
     assert found, step
     return found[1].replace("\n          ", "\n").strip()
 
@@ -61,9 +63,11 @@ def repository(tmp_path: Path, environment: dict[str, str], before: object, afte
     return clone
 
 
-def run(step: str, directory: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(
+    step: str, directory: Path, environment: dict[str, str], workflow: str = WORKFLOW
+) -> subprocess.CompletedProcess[str]:
     """Run a step as GitHub does (``bash -e``)."""
-    command = ["bash", "-e", "-o", "pipefail", "-c", script(step)]
+    command = ["bash", "-e", "-o", "pipefail", "-c", script(step, workflow)]
     return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -85,6 +89,32 @@ def test_a_change_that_loses_nothing_passes(tmp_path: Path, environment: dict[st
     assert run("Compare", clone, environment).returncode == 0
     assert json.loads((clone / "traffic.json").read_text())["documents"][0]["changes"]
     assert run("Refuse", clone, environment).returncode == 0
+
+
+def test_documents_are_checked_in_each_push_as_the_page_says(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "tng").mkdir()
+    for document, code in ((WIDE, 0), ({}, 1)):
+        (tmp_path / "tng/host.json").write_bytes(text(document))
+        assert run("Report", tmp_path, environment, CHECK).returncode == 0
+        (found,) = json.loads((tmp_path / "tng.sarif").read_text())["runs"]
+        assert bool(found["results"]) is bool(code)
+        assert found["tool"]["driver"]["informationUri"].startswith("https://")
+        checked = run("Check", tmp_path, environment, CHECK)
+        assert checked.returncode == code
+        assert ("::error file=tng/host.json" in checked.stdout) is bool(code)
+        for command in re.findall(r"^\$ (tng .*)$", PAGE, re.MULTILINE):
+            done = subprocess.run(shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, check=False)
+            assert done.returncode == code, (command, done)
+
+
+def test_the_page_names_the_hook_that_is_there() -> None:
+    ids = set(re.findall(r"- id: (\S+)", PAGE))
+    assert ids == set(re.findall(r"^- id: (\S+)", HOOKS, re.MULTILINE))
+    pattern = re.search(r"files: (\S+)", PAGE)
+    assert pattern
+    assert re.search(pattern[1], "tng/host.json")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"rev: v{version}" in PAGE
 
 
 def test_the_hook_checks_the_files_that_it_is_given(tmp_path: Path, environment: dict[str, str]) -> None:

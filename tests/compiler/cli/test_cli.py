@@ -193,7 +193,7 @@ def test_an_empty_directory_is_wrong_usage(run: Run, tmp_path: Path) -> None:
     assert run("check", str(tmp_path)).code == Exit.USAGE
 
 
-def test_the_schema_is_printed_as_shipped(run: Run) -> None:
+def test_the_schema_is_printed_for_editors(run: Run) -> None:
     schema = json.loads(run("schema").out)
     assert schema["$id"] == "urn:tng:config:1"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,9 @@ def test_sarif_reads_as_its_golden(found: tuple[Located, ...], golden: SnapshotA
     rules = run["tool"]["driver"]["rules"]
     assert all(rules[result["ruleIndex"]]["id"] == result["ruleId"] for result in run["results"])
     assert run["columnKind"] == "unicodeCodePoints"
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert run["tool"]["driver"]["informationUri"] == project["urls"]["Homepage"]
+    assert all(f"tng explain-code {rule['id']}" in rule["help"]["text"] for rule in rules)
 
 
 def test_nothing_to_say_is_a_document_too() -> None:

@@ -20,7 +20,7 @@ GUARDS = sorted((SNAPSHOTS / "emit").glob("*.guard.nft"))
 RULESETS = sorted(set((SNAPSHOTS / "emit").glob("*.nft")) - set(GUARDS))
 SCRIPTS = sorted((SNAPSHOTS / "emit").glob("*.rules"))
 
-DOORS_ONLY = ("egress_mapping", "ingress_mapping", "ingress_socks5")
+DOORS_ONLY = ("egress_mapping", "ingress_http_proxy", "ingress_mapping", "ingress_socks5")
 
 
 def captures(path: Path) -> bool:

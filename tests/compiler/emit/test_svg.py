@@ -26,7 +26,16 @@ def plan_of(name: str) -> Plan:
 
 
 @pytest.mark.parametrize(
-    "name", ["mesh_mutual", "ingress_cgroup", "ingress_no_ra", "egress_ipv6_reject", "ingress_list"]
+    "name",
+    [
+        "mesh_mutual",
+        "ingress_cgroup",
+        "ingress_no_ra",
+        "egress_ipv6_reject",
+        "ingress_list",
+        "mesh_mapping",
+        "ingress_socks5",
+    ],
 )
 def test_the_picture_reads_as_its_golden(name: str, golden: SnapshotAssertion) -> None:
     assert svg.render(plan_of(name)) == golden(name=f"emit/{name}.svg")
@@ -50,11 +59,12 @@ def test_every_word_is_inside_the_picture_and_ends_before_the_next_shape(name: s
 def test_every_entry_has_its_capture_its_proofs_and_its_refusals(name: str) -> None:
     plan = plan_of(name)
     words = [text.text or "" for text in ElementTree.fromstring(svg.render(plan)).iter(f"{SPACE}text")]
-    proofs = sum(1 for entry in plan.entries for side in (entry.verify, entry.attest) if side)
+    proofs = sum(1 for entry in plan.all_entries for side in (entry.verify, entry.attest) if side)
     assert sum(word.startswith("proves itself") for word in words) == proofs
-    assert sum("(no_ra)" in word for word in words) == sum(not e.verify and not e.attest for e in plan.entries)
+    assert sum("(no_ra)" in word for word in words) == sum(not e.verify and not e.attest for e in plan.all_entries)
     assert sum(word.startswith("✕ refused") for word in words) == len(plan.entries)
-    assert [entry.pointer for entry in plan.entries if entry.pointer not in words] == []
+    assert [entry.pointer for entry in plan.all_entries if entry.pointer not in words] == []
+    assert sum("routing rule 116" in word for word in words) == (plan.way_back is not None)
 
 
 def test_markup_in_a_path_stays_text() -> None:

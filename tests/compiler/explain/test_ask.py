@@ -71,6 +71,14 @@ GOLDENS = {
     "refused_by_a_dead_runtime": ("ingress_netfilter", "ingress to 10.1.2.3:8080 runtime down"),
     "refused_by_a_squatted_port": ("ingress_netfilter", "ingress to 10.1.2.3:8080 runtime squatted"),
     "refused_at_the_listen_port": ("egress_netfilter", "egress from 192.0.2.7 to local:16001"),
+    "captured_from_a_container": ("ingress_forwarded_named", "forwarded from 172.17.0.2 to 10.1.2.3:8080 over docker0"),
+    "captured_for_its_client": ("egress_client_address", "egress from 192.0.2.7 to local:8080"),
+    "taken_by_a_mapping": ("ingress_mapping", "from local to 127.0.0.1:10001"),
+    "taken_by_socks5": ("ingress_socks5", "to 127.0.0.1:1080"),
+    "taken_on_arrival": ("egress_mapping", "egress from 192.0.2.7 to local:20001"),
+    "refused_at_a_shut_door": ("ingress_socks5", "to 127.0.0.1:1080 runtime down"),
+    "depends_on_the_interface": ("ingress_forwarded", "forwarded to 192.0.2.7:8080"),
+    "depends_on_the_door": ("egress_mapping", "egress from 192.0.2.7 to local"),
     "depends_on_the_direction": ("mesh_mutual", "to 10.1.2.3:8080"),
     "depends_on_the_cgroup": ("ingress_cgroup", "ingress tcp 10.0.0.5 -> 10.1.2.3:8080"),
     "depends_on_the_set": ("ingress_ipset", "ingress to 10.1.2.3:8080"),
@@ -238,3 +246,35 @@ def test_a_document_that_captures_nothing_passes_everything() -> None:
     door = {"mapping": {"in": {"host": "127.0.0.1", "port": 10001}, "out": out}, "no_ra": True}
     given = answer(compile_bytes("doors.json", text({"add_ingress": [door]})), "ingress tcp to 10.0.0.2:8080")
     assert {case.fate for case in given.cases} == {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("flow", "fates"),
+    [
+        ("from local to 127.0.0.1:10002", {"taken"}),
+        ("from local to 127.0.0.1:10003", {"passed"}),
+        ("from local to 127.0.0.1:10002 runtime squatted", {"passed"}),
+        ("from local to 127.0.0.2:10001", {"passed"}),
+        ("from local to [::1]:10001", {"passed"}),
+        ("egress from 192.0.2.7 to local:10001", {"passed", "taken"}),
+        ("egress udp from 192.0.2.7 to local:10001", {"passed"}),
+        ("established egress from 192.0.2.7 to 10.0.0.1:7000", {"passed"}),
+        ("egress from 192.0.2.7 to 10.0.0.1:7000", {"taken"}),
+        ("egress from 192.0.2.7 to 10.0.0.2:7000", {"passed"}),
+        ("ingress to 10.0.0.2:10001", {"passed"}),
+    ],
+)
+def test_a_door_takes_what_comes_to_its_own_address_and_port(flow: str, fates: set[str]) -> None:
+    out = {"host": "db.example", "port": 20001, "port_end": 20002}
+    rules = [
+        {"in": {"host": "127.0.0.1", "port": 10001, "port_end": 10002}, "out": out},
+        {"in": {"host": "10.0.0.1", "port": 7000}, "out": {"host": "db.example", "port": 1}},
+        {"in": {"host": "192.0.2.99", "port": 10001}, "out": {"host": "db.example", "port": 1}},
+    ]
+    outcome = compile_bytes("doors.json", text({"add_ingress": [{"mapping": {"rules": rules}, "no_ra": True}]}))
+    given = answer(outcome, flow)
+    assert {case.fate for case in given.cases} == fates
+    for case in given.cases:
+        if case.fate == "taken":
+            again = answer(outcome, case.example)
+            assert [each.fate for each in again.cases] == ["taken"], case.example

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -187,9 +188,11 @@ STATES = ["established", "runtime down", "established and runtime down", "not (n
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from(STATES), st.sampled_from(["captured", "refused", "passed", "refused and egress"]))
-def test_a_witness_of_another_state_has_the_fate_that_explain_tells(state: str, pattern: str) -> None:
-    outcome = compile_bytes("x", text(OF_BOTH))
+@given(st.data())
+def test_a_witness_of_another_state_has_the_fate_that_explain_tells(data: st.DataObject) -> None:
+    document = data.draw(st.sampled_from([OF_BOTH, OF_DOORS]))
+    state, pattern = data.draw(st.sampled_from(STATES)), data.draw(st.sampled_from(["captured", "refused", "passed"]))
+    outcome = compile_bytes("x", text(document))
     assert outcome.plan
     assert outcome.config
     for region in find(outcome.plan, parse(f"{pattern} and {state}", outcome.plan)):
@@ -200,7 +203,7 @@ def test_a_witness_of_another_state_has_the_fate_that_explain_tells(state: str, 
         assert all(case.entry == region.answer.entry for case in answer.cases if region.answer.why in ("older", "down"))
 
 
-OF_BOTH = {
+OF_BOTH: dict[str, Any] = {
     "add_ingress": [
         {
             "netfilter": {
@@ -214,3 +217,30 @@ OF_BOTH = {
     ],
     "add_egress": [{"netfilter": {"capture_dst": {"port": 8080}, "capture_local_traffic": True}, "no_ra": True}],
 }
+
+
+OF_DOORS: dict[str, Any] = {
+    "add_ingress": [
+        {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "verify": VERIFY},
+        {
+            "netfilter": {"capture_dst": {"port": 443}, "forwarded": "capture", "forwarded_interfaces": "br-*"},
+            "no_ra": True,
+        },
+    ],
+    "add_egress": [{"mapping": {"in": {"port": 20001}, "out": {"host": "127.0.0.1", "port": 80}}, "no_ra": True}],
+}
+DOORS = plan_of(OF_DOORS)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "witnesses"),
+    [
+        ("taken and verified", ["egress tcp from local to 127.0.0.1:1080"]),
+        ("taken by /add_egress/0 and ipv4 and egress", ["egress tcp to 192.0.2.1:20001"]),
+        ("taken and egress and not to 0.0.0.0/0:20001", []),
+        ("captured and forwarded and ipv4", ["forwarded tcp to 192.0.2.1:443 over br-*"]),
+        ("refused and forwarded and tcp and ipv4", ["forwarded tcp to 192.0.2.1:443 over other"]),
+    ],
+)
+def test_doors_and_interfaces_are_found(pattern: str, witnesses: list[str]) -> None:
+    assert [str(witness(region)) for region in find(DOORS, parse(pattern, DOORS))] == witnesses

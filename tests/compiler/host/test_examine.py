@@ -6,6 +6,7 @@ import datetime
 import http.server
 import json
 import os
+import signal
 import socket
 import ssl
 import subprocess
@@ -20,9 +21,9 @@ from packets.cgroups import cgroups, with_cgroups
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host import network, tables
 from tng_compiler.host.examine import HOST_CODES
-from tng_compiler.plan.allocate import slot
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
+from tng_schema.contract import slot
 
 pytestmark = pytest.mark.netns
 
@@ -98,6 +99,10 @@ def test_a_listen_port_that_is_taken_is_found_unless_our_own_run_has_it(host: Ho
     assert (status, set(found)) == (3, {"TNG611"})
     assert "(process " in str(found["TNG611"]["message"])
     assert found["TNG611"]["pointer"] == "/add_ingress/0"
+    door = {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "no_ra": True}
+    with host.inside(), socket.create_server(("0.0.0.0", 1080)):
+        status, found = doctor(host, {"add_ingress": [door]})
+    assert (status, set(found), found["TNG611"]["pointer"]) == (3, {"TNG611"}, "/add_ingress/0/socks5")
     tunnel.apply(host, host.state / "config.json")
     assert doctor(host, ingress()) == (0, {})
 
@@ -133,7 +138,32 @@ def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
     done = host.run(TNG, "doctor", str(config), "--instance", twin, check=False)
     assert done.returncode == 3
     assert "error[TNG624]" in done.stdout
+    host.run(TNG, "compile", str(config), "--instance", twin, "-o", str(host.state / "twin"))
+    for command in ("run", "guard"):
+        done = host.run(f"{TNG}-runtime", command, str(host.state / "twin"), check=False)
+        assert done.returncode == 3
+        assert "the same ports, labels and routing table" in done.stdout + done.stderr
     assert host.run(TNG, "doctor", str(config), "--instance", "web").returncode == 0
+
+
+@shows(Code.WAY_BACK_TAKEN, Code.WAY_BACK_ASTRAY)
+def test_a_way_back_that_is_anothers_or_left_or_missing_is_found(host: Host) -> None:
+    document = {"add_egress": [{"netfilter": {**PORT, "client_address": "original"}, "no_ra": True}]}
+    host.run("ip", "-6", "rule", "add", "fwmark", "0x3000", "table", "100")
+    status, found = doctor(host, document)
+    assert (status, set(found)) == (3, {"TNG627"})
+    assert doctor(host, ingress()) == (0, {}), "who needs no way back is not in the way"
+    host.run("ip", "-6", "rule", "del", "fwmark", "0x3000")
+    run = tunnel.apply(host, tunnel.write_config(host.state / "applied.json", document))
+    assert doctor(host, document) == (0, {})
+    run.popen.send_signal(signal.SIGSTOP)
+    host.run("ip", "rule", "del", "fwmark", "0x3000")
+    assert "found none" in str(doctor(host, document)[1]["TNG628"]["message"])
+    run.kill()
+    host.run("nft", "flush", "ruleset")
+    assert "tng down" in str(doctor(host, ingress())[1]["TNG628"]["help"]), "the rule of IPv6 is left"
+    host.run(TNG, "down")
+    assert doctor(host, ingress()) == (0, {})
 
 
 @shows(Code.RUN_BY_UNIT)
@@ -273,6 +303,25 @@ def test_a_bridge_of_containers_is_found_where_the_host_forwards(host: Host, for
     _, found = doctor(host, document)
     assert (set(found), found["TNG642"]["severity"]) == ({"TNG642"}, severity)
     assert "docker0" in str(found["TNG642"]["message"])
+
+
+@shows(Code.INTERFACE_UNUSABLE, Code.INTERFACE_LEADS_OUT)
+def test_interfaces_from_which_nothing_or_too_much_is_captured_are_found(host: Host) -> None:
+    by_kind = ingress({**PORT, "forwarded": "capture"})
+    named = ingress({**PORT, "forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]})
+    assert set(doctor(host, named)[1]) == {"TNG643"}, "docker0 is not there"
+    host.run("ip", "link", "add", "docker0", "type", "bridge")
+    assert "on docker0" in str(doctor(host, named)[1]["TNG643"]["message"])
+    assert "on docker0" in str(doctor(host, by_kind)[1]["TNG643"]["message"]), "it has no address"
+    host.run("ip", "addr", "add", "172.17.0.1/16", "dev", "docker0")
+    host.run("ip", "addr", "add", "fd17::1/64", "dev", "docker0", "nodad")
+    assert doctor(host, named) == doctor(host, by_kind) == (0, {})
+    host.run("ip", "route", "add", "default", "dev", "eth0")
+    _, found = doctor(host, by_kind)
+    assert "found eth0" in str(found["TNG644"]["message"]), "one end of a veth pair, by which this host goes out"
+    host.run("ip", "link", "add", "link", "eth0", "name", "card", "type", "macvlan")
+    host.run("ip", "link", "set", "card", "master", "docker0")
+    assert "found docker0" in str(doctor(host, named)[1]["TNG644"]["message"]), "a card is on the bridge"
 
 
 def test_every_code_of_the_host_is_shown() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from packets.make import config, entry
-from tng_compiler.plan.allocate import first_listen_ports, labels, listen_ports, slot
+from tng_compiler.plan.allocate import first_listen_ports, labels, listen_ports
+from tng_schema.contract import slot, way_back
 
 
 def test_ports_count_up_by_role_in_the_order_of_the_document() -> None:
@@ -46,6 +47,7 @@ def test_a_named_instance_has_ports_and_labels_of_its_own() -> None:
 def test_every_slot_stays_below_the_ephemeral_ports_and_the_labels_of_the_one_without_a_name() -> None:
     names = [f"tng_{number}" for number in range(2000)]
     assert {slot(name) for name in names} == set(range(58))
+    assert len({way_back(name) for name in (*names, "tng")}) == 59, "who has one slot has one way back, and no other"
     for name in names:
         first = first_listen_ports(name)
         assert 17001 <= first["ingress"] < first["egress"] <= 32767 - 135

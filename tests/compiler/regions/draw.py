@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from packets.make import VERIFY, config, entry
 from tng_compiler.model.types import Entry
 from tng_compiler.plan.build import build_plan
+from tng_compiler.plan.interfaces import OTHER, Incoming
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import Fate
 from tng_compiler.regions.flow import Flow
@@ -23,6 +24,7 @@ BASE = {4: int(ip_address("10.0.0.0")), 6: int(ip_address("fd00::"))}
 BITS = {4: 32, 6: 128}
 CORNER = 3
 PORTS = st.sampled_from([1, 7, 52, 53, 54, 80, 40001, 65535])
+INTERFACES = ["docker0", "br-*", "br-a*", "br-ab"]
 CGROUPS = ["app", "app/web", "app/web/x", "sys"]
 
 
@@ -59,7 +61,8 @@ def entries(draw: st.DrawFn, role: Any, index: int) -> Entry:
         local=local,
         listen_port=draw(st.sampled_from([80, 40010, 40020])) + index + (5 if role == "egress" else 0),
         ipv6=draw(st.sampled_from(["capture", "capture", "reject", "bypass"])),
-        forwarded=draw(st.sampled_from(["reject", "bypass"])) if role == "ingress" else "reject",
+        forwarded=draw(st.sampled_from(["reject", "bypass", "capture"])) if role == "ingress" else "reject",
+        interfaces=draw(st.lists(st.sampled_from(INTERFACES), max_size=2, unique=True)),
         udp=draw(st.sampled_from(["reject", "reject", "bypass"])),
         verify=draw(st.sampled_from([VERIFY, VERIFY, None])),
     )
@@ -77,6 +80,12 @@ def plans(draw: st.DrawFn) -> Plan:
 @lru_cache(maxsize=4)
 def _table(plan: Plan) -> Table:
     return lower(plan)
+
+
+def incoming(words: str | None) -> Incoming:
+    """The interface that a flow names."""
+    name, _, side = (words or OTHER).partition(" ")
+    return Incoming(name, side == "inside")
 
 
 def decided(plan: Plan, flow: Flow) -> Fate:
@@ -97,6 +106,7 @@ def decided(plan: Plan, flow: Flow) -> Fate:
         receiver=Socket(own) if listening else socket if flow.way in ("in", "within") else None,
         listener=Socket(own),
         in_sets=frozenset(name for name, holds in flow.sets if holds),
+        incoming=incoming(flow.interface),
     )
     decision = decide(_table(plan), packet)
     if decision.fate == "captured":

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from compiler.regions.draw import BASE, CGROUPS, decided, plans
 from tng_compiler.algebra.space import Family
 from tng_compiler.model.types import Role
+from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import PROTOCOLS, Way
 from tng_compiler.regions.flow import Flow, witness
@@ -30,13 +31,16 @@ def flows(plan: Plan) -> list[Flow]:
     addresses += [("ipv6", BASE[6] + offset) for offset in (-1, 0, 3, 8)]
     names = sorted({group.name for group in plan.operator_sets})
     held = [{name: name in some for name in names} for n in range(len(names) + 1) for some in combinations(names, n)]
+    takes = [entry.takes for entry in plan.entries]
+    incoming = [spelled(each, kinds=kinds_matter(takes)) for each in told_apart(takes)]
     return [
-        Flow(way, protocol, family, address, port, cgroup, tuple(sets.items()))
+        Flow(way, protocol, family, address, port, cgroup, tuple(sets.items()), interface)
         for way in WAYS
         for protocol in PROTOCOLS
         for family, address in addresses
         for port in PROBED
         for cgroup in (["", *CGROUPS, "other"] if way in ("out", "in") else [""])
+        for interface in (incoming if way == "through" else [None])
         for sets in held
     ]
 
@@ -46,6 +50,8 @@ def holds(region: Region, flow: Flow) -> bool:
     if (region.way, region.protocol, region.family) != (flow.way, flow.protocol, flow.family):
         return False
     if region.cgroups is not None and flow.cgroup not in region.cgroups:
+        return False
+    if region.interfaces is not None and flow.interface not in region.interfaces:
         return False
     return all(dict(flow.sets)[name] == held for name, held in region.sets) and any(
         first <= flow.address <= last and any(low <= flow.port <= high for low, high in ports)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tng_demo import tunnel
 from tng_demo.lab import Lab
 from tng_runtime.errors import HostError
 from tng_runtime.kernel import instance, nftables
@@ -116,6 +119,51 @@ def test_the_lock_of_a_killed_run_is_free(locks: Path) -> None:
     with instance.hold("tng", locks):
         pass
     assert not locks.exists()
+
+
+def test_locks_of_namespaces_that_are_gone_are_removed_and_others_are_not(locks: Path) -> None:
+    """Held by nobody, whatever an instance is called; and nobody who wants one at that moment is turned away."""
+    here = Path("/proc/self/ns/net").stat().st_ino
+    locks.mkdir(mode=0o700)
+    gone = ["tng.1.lock", "tng.1.sock", "tng_web.2.lock", "tng_web.2.sock"]
+    stay = ["tng.x.lock", "else.1.lock", "tng.3.sock"]
+    for name in (*gone, *stay):
+        (locks / name).touch()
+    (locks / "tng.4.lock").symlink_to("tng.x.lock")
+    with (locks / "tng.5.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with instance.hold("tng", locks):
+            left = {path.name for path in locks.iterdir()}
+    assert left == {*stay, "tng.4.lock", "tng.5.lock", f"tng.{here}.lock"}
+    with (locks / f"tng.{here}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        threading.Timer(0.05, held.close).start()
+        with instance.hold("tng", locks):
+            assert (locks / f"tng.{here}.lock").read_text() == f"{os.getpid()}\n"
+
+
+FULL = """
+mount -t tmpfs -o mode=700,{size} none /run/tng
+touch /run/tng/room
+dd if=/dev/zero of=/run/tng/room bs=1k count=4 2>/dev/null
+{program} {directory}
+"""
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("size", ["size=4k", "nr_inodes=2", "nr_inodes=3"])
+def test_a_full_directory_of_state_is_no_bug_of_ours(hosts: Lab, size: str) -> None:
+    host = hosts["client"]
+    document = {"add_ingress": [{"netfilter": {"capture_dst": {"port": 8080}}, "no_ra": True}]}
+    config = tunnel.write_config(host.state / "config.json", document)
+    host.run(tunnel.TNG, "compile", str(config), "-o", str(host.state / "compiled"))
+    host.run("mkdir", "-p", "/run/tng")
+    script = FULL.format(size=size, program=f"{tunnel.TNG}-runtime run", directory=host.state / "compiled")
+    done = host.run("unshare", "--mount", "sh", "-c", script, check=False)
+    assert done.returncode == 3, done
+    assert "No space left on device" in done.stderr
+    assert "df -i /run/tng" in done.stderr
+    assert "bug" not in done.stderr
 
 
 def test_the_lock_is_not_inherited_by_a_program_that_the_run_starts(locks: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -49,6 +50,28 @@ def test_load_replaces_what_a_killed_run_left(hosts: Lab) -> None:
     nftables.load(COUNTING, "tng")
     assert nft(hosts, "list", "table", "inet", "tng").count("counter packets") == 1
     assert "peers" not in nft(hosts, "list", "table", "inet", "tng")
+
+
+def test_to_look_at_a_large_table_its_elements_are_not_fetched(hosts: Lab) -> None:
+    """Looked at every few seconds; with the elements of all sets each look is a second and 60 MiB."""
+    addresses = ", ".join(f"10.{n >> 8}.{n & 255}.0" for n in range(1 << 15))
+    other = f"table inet other {{\n\tset many {{\n\t\ttype ipv4_addr\n\t\telements = {{ {addresses} }}\n\t}}\n}}\n"
+    text = COUNTING.replace("\tchain", "\tcounter seen { }\n\tchain") + other
+    subprocess.run(["nft", "-f", "-"], input=text, check=True, text=True)
+
+    def most() -> int:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # from now on (proc(5))
+    before = most()
+    assert nftables.exists("tng")
+    assert nftables.exists("other")
+    assert not nftables.exists("oth")
+    assert nftables.counters("tng") == {"seen": 0}
+    assert nftables.counters("missing") == {}
+    assert "set many" in (nftables.listing("other", terse=True) or "")
+    assert most() - before < 16 << 10
 
 
 def test_other_tables_are_not_touched(hosts: Lab) -> None:
@@ -133,3 +156,21 @@ def test_each_call_works_on_the_namespace_of_its_moment(hosts: Lab) -> None:
     thread.join()
     assert seen == [False]
     assert nftables.exists("tng")
+
+
+FLOOD = "import os, signal, sys\nwhile True: os.kill(int(sys.argv[1]), signal.SIGUSR1)"
+
+
+def test_signals_in_the_middle_of_a_load_do_not_make_it_fail() -> None:
+    """The kernel gives a transaction up that a signal interrupts (EINTR)."""
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    with subprocess.Popen([sys.executable, "-c", FLOOD, str(os.getpid())]) as flood:
+        try:
+            signal.sigwait({signal.SIGUSR1})
+            for _ in range(120):
+                nftables.load(COUNTING, "tng")
+            assert nftables.exists("tng")
+        finally:
+            flood.kill()
+            flood.wait()
+            signal.signal(signal.SIGUSR1, before)

@@ -1,0 +1,98 @@
+"""Doors for users without any privilege: nothing of the host is changed, and every command knows their runs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runtime.test_app import CAPTURE, NO_RA, RUNTIME, tables
+from runtime.test_client_address import Service, seen
+from runtime.test_mapping import connect, egress, mapping
+from tng_demo import tunnel
+from tng_demo.lab import Host, Lab
+from tng_schema import contract
+
+pytestmark = pytest.mark.netns
+
+TNG = str(Path(sys.prefix) / "bin" / "tng")
+BACKEND = 5432
+USER = 65534
+
+
+@pytest.fixture
+def service(hosts: Lab) -> Iterator[Service]:
+    serving = Service(hosts["server"], BACKEND)
+    yield serving
+    serving.close()
+
+
+def as_user(host: Host, *argv: str) -> list[str]:
+    """The command as nobody, without a capability, who has a home of his own."""
+    home = host.state / "home"
+    if not home.exists():
+        home.mkdir(mode=0o700)
+        host.run("chown", f"{USER}:{USER}", str(home))
+    drop = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--bounding-set=-all", "--no-new-privs"]
+    return [*drop, "env", "--unset=STATE_DIRECTORY", f"HOME={home}", f"XDG_RUNTIME_DIR={home}", *argv]
+
+
+def test_apply_status_takeover_and_down(hosts: Lab, service: Service) -> None:
+    client, server = hosts["client"], hosts["server"]
+    egress(hosts)
+    document = {"add_ingress": [mapping("127.0.0.1", 10001, server.ipv4, 20001)]}
+    config = tunnel.write_config(client.state / "doors.json", document)
+    config.chmod(0o644)
+    checked = client.run(*as_user(client, TNG, "doctor", str(config)), check=False)
+    assert checked.returncode == 0, checked.stdout
+    run = client.start(*as_user(client, TNG, "apply", str(config)))
+    run.wait_for(r"\bevent=serving\b")
+    with connect(client, "127.0.0.1", 10001) as sock:
+        assert seen(sock) == "127.0.0.1"
+        assert tables(client) == set(), "no rules"
+        said = client.run(*as_user(client, TNG, "status", "--format", "json"))
+        (instance,) = json.loads(said.stdout)["instances"]
+        assert instance["rules"]["needed"] is False
+        assert instance["problems"] == []
+        text = client.run(*as_user(client, TNG, "status")).stdout
+        assert "no rules: nothing is captured" in text
+        for pid in run.all_pids():
+            status = Path(f"/proc/{pid}/status").read_text("ascii")
+            assert "CapEff:\t0000000000000000" in status
+            assert f"Uid:\t{USER}\t{USER}" in status
+        # A second run takes over; what is open goes on.
+        heir = client.start(*as_user(client, TNG, "launch", "--config-content", json.dumps(document)))
+        heir.wait_for(r"\bevent=taken_over\b")
+        sock.sendall(b"still here")
+        assert sock.recv(100, socket.MSG_WAITALL) == b"still here" or pytest.fail("cut")
+    assert run.popen.wait(60) == 0
+    alive = client.run(*as_user(client, TNG, "down"), check=False)
+    assert alive.returncode == 3
+    assert "is already run by process" in alive.stderr
+    # What a killed one leaves goes with `down`; who has left nothing cannot know what root has.
+    heir.kill()
+    assert "nothing_to_remove" in client.run(*as_user(client, TNG, "down")).stderr
+    assert "CAP_NET_ADMIN" in client.run(*as_user(client, TNG, "down"), check=False).stderr
+    assert [path.name for path in (client.state / "home").iterdir() if path.name != ".local"] == []
+    kept = client.state / "home" / ".local" / "state" / "tng" / "tng"
+    assert len(list(kept.iterdir())) == 2
+
+
+def test_what_captures_needs_more(hosts: Lab) -> None:
+    client = hosts["client"]
+    document = {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}, mapping("127.0.0.1", 10001, "192.0.2.1", 1)]}
+    config = tunnel.write_config(client.state / "both.json", document)
+    config.chmod(0o644)
+    refused = client.run(*as_user(client, TNG, "apply", str(config)), check=False)
+    assert refused.returncode == 3
+    assert "TNG605" in refused.stderr
+    made = tunnel.compile_into(config, client.state / "made")
+    made.chmod(0o755)
+    refused = client.run(*as_user(client, RUNTIME, "run", str(made)), check=False)
+    assert refused.returncode == 3
+    assert "CAP_NET_ADMIN" in refused.stderr
+    assert contract.RUN_DIRECTORY not in refused.stderr
