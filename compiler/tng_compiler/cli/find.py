@@ -15,8 +15,9 @@ from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
-from tng_compiler.diagnostics.quoting import visible
-from tng_compiler.find.pattern import Pattern, PatternError, parse
+from tng_compiler.diagnostics.mistake import render
+from tng_compiler.find.mistakes import PatternError
+from tng_compiler.find.pattern import Pattern, parse
 from tng_compiler.find.search import find
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.regions.flow import witness
@@ -39,7 +40,8 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     try:
         pattern = parse(text, outcome.plan)
     except PatternError as error:
-        fail(Exit.USAGE, f"{error}\n  {visible(text, 400)}\n  {' ' * min(error.position, 400)}^")
+        sys.stderr.write(render("PATTERN", text, error.within(text)))
+        return Exit.USAGE
     with working("searching"):
         regions = find(outcome.plan, pattern)
     shown = regions if every else regions[:1]
@@ -79,7 +81,14 @@ def _json(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
     from tng_compiler.regions.values import fate_json, region_json
 
     found = [
-        {"direction": region.way, "protocol": region.protocol, **fate_json(region.answer), **region_json(region)}
+        {
+            "direction": region.way,
+            "protocol": region.protocol,
+            "connection": "established" if region.state.established else "new",
+            "runtime": "down" if region.state.down else "up",
+            **fate_json(region.answer),
+            **region_json(region),
+        }
         for region in shown
     ]
     return json.dumps({"format_version": 1, "found": len(regions), "regions": found}, indent=2) + "\n"

@@ -18,8 +18,6 @@ def region_json(region: Region) -> dict[str, object]:
     """Return a region: its first rows, how many there are, its size as text (IPv6 is beyond doubles), a witness."""
     return {
         "family": region.family,
-        "connection": "established" if region.state.established else "new",
-        "runtime": "down" if region.state.down else "up",
         "cgroups": None if region.cgroups is None else [f"/{path}" for path in region.cgroups],
         "interfaces": None if region.interfaces is None else list(region.interfaces),
         "sets": dict(region.sets),

@@ -17,7 +17,8 @@ from compiler.regions.test_solve import flows, holds, in_named_cgroup
 from tng_compiler.explain.ask import ask
 from tng_compiler.explain.flow import Flow as ExplainedFlow
 from tng_compiler.explain.flow import parse as parse_flow
-from tng_compiler.find.pattern import PatternError, parse
+from tng_compiler.find.mistakes import PatternError
+from tng_compiler.find.pattern import parse
 from tng_compiler.find.search import find
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.types import Plan
@@ -164,6 +165,7 @@ def test_patterns(pattern: str, *, some: bool) -> None:
     [
         ("", 0, "found the end"),
         ("captured and prot 5", 13, "found `prot`"),
+        ("captured andd port 5", 9, "found `andd`"),
         ("captured by /add_ingress/7", 12, "which is none"),
         ("to 10.0.0.1/8", 3, "host bits set"),
         ("port 70000", 5, "from 0 to 65535"),
