@@ -94,12 +94,10 @@ def document(lot: Random, backend: Backend) -> Drawn:
         text = json.dumps(value)
         outcome = compile_bytes("drawn.json", text.encode(), backend=backend)
         if outcome.plan and outcome.config:
-            return Drawn(text, outcome.plan, outcome.config, _runtime(lot, backend))
+            return Drawn(text, outcome.plan, outcome.config, lot.choice(_RUNTIMES))
 
 
-def _runtime(lot: Random, backend: Backend) -> Runtime:
-    """iptables cannot tell whose the socket is that has a listen port, as its script says in its head."""
-    return lot.choice(("up", "up", "up", "up", "up", "up", "down", "squatted" if backend == "nft" else "down"))
+_RUNTIMES: tuple[Runtime, ...] = ("up", "up", "up", "up", "up", "up", "down", "squatted")
 
 
 def _netfilter(lot: Random, role: str) -> dict[str, Any]:
