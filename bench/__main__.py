@@ -9,14 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import compiler, connections, guard, memory, quota
+from bench import clients, compiler, connections, doors, guard, memory, quota
 from bench.phases import Figures, measure
 from bench.report import table
 from bench.sides import Program, Trust, tunnelled
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS: tuple[Program, ...] = ("ours", "rust")
-SECTIONS = ("tunnel", "connections", "quota", "memory", "guard", "compiler")
+SECTIONS = ("tunnel", "connections", "doors", "clients", "quota", "memory", "guard", "compiler")
 TRUSTS: tuple[Trust, ...] = ("no_ra", "attested")
 
 
@@ -35,6 +35,11 @@ def main() -> int:
         how = f"`scripts/bench --only connections --rounds {options.rounds} --seconds {options.seconds} --write`"
         found = [(t, connections.table(t, options.rounds, options.seconds, peer)) for t in options.trust]
         sections["connections"] = "\n\n".join([how, *(f"### One connection, {t}\n\n{lines}" for t, lines in found)])
+    for name, measured in (("doors", doors.table), ("clients", clients.table)):
+        if name in options.only:
+            how = f"`scripts/bench --only {name} --rounds {options.rounds} --seconds {options.seconds} --write`"
+            found = [(t, measured(t, options.rounds, options.seconds, peer)) for t in options.trust]
+            sections[name] = "\n\n".join([how, *(f"### {name}, {t}\n\n{lines}" for t, lines in found)])
     if "quota" in options.only:
         how = f"`scripts/bench --only quota --rounds {options.rounds} --seconds {options.seconds} --write`"
         sections["quota"] = f"{how}\n\n{quota.tables('attested', options.rounds, options.seconds, peer)}"

@@ -32,12 +32,18 @@ def measure(side: Side, seconds: int) -> Figures:
 
 
 def _bulk(side: Side, seconds: int) -> Figures:
+    found = {streams: bulk(side, seconds, streams) for streams in (1, 8)}
+    return {f"{name}_{streams}": value for streams, figures in found.items() for name, value in figures.items()}
+
+
+def bulk(side: Side, seconds: int, streams: int = 1, at: tuple[str, int] | None = None) -> Figures:
+    """Gbit/s up and down, to where iperf3 listens or to a door that leads there."""
+    host, port = at or (side.server.ipv4, IPERF_PORT)
     figures: Figures = {}
-    for streams in (1, 8):
-        for direction, flags in (("up", ()), ("down", ("-R",))):
-            command = ["iperf3", "-c", side.server.ipv4, "-p", str(IPERF_PORT), "-t", str(seconds), "-O", "1", "-J"]
-            answer = json.loads(side.client.run(*command, "-P", str(streams), *flags).stdout)
-            figures[f"bulk_{direction}_{streams}"] = answer["end"]["sum_received"]["bits_per_second"] / 1e9
+    for direction, flags in (("up", ()), ("down", ("-R",))):
+        command = ["iperf3", "-c", host, "-p", str(port), "-t", str(seconds), "-O", "1", "-J"]
+        answer = json.loads(side.client.run(*command, "-P", str(streams), *flags).stdout)
+        figures[f"bulk_{direction}"] = answer["end"]["sum_received"]["bits_per_second"] / 1e9
     return figures
 
 
@@ -85,8 +91,9 @@ def resident(program: Process, without: Sequence[int] = ()) -> float:
     return sum(figure(r"(?m)^Pss:\s+(\d+) kB", rollup) for rollup in rollups) / 1024
 
 
-def wrk(side: Side, seconds: int, *flags: str) -> str:
-    url = f"http://{side.server.ipv4}:{WEB_PORT}/"
+def wrk(side: Side, seconds: int, *flags: str, url: str | None = None) -> str:
+    """What wrk prints of requests to the server, or to the ``url`` of a door; raises ``RuntimeError`` if one failed."""
+    url = url or f"http://{side.server.ipv4}:{WEB_PORT}/"
     output = side.client.run("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}", "--latency", *flags, url).stdout
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"requests failed:\n{output}")

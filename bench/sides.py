@@ -58,11 +58,14 @@ def tunnelled(
     workers: int | None = None,
     ingress_in: Sequence[str] = (),
     ports: Sequence[int] = (),
+    doors: Sequence[Mapping[str, Any]] = (),
+    arriving: Mapping[str, Any] | None = None,
 ) -> Iterator[Side]:
     """Both gateways up, nginx and iperf3 behind them; everything is gone afterwards.
 
     ``workers`` are those of each of our gateways; ``ingress_in`` is a command that runs the ingress, such as in a
-    cgroup. ``ports`` are captured too.
+    cgroup. ``ports`` are captured too. ``doors`` are what the ingress has instead of a capture; ``arriving`` is what
+    the egress's capture says besides.
     """
     capture = {"capture_dst": {"port": WEB_PORT, "port_end": max((HELD_PORT, *ports))}}
     ingress, egress = _TRUST[trust]
@@ -78,12 +81,13 @@ def tunnelled(
         server.wait_for_port(IPERF_PORT)
         command = _Command(program, peer, workers)
         documents = {
-            "egress": {"add_egress": [{"netfilter": capture, **egress}]},
-            "ingress": {"add_ingress": [{"netfilter": capture, **ingress}]},
+            "egress": {"add_egress": [{"netfilter": {**capture, **(arriving or {})}, **egress}]},
+            "ingress": {"add_ingress": [{**mode, **ingress} for mode in doors or [{"netfilter": capture}]]},
         }
         far = command.start(server, directory / "server.json", documents["egress"])
         near = command.start(client, directory / "client.json", documents["ingress"], ingress_in)
-        client.run("curl", "-sS", "--fail", "--max-time", "60", f"http://{server.ipv4}:{WEB_PORT}/")
+        if not doors:
+            client.run("curl", "-sS", "--fail", "--max-time", "60", f"http://{server.ipv4}:{WEB_PORT}/")
         yield Side(client, server, ingress=near, egress=far)
 
 

@@ -17,6 +17,26 @@ from tng_runtime.manifest import FILES, load_bundle
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
+    words = sys.argv[1:] if arguments is None else arguments
+    status = 2
+    try:
+        status = _main(words)
+    finally:
+        if status and "run" in words:
+            _forget(words)
+    return status
+
+
+def _forget(words: list[str]) -> None:
+    """A run that did not come to its end has not removed what `tng apply` made for it."""
+    from tng_runtime.kernel import instance, record
+
+    given = next((word.partition("=")[2] for word in words if word.startswith("--record=")), None)
+    record.discard(Path(given) if given else None)
+    instance.forget(Path(words[-1]))
+
+
+def _main(arguments: list[str]) -> int:
     # A run reloads for SIGHUP; until it can, the signal waits.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     options = _parser().parse_args(arguments)

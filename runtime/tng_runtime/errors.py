@@ -82,7 +82,8 @@ class LinkCode(ExplainedCode):
     NET_DIAL = (
         "NET-DIAL",
         "The destination could not be reached.",
-        "Look at the route to it and at what listens there: for an ingress the egress, for an egress the service.",
+        "Refused: nobody listens there (for an ingress the egress, for an egress the service), or a firewall rejects. "
+        "No route: that is so, or a firewall rejects. No answer: a firewall drops it, or the host is down.",
     )
     NET_DIRECT = (
         "NET-DIRECT",

@@ -3,7 +3,7 @@
 A pipe whose reader stalls takes 64 KiB and then stops who writes to it. Making it non-blocking is no way out: that is a
 property of the open file, which whoever started us, and others, may share. So a process that serves hands its lines
 to a thread that waits in their place. What is held for it is bounded; what does not fit is dropped, counted, and told
-of when there is room again.
+of when there is room again; so is what a full disk did not take.
 
 The thread is woken for the first line after a pause only, and takes what has gathered then. One wake-up for each line
 makes two threads of a busy process pass the interpreter's lock to and fro: eight futex calls for each connection.
@@ -40,11 +40,13 @@ class Outlet:
     def _begin(self) -> None:
         self._changed = threading.Condition()
         self._held: deque[str] = deque()
-        self._size = self._dropped = 0
+        self._size = self._dropped = self._untaken = 0
         self.lost = 0
         """Lines dropped since the process began."""
         self._writer: threading.Thread | None = None
         self._ending = self._stuck = self._idle = False
+        self._said = 0
+        """Lost lines of which the text that is being written tells."""
 
     def write(self, text: str) -> None:
         """Write ``text``, which ends its last line; a reader that went away is no reason to fail."""
@@ -91,9 +93,13 @@ class Outlet:
     def _write_on(self, descriptor: int) -> None:
         while text := self._next():
             data = memoryview(text.encode("utf-8", "backslashreplace"))
-            with contextlib.suppress(OSError):  # nobody reads any more
+            try:
                 while data:
                     data = data[os.write(descriptor, data) :]
+            except OSError:  # nobody reads any more, or the disk is full
+                self._not_taken(bytes(data).count(b"\n"))
+                if self._ending:
+                    return
             if not self._ending:
                 time.sleep(GATHER_SECONDS)
 
@@ -105,9 +111,17 @@ class Outlet:
                 self._changed.wait()
             self._idle = False
             text = "".join(self._held)
-            if self._dropped:
-                text += self._told(self._dropped)
+            self._said = self._dropped + self._untaken
+            if self._said:
+                text += self._told(self._said)
             self._held.clear()
             # What the thread writes now is still held in memory, but not more than once the limit.
-            self._size = self._dropped = 0
+            self._size = self._dropped = self._untaken = 0
             return text
+
+    def _not_taken(self, lines: int) -> None:
+        """Tell of them with the next line, and of those of which they told."""
+        with self._changed:
+            fresh = lines - (1 if self._said else 0)
+            self.lost += fresh
+            self._untaken = fresh + self._said

@@ -45,10 +45,14 @@ def codes_seen(record_property: Callable[[str, object], None]) -> Iterator[None]
         record_property("refused", " ".join(sorted(set(stages.CODES_SEEN))))
 
 
-@pytest.fixture(scope="module", params=["ingress", "egress"])
+@pytest.fixture(scope="module", params=[*stages.INGRESS, *stages.EGRESS])
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """The runtime as ingress, then as egress. At the end its descriptors and memory are what they were."""
-    with stages.stage(request.param, tmp_path_factory.mktemp(request.param)) as stage:
+    """The runtime as ingress, then as egress, with one worker and with two.
+
+    At the end its descriptors and memory are what they were.
+    """
+    side, workers = request.param
+    with stages.stage(side, tmp_path_factory.mktemp(side), options=("--workers", str(workers))) as stage:
         opened = 1
         for port in (BACKGROUND, PASSPORT, NO_RA):
             shown = stages.passport(stages.honest_token()) if port == PASSPORT else stages.honest()
@@ -59,7 +63,8 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         built = Scene(stage, held)
         yield built
         held.ping()
-        stages.until(lambda: stage.descriptors() == descriptors, f"more than {descriptors} descriptors are left open")
+        # Fewer are in order: who answers questions about the run is there only while somebody asks.
+        stages.until(lambda: stage.descriptors() <= descriptors, f"more than {descriptors} descriptors are left open")
         assert stage.memory() < memory + MEMORY_SLACK
         if stage.side == "egress":
             assert (dialled, stage.dialled() - dialled) == (opened, stage.proved)

@@ -17,7 +17,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+import pytest
 
 from hostile import service as services
 from hostile import tls13
@@ -48,6 +50,8 @@ ALL = range(BACKGROUND, FRESH + 1)
 CODES_SEEN: list[str] = []
 
 Side = Literal["ingress", "egress"]
+# What the fixture of a module is built for: a side, and how many workers serve.
+INGRESS, EGRESS = ([pytest.param((side, count), id=f"{side}-{count}") for count in (1, 2)] for side in get_args(Side))
 Play = Callable[[socket.socket], Tls | None]
 HONEST = Authority()
 
@@ -308,12 +312,14 @@ def document(side: Side, ports: Sequence[int], pin: Path) -> dict[str, Any]:
     return {f"add_{side}": [{"netfilter": {"capture_dst": {"port": port}}, **trust(port, pin)} for port in ports]}
 
 
-def start(host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[str, str] | None = None) -> Process:
+def start(
+    host: Host, directory: Path, config: Mapping[str, Any], env: Mapping[str, str] | None = None, *options: str
+) -> Process:
     """Compile ``config`` and run the runtime on it until it serves."""
     source, output = directory / f"{host.name}.json", directory / host.name
     source.write_text(json.dumps(config), encoding="utf-8")
     tunnel.compile_into(source, output)
-    return _run(host, output, env)
+    return _run(host, output, env, *options)
 
 
 def again(stage: Stage, *options: str) -> Process:
@@ -342,10 +348,12 @@ def stage(
     env: Mapping[str, str] | None = None,
     ports: Sequence[int] = ALL,
     token: str | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Stage]:
     """Build the lab, start the runtime and everything around it; all of it goes with the context.
 
-    ``token`` is what the services answer, at first an honest one; ``env`` is added to the runtime's environment.
+    ``token`` is what the services answer, at first an honest one; ``env`` is added to the runtime's environment,
+    ``options`` to its own.
     """
     pin = directory / "pin.pem"
     pin.write_bytes(HONEST.pem)
@@ -362,7 +370,7 @@ def stage(
             second = stack.enter_context(Service(SECOND_SERVICE, HONEST.pem))
         service.attestation = second.attestation = services.text(token or honest_token())
         near.run("nft", "-f", "-", stdin=_COUNTER)
-        run = start(near, directory, document(side, ports, pin), env)
+        run = start(near, directory, document(side, ports, pin), env, *options)
         built = Stage(side, hosts, run, Log(run.log), service, second, agent, listeners, directory)
         yield built
 

@@ -22,6 +22,7 @@ from runtime.test_http_proxy import (
     SOCKS,
     Door,
     Origin,
+    answer,
     connect_to,
     door,
     get,
@@ -176,6 +177,9 @@ def test_135_a_name_that_means_something_else_a_moment_later_leads_nowhere_else(
                 sock.sendall(HELLO + request("rebound.test", ORIGIN))
                 assert exactly(sock, 2) == OPEN
                 assert exactly(sock, 10)[1] == code
+                if code == 0:
+                    sock.sendall(get("/", HOST))
+                    assert answer(sock).startswith(b"HTTP/1.1 200")
         assert here.connections == 0
         assert there.connections == 5
     finally:

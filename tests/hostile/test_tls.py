@@ -147,14 +147,14 @@ def cases(found: list[tuple[str, int, Play, tuple[str, ...]]]) -> list[object]:
     return [pytest.param(*case[1:], id=case[0]) for case in found]
 
 
-@pytest.mark.parametrize("scene", ["ingress"], indirect=True)
+@pytest.mark.parametrize("scene", stages.INGRESS, indirect=True)
 @pytest.mark.parametrize(("port", "play", "codes"), cases(INGRESS))
 def test_a_server_is_refused(scene: Scene, port: int, play: Play, codes: tuple[str, ...]) -> None:
     """With its code, in bounded memory, and nobody else notices."""
     refuses_in_bounded_memory(scene, port, play, codes)
 
 
-@pytest.mark.parametrize("scene", ["egress"], indirect=True)
+@pytest.mark.parametrize("scene", stages.EGRESS, indirect=True)
 @pytest.mark.parametrize(("port", "play", "codes"), cases(EGRESS))
 def test_a_client_is_refused(scene: Scene, port: int, play: Play, codes: tuple[str, ...]) -> None:
     """With its code, in bounded memory, and nobody else notices."""
@@ -169,7 +169,7 @@ def refuses_in_bounded_memory(scene: Scene, port: int, play: Play, codes: tuple[
     assert scene.stage.memory() < memory + (8 << 20)
 
 
-@pytest.mark.parametrize("scene", ["egress"], indirect=True)
+@pytest.mark.parametrize("scene", stages.EGRESS, indirect=True)
 def test_09_tickets_and_early_data_lead_to_a_full_handshake_and_a_verification(scene: Scene) -> None:
     """A PSK that the program never gave out, with early data under it; ``tls13.client`` sees that neither is taken."""
     ticket = tls13.vector(2, tls13.vector(2, os.urandom(64)) + bytes(4)) + tls13.vector(2, tls13.vector(1, bytes(32)))
@@ -184,7 +184,7 @@ def test_09_tickets_and_early_data_lead_to_a_full_handshake_and_a_verification(s
     assert scene.stage.service.calls["/attestation"] == calls + 1
 
 
-@pytest.mark.parametrize("scene", ["egress"], indirect=True)
+@pytest.mark.parametrize("scene", stages.EGRESS, indirect=True)
 def test_09_no_ticket_is_given_out(scene: Scene) -> None:
     """Nothing but the application's bytes follows the handshake."""
     with scene.stage.connect(NO_RA) as app:
@@ -195,7 +195,7 @@ def test_09_no_ticket_is_given_out(scene: Scene) -> None:
     scene.stage.proved += 1
 
 
-@pytest.mark.parametrize("scene", ["ingress"], indirect=True)
+@pytest.mark.parametrize("scene", stages.INGRESS, indirect=True)
 def test_10_a_ticket_is_never_used(scene: Scene) -> None:
     """A server that gives tickets is met with a full handshake again."""
     body = bytes(8) + tls13.vector(1, b"n") + tls13.vector(2, os.urandom(64)) + tls13.vector(2, b"")
@@ -266,7 +266,7 @@ def test_15_another_key_is_verified_anew_while_a_verdict_is_kept(scene: Scene) -
     assert calls["/attestation"] == before + 2
 
 
-@pytest.mark.parametrize("scene", ["egress"], indirect=True)
+@pytest.mark.parametrize("scene", stages.EGRESS, indirect=True)
 def test_76_the_backend_is_dialled_after_the_verification(scene: Scene) -> None:
     """While the service thinks, no SYN leaves for the backend, although the client has sent already."""
     stage, answer = scene.stage, threading.Event()

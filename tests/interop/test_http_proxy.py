@@ -53,14 +53,12 @@ class Scene:
     directory: Path
 
     def _start(self, host: Host, program: Program, config: Path) -> Process:
-        """As the only one that knows ``server.test``."""
+        """Start it, as the only one that knows ``server.test``."""
         names = self.directory / "hosts"
         names.write_text(f"127.0.0.1 localhost\n{self.lab['server'].ipv4} server.test\n", "ascii")
         argv = [tunnel.TNG, "apply"] if program == "ours" else [str(self.peer), "launch", "-c"]
         script = 'mount --bind "$0" /etc/hosts && exec "$@"'
-        process = host.start("sh", "-c", script, str(names), *argv, str(config))
-        process.wait_for(r"\bevent=serving\b" if program == "ours" else "All services are ready")
-        return process
+        return host.start("sh", "-c", script, str(names), *argv, str(config))
 
     @contextlib.contextmanager
     def tunnel(self, case: int, ingress: Program, egress: Program) -> Iterator[Host]:
@@ -71,6 +69,8 @@ class Scene:
             config = tunnel.write_config(self.directory / f"{name}.json", document)
             started.append((self.lab[name], program, self._start(self.lab[name], program, config)))
         try:
+            for _, program, process in started:
+                process.wait_for(r"\bevent=serving\b" if program == "ours" else "All services are ready")
             yield self.lab["client"]
         finally:
             for host, program, process in started:

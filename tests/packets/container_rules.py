@@ -1,7 +1,8 @@
 """What Docker and Podman load for one bridge network with one published port, each as nft and as iptables writes it.
 
-Written down from Docker 28 (iptables; nftables as its experimental backend) and netavark 1.14 (both backends), for the
-bridge ``docker0`` with 172.17.0.0/16 and fd17::/64, a container at .2 and port 5000 of the host for its port 8080.
+Written after moby's own documents of its rules (integration/network/bridge, as of Docker 28) and netavark's sources
+(src/firewall), for the bridge ``docker0`` with 172.17.0.0/16 and fd17::/64, a container at .2 and port 5000 of the host
+for its port 8080. No engine ran here.
 """
 
 from __future__ import annotations

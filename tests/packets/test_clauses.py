@@ -56,6 +56,14 @@ CLAUSES = {
         "test_passing_by.py::test_109_the_published_port_of_a_container_is_served[ipv4-everything-nft]",
         r".*ct label 116 return.*\n",
     ),
+    "ports that others lead to our listener": (
+        "test_containers.py::test_neighbours_are_no_containers[named]",
+        r".*was not forwarded, but translated.*\n",
+    ),
+    "an interface that leads to the destination": (
+        "test_containers.py::test_neighbours_are_no_containers[by_kind]",
+        r" fib daddr \. iif oif missing",
+    ),
     "UDP": (
         "test_passing_by.py::test_110_udp_to_a_captured_destination_is_refused[ipv4-by_port-nft]",
         r"\t\tudp dport.*\n",

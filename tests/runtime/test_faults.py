@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import tracking
 from runtime.test_processes import PATIENCE, children, until
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import tunnel
@@ -62,7 +63,7 @@ def test_another_address(scene: Scene, whose: str) -> None:
     tunnel.serve(scene.server, SERVER_CONFIG)
     tunnel.serve(scene.client, CLIENT_CONFIG)
     host = scene.lab[whose]
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
+    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4, patience=3) as senders:
         senders.wait_for_writes(200)
         host.run("ip", "addr", "add", "10.77.0.99/24", "dev", INTERFACE)
         host.run("ip", "addr", "del", f"{host.ipv4}/24", "dev", INTERFACE)
@@ -93,6 +94,76 @@ def test_a_worker_without_descriptors_takes_no_more_and_goes_on_when_it_has_some
         until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
     assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
     assert run.alive()
+
+
+def test_connection_tracking_that_is_full_and_has_room_again(scene: Scene) -> None:
+    """At the ingress, where each connection needs two entries: what is new is not let through, and nothing leaves."""
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    run = tunnel.serve(scene.client, CLIENT_CONFIG)
+    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4, patience=3) as senders:
+        senders.wait_for_writes(200)
+        with tracking.full(scene.client), pytest.raises(OSError, match=r"timed out|reset|closed"):
+            speak(scene)
+        until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
+        senders.wait_for_writes(senders.writes + 100)
+    assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
+    assert "_died" not in run.output()
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_replaced(scene: Scene) -> None:
+    """With connections that go on at the other one; the rules refuse in between."""
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    run = tunnel.run(scene.client, CLIENT_CONFIG, scene.client.state / "compiled", "--workers", "2")
+    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
+        senders.wait_for_writes(200)
+        with no_memory(children(run, "worker")[0]):
+            run.wait_for("event=worker_died .*SIGKILL", PATIENCE)
+        run.wait_for("event=worker_replaced", PATIENCE)
+        senders.wait_for_writes(senders.writes + 100)
+    assert_no_plaintext(wire, MARKER[:24])
+    assert answers(scene, scene.urls()["IPv4"])
+    assert run.stop() == 0, run.output()
+
+
+@contextmanager
+def no_memory(pid: int) -> Iterator[None]:
+    """The next page that process ``pid`` wants is one too many (memory.max of cgroups, v1 or v2)."""
+    first = Path("/sys/fs/cgroup/memory").is_dir()
+    root = Path("/sys/fs/cgroup/memory") if first else Path("/sys/fs/cgroup")
+    group = root / f"tng-test-memory-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / ("memory.limit_in_bytes" if first else "memory.max")).write_text("8192")
+        (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        until(lambda: not (group / "cgroup.procs").read_text(), "it was not killed")
+        group.rmdir()
+
+
+def test_a_log_on_a_disk_that_is_full_stops_nobody(scene: Scene) -> None:
+    """Lines are lost and counted; when there is room again they come again."""
+    tunnel.serve(scene.server, SERVER_CONFIG)
+    made = tunnel.compile_into(CLIENT_CONFIG, scene.client.state / "compiled")
+    disk = scene.client.state / "disk"
+    disk.mkdir()
+    script = 'mount -t tmpfs -o size=64k none "$0" && head -c 1M /dev/zero >"$0/filler"; exec "$@" >>"$0/log" 2>&1'
+    argv = [f"{tunnel.TNG}-runtime", "run", "--workers", "1", str(made)]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(scene.client.state / "notify"))
+        manager.settimeout(PATIENCE)
+        environment = {"NOTIFY_SOCKET": str(scene.client.state / "notify")}
+        run = scene.client.start("sh", "-c", script, str(disk), *argv, env=environment)
+        assert manager.recv(200).startswith(b"READY=1")
+    there = Path(f"/proc/{run.pid}/root{disk}")
+    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
+        senders.wait_for_writes(200)
+        assert (there / "log").read_text() == ""
+        assert answers(scene, scene.urls()["IPv4"])
+        (there / "filler").unlink()
+        until(lambda: answers(scene, scene.urls()["IPv4"]) and "lines_dropped" in (there / "log").read_text(), "told")
+    assert_no_plaintext(wire, MARKER[:24], PAGE.encode())
+    assert run.stop() == 0
 
 
 @contextmanager

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
+import struct
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,7 @@ class Origin:
             self._listener = socket.create_server(("0.0.0.0", port))
         self.said: list[bytes] = []
         self.connections = 0
+        self.waiting, self.left = threading.Event(), threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -59,6 +63,12 @@ class Origin:
                     return
                 if head.startswith(b"OLD"):
                     connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+                    return
+                if head.startswith(b"WAIT"):
+                    self.waiting.set()
+                    with contextlib.suppress(OSError):
+                        connection.recv(1)
+                    self.left.set()
                     return
                 if head.startswith(b"LIE"):
                     connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
@@ -186,6 +196,13 @@ def test_stock_clients_reach_a_verified_server_and_nobody_else(hosts: Lab) -> No
     def curl(*arguments: str) -> str:
         return client.run("curl", "-sS", "--max-time", "60", "-x", proxy, *arguments, check=False).stdout
 
+    # Before the verdict there is no success, and after a bad one neither.
+    scene.affirm(affirming=False)
+    for form in ("-i", "-ip"):
+        refused = curl(form, f"http://peer.test:{PORT}/")
+        assert refused.startswith("HTTP/1.1 502 Bad Gateway\nTNG-Code: RA-"), refused
+    assert scene.web.requests() == []
+    scene.affirm(affirming=True)
     for host in (server.ipv4, f"[{server.ipv6}]", "peer.test"):
         assert curl(f"http://{host}:{PORT}/") == PAGE
         assert curl("-p", f"http://{host}:{PORT}/") == PAGE
@@ -205,9 +222,7 @@ def test_stock_clients_reach_a_verified_server_and_nobody_else(hosts: Lab) -> No
     refused = curl("-ip", f"http://{server.ipv4}:9081/")
     assert "TNG-Code: NET-DIAL" in refused
     assert "200 Connection" not in refused
-    scene.affirm(affirming=False)
-    run.wait_for("event=closed", 60)
-    assert "code=RA-" not in run.output()
+    assert "event=bug" not in run.output()
 
 
 def test_a_request_is_judged_by_its_own_target_and_goes_on_in_the_form_for_an_origin(door: Door) -> None:
@@ -297,3 +312,28 @@ def test_an_origin_that_closed_what_it_kept_is_asked_again(door: Door) -> None:
         sock.sendall(get(PLACE, HOST))
         assert answer(sock).startswith(b"HTTP/1.1 200")
         assert door.origin.connections == before + 1
+
+
+def test_a_program_that_is_gone_leaves_no_request_behind(door: Door) -> None:
+    with connect(door.lab["client"], "127.0.0.1", PROXY) as sock:
+        sock.sendall(get(PLACE, HOST, method="WAIT"))
+        assert door.origin.waiting.wait(60)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert door.origin.left.wait(60)
+
+
+def test_what_is_refused_is_counted_once(door: Door) -> None:
+    client = door.lab["client"]
+    path = next((client.state / "run" / "tng").glob("tng.*.status"))
+
+    def counted() -> int:
+        said = client.run("curl", "-sS", "--unix-socket", str(path), "http://localhost/status/").stdout
+        return int(json.loads(said)["entries"][0]["refused"].get("NET-DIAL", 0))
+
+    before = counted()
+    for words in (get(f"http://{door.there}:9/", HOST), connect_to(f"{door.there}:9")):
+        assert b"TNG-Code: NET-DIAL" in door.ask(words)
+    end = time.monotonic() + 60
+    while counted() < before + 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert counted() == before + 2

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -131,3 +132,22 @@ def test_a_child_writes_for_itself_and_nothing_twice() -> None:
     assert done.stderr.count("x") == 99 * 100
     assert done.stderr.count("child\n") == 1
     assert done.stderr.endswith("end\n")
+
+
+def test_what_a_full_disk_did_not_take_is_told_with_what_it_takes_next(pipe: tuple[int, int]) -> None:
+    outlet = Outlet(told)
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    outlet.hand_over(descriptor)
+    for lost in (2, 3):
+        outlet.write(LINE)
+        if lost == 2:
+            outlet.write(LINE)
+        end = time.monotonic() + PATIENCE
+        while outlet.lost < lost:
+            assert time.monotonic() < end
+            time.sleep(0.01)  # no event tells of a write that failed
+    os.dup2(pipe[1], descriptor)
+    outlet.write("at last\n")
+    assert take(pipe[0], "dropped=") == "at last\ndropped=3\n"
+    outlet.close(PATIENCE)
+    os.close(descriptor)

@@ -151,8 +151,8 @@ def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(
 class Senders:
     """Threads on a host that open connections and write into them until they break, then open the next."""
 
-    def __init__(self, host: Host, target: str, count: int = 4) -> None:
-        self._host, self._target = host, target
+    def __init__(self, host: Host, target: str, count: int = 4, patience: float = 40) -> None:
+        self._host, self._target, self._patience = host, target, patience
         self._changed = threading.Condition()
         self._writes = self._failures = self._open = 0
         self._opening = self._running = True
@@ -198,7 +198,7 @@ class Senders:
         with self._host.inside():
             while self._opening:
                 try:
-                    with socket.create_connection((self._target, PORT), timeout=40) as connection:
+                    with socket.create_connection((self._target, PORT), timeout=self._patience) as connection:
                         self._count(opened=1)
                         try:
                             while self._running:

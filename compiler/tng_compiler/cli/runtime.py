@@ -42,7 +42,7 @@ def become(program: Path, arguments: Sequence[str]) -> NoReturn:
     """Execute ``program`` in place of this process, which keeps its id."""
     sys.stdout.flush()
     sys.stderr.flush()
-    if arguments[0] == "run":
+    if "run" in arguments:
         # It reloads for SIGHUP once it can, and must not die of one before; what is blocked stays so (execve(2)).
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.status_text import connections_text, status_text
+from tng_compiler.host import running
 from tng_compiler.host.places import run_directory
 from tng_schema import contract
 
@@ -49,6 +50,9 @@ def run_status(instance: str | None, *, as_json: bool, watch: bool, connections:
     if watch:
         return _watch(where, instance, connections=connections)
     found = look(where, instance, "/connections" if connections else "/status/")
+    if not found and as_json:
+        print(json.dumps({"instances": [], "exit": int(Exit.HOST_NOT_READY)}, indent=2))
+        return Exit.HOST_NOT_READY
     if not found:
         fail(Exit.HOST_NOT_READY, *_nothing(instance))
     if as_json:
@@ -90,6 +94,8 @@ def ask(path: Path, what: str) -> Instance | None:
         return Instance(path, None, f"no answer: {error}")
     finally:
         connection.close()
+    if isinstance(said, dict) and "pid" in said:
+        said["document"] = running.source(said["pid"])
     return Instance(path, said if isinstance(said, dict) else None)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from tng_compiler.diagnostics.quoting import visible
+
 Said = Mapping[str, Any]
 
 _MOST_DRIFT = 20
@@ -21,7 +23,7 @@ def status_text(said: Said, now: datetime | None = None) -> list[str]:
     lines = [
         f"{said['instance']}: {said['state']}, for {lasted} (since {_time(said['since'])}), "
         f"process {said['pid']}, tng {said['version']}",
-        f"  document     {said['config_sha256'][:12]}, {_rules(said['rules'])}",
+        f"  document     {_document(said)}, {_rules(said['rules'])}",
         f"  processes    {workers['alive']} of {workers['wanted']} workers, {judge}",
         f"  last minute  {rates['connections']:g} connections/s, {_bytes(rates['bytes_sent'])}/s sent, "
         f"{_bytes(rates['bytes_received'])}/s received",
@@ -34,6 +36,11 @@ def status_text(said: Said, now: datetime | None = None) -> list[str]:
     for what, words in (("pending", said["pending"]), ("degraded", said["problems"])):
         lines += ["", *(f"{what}: {line}" for line in words)] if words else []
     return lines
+
+
+def _document(said: Said) -> str:
+    name, digest = said.get("document"), said["config_sha256"][:12]
+    return f"{visible(name, 60)} ({digest})" if name else digest
 
 
 def connections_text(name: str, said: Said) -> list[str]:
@@ -110,7 +117,8 @@ def _rules(rules: Said | None) -> str:
         return "no rules: nothing is captured"
     if not rules["table"] or not rules["guard"]:
         return "RULES NOT IN PLACE"
-    changed = f", changed by others {rules['changed_by_others']} times" if rules["changed_by_others"] else ""
+    number = rules["changed_by_others"]
+    changed = f", changed by others {'once' if number == 1 else f'{number} times'}" if number else ""
     return f"{'rules in place' if rules['in_place'] else 'rules differ'}{changed}"
 
 

@@ -25,6 +25,8 @@ def lane(door: PlannedDoor, plan: Plan) -> tuple[list[Arrow], list[str], list[st
     there = list(dict.fromkeys(way.leads(way.box.ports.first) for way in ways))
     gate = [f"{door.role}, {ways[0].kind}" if ways else door.role, f"mark {door.so_mark}", *short(ports)]
     note = [("small", "a door: it captures nothing, and no rule is about it; what does not come to it passes")]
+    if any(way.open for way in ways):
+        note.append(("says-warn", "! passes in plaintext: what no filter takes (unmatched: direct)"))
     if door.role == "egress":
         return [Arrow("plain", ("plaintext, after the verdict:", *short(there)), left=True)], [], gate, note
     leads = Arrow("plain", ("connect, in plaintext, to", *short(there)), left=False)

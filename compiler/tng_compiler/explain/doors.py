@@ -47,6 +47,7 @@ def after(door: Doorway, situation: Situation) -> After:
         steps = (
             f"{first}, on {door.host} port {situation.port}",
             f"the runtime dials {there} with mark {entry.so_mark}, over RATS-TLS; no byte goes before the verdict",
+            *(("what no filter takes LEAVES IN PLAINTEXT (unmatched: direct)",) if door.open else ()),
         )
         return After(steps, tuple(proofs(entry, far)))
     steps = (

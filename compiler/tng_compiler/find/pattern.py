@@ -36,6 +36,7 @@ word: FATE [_BY POINTER] -> fate
     | _TO TARGET -> to
     | _PORT PORTS -> port
     | _CGROUP PATH -> cgroup
+    | _OVER INTERFACE -> over
     | _IN _SET NAME -> in_set
 
 FATE: /(captured|taken|passed|refused)\b/
@@ -53,11 +54,13 @@ _RUNTIME: /runtime\b/
 _TO: /to\b/
 _PORT: /port\b/
 _CGROUP: /cgroup\b/
+_OVER: /over\b/
 _IN: /in\b/
 _SET: /set\b/
 POINTER: /\/add_(in|e)gress\/[0-9]+/
 TARGET: /[0-9a-fA-F.:]*[0-9a-fA-F:][0-9a-fA-F.:]*(\/[0-9]+)?(:[0-9]+)?|\[[0-9a-fA-F.:]+\](\/[0-9]+)?(:[0-9]+)?/
 PORTS: /[0-9]+(-[0-9]+)?/
+INTERFACE: /[A-Za-z0-9_.@-]+\*?/
 PATH: /\/[^\s()]*/
 NAME: /[A-Za-z_][A-Za-z0-9_.-]*/
 %ignore /[ \t\r\n]+/
@@ -93,7 +96,7 @@ def parse(text: str, plan: Plan) -> Pattern:
         raise
     except UnexpectedInput as error:
         raise unexpected(text, error) from None
-    named = Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets))
+    named = Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets), tuple(reader.interfaces))
     ages = (False, True) if "age" in reader.states else (False,)
     runtimes = (False, True) if "runtime" in reader.states else (False,)
     return Pattern(holds, named, tuple(State(established, down) for established in ages for down in runtimes))
@@ -114,6 +117,7 @@ class _Reader(Transformer[Token, Any]):
         self.boxes: list[tuple[Family | None, int, int, int, int]] = []
         self.cgroups: list[str] = []
         self.sets: list[str] = []
+        self.interfaces: list[str] = []
         self.states: set[str] = set()
 
     def either(self, parts: list[Predicate]) -> Predicate:
@@ -181,6 +185,11 @@ class _Reader(Transformer[Token, Any]):
         number = len(self.cgroups)
         self.cgroups.append(path)
         return lambda view: number in view.cgroups
+
+    def over(self, parts: list[Token]) -> Predicate:
+        number = len(self.interfaces)
+        self.interfaces.append(str(parts[0]))
+        return lambda view: number in view.interfaces
 
     def in_set(self, parts: list[Token]) -> Predicate:
         both = (names.operator(parts[0], "ipv4"), names.operator(parts[0], "ipv6"))

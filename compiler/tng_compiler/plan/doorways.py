@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.algebra.space import BITS, Box, Family, Ports
-from tng_compiler.model.types import Mapping, MappingRule
+from tng_compiler.model.types import HttpProxy, Mapping, MappingRule
 from tng_compiler.plan.types import Plan, PlannedDoor
 
 
@@ -24,8 +24,13 @@ class Doorway:
 
     @property
     def kind(self) -> str:
-        """What the document calls it: ``mapping``, ``socks5``."""
+        """What the document calls it: ``mapping``, ``socks5``, ``http_proxy``."""
         return self.door.mode.pointer.rpartition("/")[2]
+
+    @property
+    def open(self) -> bool:
+        """Whether what no filter of it takes leaves without a tunnel."""
+        return isinstance(self.door.mode, HttpProxy) and self.door.mode.unmatched == "direct"
 
     def holds(self, family: Family, address: int, port: int) -> bool:
         """Whether a connection to there comes to it."""
@@ -35,7 +40,8 @@ class Doorway:
     def leads(self, port: int) -> str:
         """Where a connection goes that came to ``port``."""
         if self.rule is None:
-            return "wherever the program asks for"
+            filtered = isinstance(self.door.mode, HttpProxy)
+            return "where its filters let the program go" if filtered else "wherever the program asks for"
         return f"{self.rule.out_host} port {self.rule.out_first + port - self.rule.ports.first}"
 
 

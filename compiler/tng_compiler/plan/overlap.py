@@ -151,6 +151,6 @@ def _diagnostic(code: Code, item: Item, other: Item, message: str, note: str, ad
 
 
 def _unfinished(netfilter: Netfilter) -> Diagnostic:
-    message = "expected items that can be compared in reasonable time, found too many, or too many nested in each other"
+    message = "expected items that can be compared in reasonable time, found too many or too deeply nested ones"
     place = Place(f"{netfilter.pointer}/capture_dst")
     return Diagnostic(Code.ANALYSIS_UNFINISHED, Severity.WARNING, message, place, (), "what they name is captured once")

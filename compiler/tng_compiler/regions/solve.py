@@ -18,8 +18,8 @@ from tng_compiler.algebra.plane import Cell, Plane, Rectangle, plane
 from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Family
 from tng_compiler.model.types import Role
 from tng_compiler.plan.doorways import doorways
+from tng_compiler.plan.interfaces import Takes, kinds_matter, spelled
 from tng_compiler.plan.interfaces import classes as classes_of_interfaces
-from tng_compiler.plan.interfaces import kinds_matter, spelled
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.regions.fates import ORDINARY, PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, State, Way, fate
 
@@ -37,16 +37,20 @@ _DNS = (53, 53)
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What the question names: ``boxes`` (family None is both), cgroups with all below them, sets by (name, family)."""
+    """What the question names: ``boxes`` (family None is both), cgroups with all below them, sets by (name, family).
+
+    ``interfaces`` that forwarded packets came by; a ``*`` at the end is any name that begins so.
+    """
 
     boxes: tuple[tuple[Family | None, int, int, int, int], ...] = ()
     cgroups: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One kind of traffic: ``fates`` in each plan; which of ``Named.boxes``, ``.cgroups`` and ``.sets`` hold it."""
+    """One kind of traffic: ``fates`` in each plan; which of what is ``Named`` holds it."""
 
     way: Way
     protocol: Protocol
@@ -55,6 +59,7 @@ class View:
     boxes: frozenset[int]
     cgroups: frozenset[int]
     sets: frozenset[str]
+    interfaces: frozenset[int] = frozenset()
     state: State = ORDINARY
 
 
@@ -127,9 +132,10 @@ class _Cut:
         self._first_asked = len(flat)
         takes = [entry.takes for entry in flat]
         kinds = kinds_matter(takes)
+        asked_of: list[Takes] = [*(None for _ in named.cgroups), *((name,) for name in named.interfaces)]
         self._incoming = [
             Class(tuple(spelled(each, kinds=kinds) for each in group), meant)
-            for meant, group in classes_of_interfaces(takes).items()
+            for meant, group in classes_of_interfaces([*takes, *asked_of]).items()
         ]
         self._about = [self._mask(cell) for cell in self._plane.cells]
         self._known: dict[tuple[Way, Protocol, int, int], Any] = {}
@@ -210,7 +216,8 @@ class _Cut:
         return tuple(answers)
 
     def _mask(self, cell: Cell) -> int:
-        bits = ((1 << len(self._named.cgroups)) - 1) << self._first_asked
+        asked = len(self._named.cgroups) + len(self._named.interfaces)
+        bits = ((1 << asked) - 1) << self._first_asked
         starts = [0]
         for entries in self._entries:
             starts.append(starts[-1] + len(entries))
@@ -236,11 +243,13 @@ class _Cut:
         cgroups = frozenset(
             number for number in range(len(self._named.cgroups)) if meant >> self._first_asked + number & 1
         )
+        first = self._first_asked + len(self._named.cgroups)
+        interfaces = frozenset(number for number in range(len(self._named.interfaces)) if meant >> first + number & 1)
         asked = [self._facts[name] for name in self._named.sets]
 
         def leaf(values: tuple[Any, ...]) -> Any:
             sets = frozenset(name for name, holds in zip(self._named.sets, values[len(fates) :], strict=True) if holds)
-            return question(View(way, protocol, self._family, values[: len(fates)], boxes, cgroups, sets))
+            return question(View(way, protocol, self._family, values[: len(fates)], boxes, cgroups, sets, interfaces))
 
         return combine((*fates, *(Node(fact, False, True) for fact in asked)), leaf)
 

@@ -180,6 +180,14 @@ def _replace_guard(bundle: Bundle, fill: Callable[[], str]) -> None:
             guard.close()
 
 
+def forget(directory: Path, locks: Path = LOCKS) -> None:
+    """Remove ``directory`` if it was compiled for this process alone."""
+    if directory.parent == locks and directory.name.endswith(f".{os.getpid()}") and not directory.is_symlink():
+        shutil.rmtree(directory, ignore_errors=True)
+        with contextlib.suppress(OSError):  # others have something there
+            locks.rmdir()
+
+
 def down_command(table: str) -> str:
     """Return the command that removes the rules of a table, by the program that this host has."""
     program = "tng" if shutil.which("tng") or Path(sys.executable).with_name("tng").exists() else "tng-runtime"

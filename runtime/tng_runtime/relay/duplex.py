@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 
 from tng_runtime.kernel.liveness import end_in_order
-from tng_runtime.kernel.readiness import ENDED, READABLE, WRITABLE, Poller
+from tng_runtime.kernel.readiness import BROKEN, ENDED, READABLE, WRITABLE, Poller
 
 # A socket that is gone is noticed by the kernel (``kernel.liveness``), not by this.
 FOR_EVER = 365 * 86400.0
@@ -27,6 +28,8 @@ class Duplex:
         self.sock, self._poller = sock, poller
         self._reading: asyncio.Future[None] | None = None
         self._writing: asyncio.Future[None] | None = None
+        self.gone: Callable[[], None] | None = None
+        """Called when both directions are over, by a reset or since nobody is there any more."""
         poller.hand_over(sock.fileno(), self._happened)
 
     def deadline(self, seconds: float) -> float:
@@ -101,6 +104,8 @@ class Duplex:
         for future, mask in ((self._reading, READABLE), (self._writing, WRITABLE | ENDED)):
             if future is not None and events & mask and not future.done():
                 future.set_result(None)
+        if events & BROKEN and self.gone is not None:
+            self.gone()
 
 
 def _expire(future: asyncio.Future[None]) -> None:

@@ -44,6 +44,7 @@ class Exchange:
         if early and not request.ends:
             self._reader.receive_data(early)
         self.begun = self.origin_goes_on = False
+        self._answered: list[bytes] = []
 
     async def run(self) -> bool:
         """See it through; True if another request may follow.
@@ -52,12 +53,12 @@ class Exchange:
         """
         assert self._request.forwarded is not None, "CONNECT is not forwarded"
         try:
-            await self._to_origin(self._request.forwarded)
-            if self._request.ends:
-                await self._to_origin(h11.EndOfMessage())
-                await self._answer()
-            else:
-                await self._both()
+            # A program that is gone while its origin takes its time would be noticed by the next write only.
+            with anyio.CancelScope() as scope:
+                self._program.gone = scope.cancel
+                await self._exchange(self._request.forwarded)
+            if scope.cancelled_caught:
+                raise BrokenError("the program is gone")
         except _OriginError as error:
             if self.begun:
                 raise AbandonedError(str(error)) from None
@@ -68,6 +69,17 @@ class Exchange:
         done = self._writer.our_state is h11.DONE and self._writer.their_state is h11.DONE
         self.origin_goes_on = done and not self._writer.trailing_data[0]
         return whole
+
+    async def _exchange(self, forwarded: h11.Request) -> None:
+        try:
+            await self._to_origin(forwarded)
+            if self._request.ends:
+                await self._to_origin(h11.EndOfMessage())
+                await self._answer()
+            else:
+                await self._both()
+        finally:
+            self._program.gone = None
 
     async def _both(self) -> None:
         problems: list[Exception] = []
@@ -115,17 +127,18 @@ class Exchange:
                     raise _OriginError("the origin switches to a protocol that nobody asked for")
                 if self._reader.their_http_version != b"1.0":
                     fields = answer_fields(event.headers.raw_items())
-                    await self._to_program(
+                    self._to_program(
                         h11.InformationalResponse(status_code=event.status_code, headers=fields, reason=event.reason)
                     )
             elif isinstance(event, h11.Response):
                 self.begun = True
                 fields = answer_fields(event.headers.raw_items())
-                await self._to_program(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
+                self._to_program(h11.Response(status_code=event.status_code, headers=fields, reason=event.reason))
             elif isinstance(event, h11.Data):
-                await self._to_program(h11.Data(data=event.data))
+                self._to_program(h11.Data(data=event.data))
             else:
-                await self._to_program(h11.EndOfMessage())
+                self._to_program(h11.EndOfMessage())
+                await self._flush()
                 return
 
     async def _said_by_origin(self) -> h11.Event:
@@ -135,6 +148,7 @@ class Exchange:
                 if not isinstance(event, type) or event not in (h11.NEED_DATA, h11.PAUSED):
                     assert isinstance(event, h11.Event)
                     return event
+                await self._flush()
                 data = await self._origin.receive(self._origin.deadline(FOR_EVER))
                 if not data and self._cut():
                     raise _OriginError("the connection to the origin broke off")
@@ -154,10 +168,16 @@ class Exchange:
             except BrokenError as error:
                 raise _OriginError(f"the connection to the origin broke off: {error}") from None
 
-    async def _to_program(self, event: h11.Event) -> None:
+    def _to_program(self, event: h11.Event) -> None:
+        """Write it, to be sent with what else the origin has said already."""
         try:
             data = self._reader.send(event)
         except h11.LocalProtocolError as error:
             raise _OriginError(f"the origin's answer cannot be passed on: {error}") from None
         if data:
+            self._answered.append(data)
+
+    async def _flush(self) -> None:
+        if self._answered:
+            data, self._answered = b"".join(self._answered), []
             await self._program.send(data, self._program.deadline(FOR_EVER))

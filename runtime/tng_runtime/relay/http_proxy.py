@@ -126,6 +126,9 @@ class HttpDoor:
             raise ClientLeftError from None
         if isinstance(problem, AbandonedError):
             return
+        if isinstance(problem, _ToldError):
+            await program.refuse(problem.refused)
+            return
         if problem is not None:
             if isinstance(problem, Refused):
                 await program.refuse(problem)
@@ -145,7 +148,7 @@ class HttpDoor:
                     return
                 place = (request.host.lower(), request.port, way.direct)
                 if origin is not None and (origin.place != place or origin.is_over()):
-                    await origin.close()
+                    streams.start_soon(origin.close)
                     origin = None
                 used = origin is not None
                 origin = origin or await self._open(place, way, streams)
@@ -162,6 +165,8 @@ class HttpDoor:
                     exchange = Exchange(again, program.left, program.duplex, origin.duplex, origin.is_cut)
                     going_on = await exchange.run()
                 program.left = exchange.left
+                if not going_on:
+                    program.duplex.finish()
                 if not exchange.origin_goes_on:
                     await origin.close()
                     origin = None
@@ -191,11 +196,19 @@ class HttpDoor:
         try:
             await origin.decided.wait()
             if origin.refused is not None:
-                raise origin.refused
+                raise _ToldError(origin.refused)
         except BaseException:
             origin.duplex.close()
             raise
         return origin
+
+
+class _ToldError(Exception):
+    """There is no way to the origin, and the session of that has told so."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
 
 
 class _Program:

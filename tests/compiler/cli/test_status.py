@@ -47,6 +47,7 @@ SAID: dict[str, Any] = {
     "pid": 77,
     "version": "0.1.0",
     "config_sha256": "2dbd5cff1299e2de",
+    "document": "web.json",
     "judge": 78,
     "workers": {"wanted": 2, "alive": 2},
     "rates": {"connections": 1.5, "bytes_sent": 10.0, "bytes_received": 2048.0},
@@ -63,7 +64,7 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 def test_an_instance_in_words() -> None:
     assert status_text(SAID, NOW) == [
         "tng: serving, for 1 min 30 s (since 2026-11-24 11:58:30 UTC), process 77, tng 0.1.0",
-        "  document     2dbd5cff1299, rules in place",
+        "  document     web.json (2dbd5cff1299), rules in place",
         "  processes    2 of 2 workers, judge 78",
         "  last minute  1.5 connections/s, 10 B/s sent, 2.0 KiB/s received",
         "",
@@ -193,4 +194,6 @@ def test_sockets_of_the_dead_are_no_instances(directory: Path, capsys: pytest.Ca
         run()
     assert ended.value.code == Exit.HOST_NOT_READY
     assert "no instance runs on this host" in capsys.readouterr().err
+    assert run(as_json=True) == Exit.HOST_NOT_READY
+    assert json.loads(capsys.readouterr().out) == {"instances": [], "exit": 3}
     assert module.look(directory / "nothing", None, "/status/") == []

@@ -91,3 +91,19 @@ def test_what_fails_leaves_everything_as_it_was(hosts: Lab, host: Host, why: str
             assert host.run("sh", "-c", command, check=False).returncode == 3
             (host.state / "lib").rmdir() if not runs else None
     assert settled(host, run, before) == before
+
+
+def test_a_word_that_the_runtime_does_not_take_leaves_nothing(hosts: Lab, host: Host) -> None:
+    """The runtime judges its options, when everything was written for it already."""
+    config = tunnel.write_config(host.state / "config.json", ingress(hosts))
+    before = state(host, None)
+    for options, words, status in (
+        (["--workers", "0"], "--workers", 2),
+        (["--user", "root"], "root is root", 3),
+        ([], "TNG_LOG_LEVEL: expected", 2),
+    ):
+        prefix = [] if options else ["env", "TNG_LOG_LEVEL=loud"]
+        done = host.run(*prefix, TNG, "apply", str(config), *options, check=False)
+        assert done.returncode == status, done
+        assert words in done.stderr
+    assert state(host, None) == before

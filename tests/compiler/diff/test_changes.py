@@ -129,6 +129,7 @@ def test_the_size_of_what_is_no_longer_captured_is_exact() -> None:
     assert str(witness(change.regions[0])) == "ingress tcp to 10.0.0.129:80"
 
 
+HTTPS = VERIFY | {"as_addr": "https://as.example/"}
 TRUSTS: list[tuple[dict[str, Any], dict[str, Any], Danger, str]] = [
     ({"verify": VERIFY}, {"no_ra": True}, Danger.UNPROTECTED, "no_ra"),
     ({"verify": VERIFY, "attest": ATTEST}, {"attest": ATTEST}, Danger.UNPROTECTED, "roles"),
@@ -145,6 +146,8 @@ TRUSTS: list[tuple[dict[str, Any], dict[str, Any], Danger, str]] = [
     ({"verify": VERIFY}, {"verify": VERIFY | {"as_addr": "https://as.example/"}}, Danger.PEER, "verify.as_addr"),
     ({"verify": VERIFY}, {"verify": VERIFY | {"skip_as_token_cert_verify": True}}, Danger.UNPROTECTED,
      "verify.skip_as_token_cert_verify"),
+    ({"verify": HTTPS | {"as_ca_paths": ["/a"]}}, {"verify": HTTPS}, Danger.UNPROTECTED, "verify.as_ca_paths"),
+    ({"verify": HTTPS}, {"verify": HTTPS | {"as_ca_paths": ["/a"]}}, Danger.TRUST, "verify.as_ca_paths"),
     ({"attest": ATTEST}, {"attest": ATTEST | {"refresh_interval": 5}}, Danger.TRUST, "attest.refresh_interval"),
 ]  # fmt: skip
 

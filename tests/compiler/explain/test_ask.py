@@ -75,6 +75,7 @@ GOLDENS = {
     "captured_for_its_client": ("egress_client_address", "egress from 192.0.2.7 to local:8080"),
     "taken_by_a_mapping": ("ingress_mapping", "from local to 127.0.0.1:10001"),
     "taken_by_socks5": ("ingress_socks5", "to 127.0.0.1:1080"),
+    "taken_by_an_http_proxy": ("ingress_http_proxy", "to 127.0.0.1:41000"),
     "taken_on_arrival": ("egress_mapping", "egress from 192.0.2.7 to local:20001"),
     "refused_at_a_shut_door": ("ingress_socks5", "to 127.0.0.1:1080 runtime down"),
     "depends_on_the_interface": ("ingress_forwarded", "forwarded to 192.0.2.7:8080"),

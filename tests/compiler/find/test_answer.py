@@ -242,6 +242,9 @@ DOORS = plan_of(OF_DOORS)
         ("taken and egress and not to 0.0.0.0/0:20001", []),
         ("captured and forwarded and ipv4", ["forwarded tcp to 192.0.2.1:443 over br-*"]),
         ("refused and forwarded and tcp and ipv4", ["forwarded tcp to 192.0.2.1:443 over other"]),
+        ("captured and over br-5 and ipv4", ["forwarded tcp to 192.0.2.1:443 over br-5"]),
+        ("refused and tcp and over docker0 and ipv4", ["forwarded tcp to 192.0.2.1:443 over docker0"]),
+        ("not captured and tcp and over br-5 and port 443", []),
     ],
 )
 def test_doors_and_interfaces_are_found(pattern: str, witnesses: list[str]) -> None:
