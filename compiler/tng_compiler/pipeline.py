@@ -9,6 +9,7 @@ from typing import Literal
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity
 from tng_compiler.diagnostics.located import Located
+from tng_compiler.model.build import Model
 from tng_compiler.model.build import build as build_model
 from tng_compiler.model.types import Config
 from tng_compiler.plan.allocate import INSTANCE
@@ -16,7 +17,7 @@ from tng_compiler.plan.build import build_plan
 from tng_compiler.plan.types import Plan
 from tng_compiler.plan.verify import verify
 from tng_compiler.shape.check import check
-from tng_compiler.source.document import read
+from tng_compiler.source.document import Document, read
 from tng_compiler.source.locate import locate
 
 
@@ -53,16 +54,22 @@ def compile_bytes(
     document = read(name, data)  # bytes to JSON values
     if not document.readable:
         return Outcome(name, None, locate(document, document.faults))
-    shape = check(document.value)  # which fields, of which types
-    model = build_model(shape)  # what the user said
+    model, noticed = _understood(document)
+    document = replace(document, value=None)  # nobody asks for it any more, and it is most of the memory
     plan, surprises = build_plan(model.config or model.partial, document.digest, instance)  # what will be done
     limits = _limits(plan) if backend == "iptables" else ()  # what the backend cannot express
-    found = _judged((*document.faults, *shape.faults, *model.faults, *surprises, *limits), strict=strict)
+    found = _judged((*document.faults, *noticed, *surprises, *limits), strict=strict)
     located = locate(document, _first(found))
     if any(fault.severity is Severity.ERROR for fault in found):
         return Outcome(name, None, located)
     verify(plan)  # raises PlanBug: a fault of ours, never of the document
     return Outcome(name, plan, located, model.config)
+
+
+def _understood(document: Document) -> tuple[Model, tuple[Diagnostic, ...]]:
+    shape = check(document.value)  # which fields, of which types
+    model = build_model(shape)  # what the user said
+    return model, (*shape.faults, *model.faults)
 
 
 def _limits(plan: Plan) -> tuple[Diagnostic, ...]:

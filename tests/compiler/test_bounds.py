@@ -55,6 +55,12 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "a long name above many values": lambda: f'{{"{"n" * 8_000_000}":[{"1," * 3_500_000}1],"a":1,"a":2}}',
     "no object": lambda: filled("[", "1,", "1]"),
     "names of sets": lambda: json.dumps(ingress({"capture_dst": [{"ipset": f"tng_{n}"} for n in range(500_000)]})),
+    "many ports": lambda: filled(
+        '{"add_ingress":[{"netfilter":{"capture_dst":[', '{"port":80},', '{"port":1}]},"no_ra":true}]}'
+    ),
+    "many hosts of many entries": lambda: entries(
+        1000, lambda n: {"capture_dst": [{"host": f"10.{n // 4}.{n % 4 * 64 + m // 8}.{m % 8}"} for m in range(500)]}
+    ),
     "cgroups of many entries": lambda: entries(
         1000, lambda n: {"capture_dst": {"port": 80}, "capture_cgroup": [f"/a{n}/b{m}" for m in range(8)]}
     ),

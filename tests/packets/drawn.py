@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from random import Random
 from typing import Any, Literal
 
 from tng_compiler.explain.flow import Runtime
-from tng_compiler.model.types import Config
+from tng_compiler.model.types import Config, Network
 from tng_compiler.pipeline import Backend, compile_bytes
 from tng_compiler.plan.types import Plan
 
@@ -94,12 +94,10 @@ def document(lot: Random, backend: Backend) -> Drawn:
         text = json.dumps(value)
         outcome = compile_bytes("drawn.json", text.encode(), backend=backend)
         if outcome.plan and outcome.config:
-            return Drawn(text, outcome.plan, outcome.config, _runtime(lot, backend))
+            return Drawn(text, outcome.plan, outcome.config, lot.choice(_RUNTIMES))
 
 
-def _runtime(lot: Random, backend: Backend) -> Runtime:
-    """iptables cannot tell whose the socket is that has a listen port, as its script says in its head."""
-    return lot.choice(("up", "up", "up", "up", "up", "up", "down", "squatted" if backend == "nft" else "down"))
+_RUNTIMES: tuple[Runtime, ...] = ("up", "up", "up", "up", "up", "up", "down", "squatted")
 
 
 def _netfilter(lot: Random, role: str) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def shots(lot: Random, drawn: Drawn, count: int) -> list[Shot]:
 def _shot(
     lot: Random,
     drawn: Drawn,
-    networks: dict[str, list[IPv4Network | IPv6Network]],
+    networks: dict[str, list[Network]],
     named: list[int],
     marks: list[int],
 ) -> Shot:
@@ -185,7 +183,7 @@ def _shot(
     return Shot(way, protocol, address, port, cgroup, mark)
 
 
-def _address(lot: Random, way: Way, family: str, near: list[IPv4Network | IPv6Network]) -> str:
+def _address(lot: Random, way: Way, family: str, near: list[Network]) -> str:
     if way == "within" and lot.random() < 0.2:
         return "127.0.0.1" if family == "ipv4" else "::1"
     if way in ("out", "through") and lot.random() < 0.1:
@@ -194,7 +192,7 @@ def _address(lot: Random, way: Way, family: str, near: list[IPv4Network | IPv6Ne
     ground = ip_network(f"{base}/{_WHOLE[family]}")
     if near and lot.random() < 0.8:
         net = lot.choice(near)
-        edge = ip_address(int(lot.choice([net[0], net[-1]])) + lot.choice([-1, 0, 0, 1]))
+        edge = ip_address(lot.choice([net.first, net.last]) + lot.choice([-1, 0, 0, 1]))
     else:
         edge = ip_address(int(ground[0]) + lot.randrange(1, 64))
     first, last = int(ground[1]), int(ground[-1]) - 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_network
 from typing import Any
 
 from tng_compiler.model.types import (
@@ -15,6 +14,7 @@ from tng_compiler.model.types import (
     Forwarded,
     Ipv6Mode,
     Netfilter,
+    Network,
     PortRange,
     Role,
     Service,
@@ -75,7 +75,7 @@ def _item(pointer: str, number: int, item: Destination) -> CaptureDst:
     port: int | None = item.get("port")
     return CaptureDst(
         pointer=f"{pointer}/netfilter/capture_dst/{number}",
-        network=ip_network(host) if host else None,
+        network=Network.of(host) if host else None,
         ipset=item.get("ipset"),
         ports=PortRange(port, item.get("port_end", port)) if port else None,
     )

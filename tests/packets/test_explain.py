@@ -90,7 +90,10 @@ def test_explain_says_what_the_kernel_does(backend: Backend) -> None:
             with loaded(built, drawn, backend), listeners(built, drawn) as ours:
                 found = volley(built, ours, flows)
                 counted = redirected(built) if backend == "nft" else None
-            answers = [said(drawn, shot.flow(drawn.runtime)) for shot in flows]
+            # iptables cannot tell whose the socket is that has a listen port, as its script says in its head.
+            squatted = backend == "iptables" and drawn.runtime == "squatted"
+            runtime = "up" if squatted else drawn.runtime
+            answers = [said(drawn, shot.flow(runtime)) for shot in flows]
             ports = Counter(answer.cases[0].port for answer in answers)
             expected = {names.captured(entry): ports[entry.listen_port] for entry in drawn.plan.entries}
             if counted is not None and counted != expected:
@@ -99,9 +102,7 @@ def test_explain_says_what_the_kernel_does(backend: Backend) -> None:
                 explained = in_words(answer)
                 fates[explained.split()[0]] += 1
                 if explained != kernel:
-                    wrong.append(
-                        f"{shot.flow(drawn.runtime)}: the kernel {kernel}, explain {explained}\n  {drawn.text}"
-                    )
+                    wrong.append(f"{shot.flow(runtime)}: the kernel {kernel}, explain {explained}\n  {drawn.text}")
     assert wrong == [], f"TNG_SEED={SEED}: {len(wrong)} of {fates.total()}\n" + "\n".join(wrong[:12])
     assert fates.total() == ROUNDS[backend] * FLOWS
     assert min(fates[fate] for fate in ("captured", "passed", "refused")) > fates.total() // 20, fates
@@ -118,9 +119,6 @@ def test_explain_says_what_becomes_of_older_connections(backend: Backend) -> Non
             drawn = replace(document(lot, backend), runtime="up")
             ports = {entry.listen_port for entry in drawn.plan.entries}
             flows = [shot for shot in shots(lot, drawn, OLDER) if shot.protocol == "tcp" and shot.port not in ports]
-            # Those of our own sockets have their zone from their first segment on; what they do without it depends on
-            # when the segments between come.
-            flows = [replace(shot, mark=0) for shot in flows]
             speakers = [lot.choice(("client", "service")) for _ in flows]
             with tracker(built) if tracked else contextlib.nullcontext(), opened(built, flows) as pairs:
                 sources = [near.getsockname()[:2] for near, _ in pairs]
@@ -131,7 +129,10 @@ def test_explain_says_what_becomes_of_older_connections(backend: Backend) -> Non
                 text = shot.older(source[0], source[1], speaker, tracked=tracked)
                 explained = in_words(said(drawn, text))
                 fates[explained] += 1
-                if explained != kernel:
+                # A connection of ours has its zone from its first segment on. One that gets it later goes on or breaks,
+                # by which source port is free in the zone; it is never captured.
+                either = shot.mark in drawn.plan.marks and {explained, kernel} == {"passed", "refused"}
+                if explained != kernel and not either:
                     wrong.append(f"{text}: the kernel {kernel}, explain {explained}\n  {drawn.text}")
     assert wrong == [], f"TNG_SEED={SEED}: {len(wrong)} of {fates.total()}\n" + "\n".join(wrong[:12])
     assert min(fates[fate] for fate in ("passed", "refused")) > fates.total() // 20, fates

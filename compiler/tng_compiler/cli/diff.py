@@ -92,10 +92,14 @@ def _text(differences: Sequence[Named], format_: DiffFormat, *, several: bool) -
 
             return markdown(differences)
         case DiffFormat.TEXT:
-            from tng_compiler.diff.render_text import render
+            from tng_compiler.diff.render_text import NOTHING, render
 
-            parts = [(f"==> {name} <==\n" if several else "") + render(difference) for name, difference in differences]
-            return "\n".join(parts)
+            if not several:
+                return render(differences[0][1])
+            changed = [(name, difference) for name, difference in differences if not difference.empty]
+            parts = [f"==> {name} <==\n{render(difference)}" for name, difference in changed]
+            same = len(differences) - len(parts)
+            return "\n".join([*parts, *([f"{NOTHING}, in {same} document{'s' * (same != 1)}\n"] if same else ())])
 
 
 def _expected(path: str) -> frozenset[str]:

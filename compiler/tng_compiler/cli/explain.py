@@ -9,11 +9,11 @@ from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
+from tng_compiler.diagnostics.mistake import render
 from tng_compiler.explain.answer import Fate
 from tng_compiler.explain.ask import ask
 from tng_compiler.explain.cases import TooOpenError
 from tng_compiler.explain.flow import Flow, parse
-from tng_compiler.explain.mistake import render
 from tng_compiler.pipeline import compile_bytes
 
 STATUS: dict[Fate, Exit] = {
@@ -29,7 +29,7 @@ def run_explain(argument: str, text: str, *, json: bool) -> Exit:
     """Print the answer; what is wrong with the flow or the document goes to standard error."""
     flow = parse(text)
     if not isinstance(flow, Flow):
-        sys.stderr.write(render(text, flow))
+        sys.stderr.write(render("FLOW", text, flow))
         return Exit.USAGE
     if Path(argument).is_dir():
         fail(Exit.USAGE, f"{argument} is a directory", "explain takes one document")

@@ -15,8 +15,9 @@ from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
-from tng_compiler.diagnostics.quoting import visible
-from tng_compiler.find.pattern import PatternError, parse
+from tng_compiler.diagnostics.mistake import render
+from tng_compiler.find.mistakes import PatternError
+from tng_compiler.find.pattern import Pattern, parse
 from tng_compiler.find.search import find
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.regions.flow import witness
@@ -39,11 +40,12 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     try:
         pattern = parse(text, outcome.plan)
     except PatternError as error:
-        fail(Exit.USAGE, f"{error}\n  {visible(text, 400)}\n  {' ' * min(error.position, 400)}^")
+        sys.stderr.write(render("PATTERN", text, error.within(text)))
+        return Exit.USAGE
     with working("searching"):
         regions = find(outcome.plan, pattern)
     shown = regions if every else regions[:1]
-    sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(regions, shown))
+    sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(pattern, regions, shown))
     if expect and (expect is Expect.SOME) != bool(regions):
         found = f"{len(regions)} region{'s' * (len(regions) != 1)} of traffic" if regions else "none"
         print(f"tng: expected {expect.value}, found {found}", file=sys.stderr)
@@ -51,9 +53,9 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     return Exit.CLEAN
 
 
-def _text(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
+def _text(pattern: Pattern, regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
     if not regions:
-        return f"{NONE}\n"
+        return f"{NONE}{_assumed(pattern)}\n"
     lines = []
     for region in shown:
         only = conditions(region)
@@ -68,11 +70,25 @@ def _text(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _assumed(pattern: Pattern) -> str:
+    """What a proof takes for granted, as the answers of ``explain`` do."""
+    age = [] if any(state.established for state in pattern.states) else ["a new connection"]
+    runtime = [] if any(state.down for state in pattern.states) else ["the runtime up"]
+    return f"\nassumed: {', '.join(age + runtime)}" if age or runtime else ""
+
+
 def _json(regions: tuple[Region, ...], shown: tuple[Region, ...]) -> str:
     from tng_compiler.regions.values import fate_json, region_json
 
     found = [
-        {"direction": region.way, "protocol": region.protocol, **fate_json(region.answer), **region_json(region)}
+        {
+            "direction": region.way,
+            "protocol": region.protocol,
+            "connection": "established" if region.state.established else "new",
+            "runtime": "down" if region.state.down else "up",
+            **fate_json(region.answer),
+            **region_json(region),
+        }
         for region in shown
     ]
     return json.dumps({"format_version": 1, "found": len(regions), "regions": found}, indent=2) + "\n"

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from lark import Token, Tree
 
 from tng_compiler.algebra.space import EVERY_PORT, Family, Ports
-from tng_compiler.explain.mistake import Mistake, MistakeError
+from tng_compiler.diagnostics.mistake import Mistake, MistakeError
 
 LOOPBACK: dict[Family, tuple[int, int]] = {"ipv4": (0x7F000000, 0x7FFFFFFF), "ipv6": (1, 1)}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lark.exceptions import UnexpectedToken
 
+from tng_compiler.diagnostics.mistake import Mistake
 from tng_compiler.diagnostics.quoting import quote
-from tng_compiler.explain.mistake import Mistake
 from tng_compiler.shape.nearest import nearest
 
 _WORDS = (

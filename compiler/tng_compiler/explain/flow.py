@@ -15,9 +15,9 @@ from typing import Literal
 from lark import Lark, Token, Tree, UnexpectedInput
 from lark.exceptions import UnexpectedToken
 
+from tng_compiler.diagnostics.mistake import Mistake, MistakeError
 from tng_compiler.explain.ends import UNKNOWN, End, end_of
 from tng_compiler.explain.expected import expected
-from tng_compiler.explain.mistake import Mistake, MistakeError
 from tng_compiler.rules.tree import Protocol
 
 Direction = Literal["ingress", "egress", "forwarded"]

@@ -30,5 +30,4 @@ def _names(item: CaptureDst, situation: Situation) -> bool:
         return True
     if item.network.version != (4 if situation.family == "ipv4" else 6):
         return False
-    size = 1 << (item.network.max_prefixlen - item.network.prefixlen)
-    return 0 <= situation.destination.address - int(item.network.network_address) < size
+    return item.network.first <= situation.destination.address <= item.network.last

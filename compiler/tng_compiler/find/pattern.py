@@ -3,43 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_network
 from typing import Any
 
 from lark import Lark, Token, Transformer, UnexpectedInput
-from lark.exceptions import UnexpectedCharacters, UnexpectedToken, VisitError
+from lark.exceptions import VisitError
 
 from tng_compiler.algebra.space import EVERY_PORT, Family
 from tng_compiler.diagnostics.quoting import quote
+from tng_compiler.find.mistakes import PatternError, unexpected
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Plan
-from tng_compiler.regions.fates import Way
+from tng_compiler.regions.fates import State, Way
 from tng_compiler.regions.solve import Named, View
 
 GRAMMAR = r"""
 ?start: either
-?either: both ("or" both)*
-?both: single ("and" single)*
-?single: "not" single -> negated
+?either: both (_OR both)*
+?both: single (_AND single)*
+?single: _NOT single -> negated
     | "(" either ")"
     | word
-word: FATE ["by" POINTER] -> fate
+word: FATE [_BY POINTER] -> fate
     | PROTOCOL -> protocol
     | FAMILY -> family
     | DIRECTION -> direction
+    | AGE -> age
+    | _RUNTIME STATE -> runtime
     | PROOF -> proof
-    | "to" TARGET -> to
-    | "port" PORTS -> port
-    | "cgroup" PATH -> cgroup
-    | "over" INTERFACE -> over
-    | "in" "set" NAME -> in_set
+    | _TO TARGET -> to
+    | _PORT PORTS -> port
+    | _CGROUP PATH -> cgroup
+    | _OVER INTERFACE -> over
+    | _IN _SET NAME -> in_set
 
-FATE: "captured" | "taken" | "passed" | "refused"
-PROTOCOL: "tcp" | "udp"
-FAMILY: "ipv4" | "ipv6"
-DIRECTION: "ingress" | "egress" | "forwarded" | "local"
-PROOF: "verified" | "attested" | "no_ra"
+FATE: /(captured|taken|passed|refused)\b/
+PROTOCOL: /(tcp|udp)\b/
+FAMILY: /(ipv4|ipv6)\b/
+DIRECTION: /(ingress|egress|forwarded|local)\b/
+AGE: /(new|established)\b/
+STATE: /(up|down)\b/
+PROOF: /(verified|attested|no_ra)\b/
+_OR: /or\b/
+_AND: /and\b/
+_NOT: /not\b/
+_BY: /by\b/
+_RUNTIME: /runtime\b/
+_TO: /to\b/
+_PORT: /port\b/
+_CGROUP: /cgroup\b/
+_OVER: /over\b/
+_IN: /in\b/
+_SET: /set\b/
 POINTER: /\/add_(in|e)gress\/[0-9]+/
 TARGET: /[0-9a-fA-F.:]*[0-9a-fA-F:][0-9a-fA-F.:]*(\/[0-9]+)?(:[0-9]+)?|\[[0-9a-fA-F.:]+\](\/[0-9]+)?(:[0-9]+)?/
 PORTS: /[0-9]+(-[0-9]+)?/
@@ -49,53 +66,22 @@ NAME: /[A-Za-z_][A-Za-z0-9_.-]*/
 %ignore /[ \t\r\n]+/
 """
 
-WORDS = {
-    "AND": "`and`",
-    "OR": "`or`",
-    "NOT": "`not`",
-    "LPAR": "`(`",
-    "RPAR": "`)`",
-    "BY": "`by`",
-    "FATE": "`captured`, `taken`, `passed` or `refused`",
-    "PROTOCOL": "`tcp` or `udp`",
-    "FAMILY": "`ipv4` or `ipv6`",
-    "DIRECTION": "`ingress`, `egress`, `forwarded` or `local`",
-    "PROOF": "`verified`, `attested` or `no_ra`",
-    "TO": "`to ADDRESS`",
-    "PORT": "`port N`",
-    "CGROUP": "`cgroup /PATH`",
-    "OVER": "`over INTERFACE`",
-    "IN": "`in set NAME`",
-    "SET": "`set`",
-    "POINTER": "an entry such as /add_ingress/0",
-    "TARGET": "an address, a network or ADDRESS:PORT",
-    "PORTS": "a port or ports such as 80-89",
-    "INTERFACE": "an interface such as docker0 or br-*",
-    "PATH": "a path such as /app.slice",
-    "NAME": "the name of a set",
-    "$END": "the end",
-}
-"""Terminals, as the author of a pattern knows them."""
-
 Predicate = Callable[[View], bool]
 _DIRECTIONS: dict[str, tuple[Way, ...]] = {
     "ingress": ("out",), "egress": ("in",), "forwarded": ("through",), "local": ("within",),
 }  # fmt: skip
 
 
-class PatternError(Exception):
-    """``position`` is the offset in the pattern at which it cannot be read."""
-
-    def __init__(self, message: str, position: int) -> None:
-        super().__init__(message)
-        self.position = position
-
-
+@dataclass(frozen=True, slots=True)
 class Pattern:
-    """``holds`` tells for a kind of traffic, cut by ``named``; ``ways`` are the directions that it mentions."""
+    """``holds`` tells for a kind of traffic, cut by ``named``.
 
-    def __init__(self, holds: Predicate, named: Named, ways: frozenset[Way]) -> None:
-        self.holds, self.named, self.ways = holds, named, ways
+    ``states`` are those that it is about: new connections while the runtime lives, unless it names others.
+    """
+
+    holds: Predicate
+    named: Named
+    states: tuple[State, ...]
 
 
 def parse(text: str, plan: Plan) -> Pattern:
@@ -109,31 +95,16 @@ def parse(text: str, plan: Plan) -> Pattern:
             raise error.orig_exc from None
         raise
     except UnexpectedInput as error:
-        raise _unexpected(error, text) from None
-    return Pattern(
-        holds,
-        Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets), tuple(reader.interfaces)),
-        frozenset(reader.ways),
-    )
+        raise unexpected(text, error) from None
+    named = Named(tuple(reader.boxes), tuple(reader.cgroups), tuple(reader.sets), tuple(reader.interfaces))
+    ages = (False, True) if "age" in reader.states else (False,)
+    runtimes = (False, True) if "runtime" in reader.states else (False,)
+    return Pattern(holds, named, tuple(State(established, down) for established in ages for down in runtimes))
 
 
 @cache
 def _parser() -> Lark:
     return Lark(GRAMMAR, parser="lalr", lexer="contextual")
-
-
-def _unexpected(error: UnexpectedInput, text: str) -> PatternError:
-    expected: set[str] = set()
-    at: int | None = getattr(error, "pos_in_stream", None)  # lark declares it as None
-    position = len(text) if at is None else at
-    if isinstance(error, UnexpectedToken):
-        expected = set(error.accepts or ()) or error.expected
-        position = len(text) if error.token.type == "$END" else position
-    elif isinstance(error, UnexpectedCharacters):
-        expected = error.allowed or expected
-    found = "the end" if position >= len(text) else quote(text[position:].split()[0])
-    wanted = [words for terminal, words in WORDS.items() if terminal in expected]
-    return PatternError(f"expected {', '.join(wanted) or 'a pattern'}, found {found}", position)
 
 
 class _Reader(Transformer[Token, Any]):
@@ -147,7 +118,7 @@ class _Reader(Transformer[Token, Any]):
         self.cgroups: list[str] = []
         self.sets: list[str] = []
         self.interfaces: list[str] = []
-        self.ways: set[Way] = set()
+        self.states: set[str] = set()
 
     def either(self, parts: list[Predicate]) -> Predicate:
         return lambda view: any(part(view) for part in parts)
@@ -172,8 +143,15 @@ class _Reader(Transformer[Token, Any]):
 
     def direction(self, parts: list[Token]) -> Predicate:
         ways = _DIRECTIONS[parts[0]]
-        self.ways.update(ways)
         return lambda view: view.way in ways
+
+    def age(self, parts: list[Token]) -> Predicate:
+        self.states.add("age")
+        return lambda view: view.state.established == (parts[0] == "established")
+
+    def runtime(self, parts: list[Token]) -> Predicate:
+        self.states.add("runtime")
+        return lambda view: view.state.down == (parts[0] == "down")
 
     def proof(self, parts: list[Token]) -> Predicate:
         what = str(parts[0])
@@ -211,7 +189,6 @@ class _Reader(Transformer[Token, Any]):
     def over(self, parts: list[Token]) -> Predicate:
         number = len(self.interfaces)
         self.interfaces.append(str(parts[0]))
-        self.ways.add("through")
         return lambda view: number in view.interfaces
 
     def in_set(self, parts: list[Token]) -> Predicate:

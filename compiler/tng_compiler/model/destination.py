@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from tng_compiler.diagnostics.codes import Code
@@ -39,7 +40,15 @@ def destinations(netfilter: Block, role: Role, *, local: bool) -> tuple[CaptureD
             built = _flawless(item, where) or _destination(Block(item, where, netfilter.findings), role, local=local)
             if built:
                 found.append(built)
+                if isinstance(value, list) and index is not None:
+                    value[index] = None  # nobody reads it again, and what was read of a document is most of the memory
     return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _port_range(first: int, last: int) -> PortRange:
+    """The same range is one value, however many items name it."""
+    return PortRange(first, last)
 
 
 def _flawless(item: dict[str, Any], where: str) -> CaptureDst | None:
@@ -54,7 +63,7 @@ def _flawless(item: dict[str, Any], where: str) -> CaptureDst | None:
         last = item.get("port_end", port)
         if last < port:
             return None
-        ports = PortRange(port, last)
+        ports = _port_range(port, last)
     elif (host is None and ipset is None) or "port_end" in item:
         return None
     network = None

@@ -7,7 +7,7 @@ Stricter than most parsers on purpose. ``010.0.0.1`` is 8.0.0.1 to some and 10.0
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.model.host_guesses import guess
@@ -16,7 +16,7 @@ from tng_compiler.model.types import Network
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?:/(3[0-2]|[12]?[0-9]))?", re.ASCII)
 _IPV6_PREFIX = re.compile(r"12[0-8]|1[01][0-9]|[1-9]?[0-9]", re.ASCII)
-_MAPPED = IPv6Network("::ffff:0:0/96")
+_MAPPED = 0xFFFF  # above 32 bits: ::ffff:0:0/96
 
 
 class HostError(ValueError):
@@ -37,8 +37,8 @@ def parse_host(text: str) -> Network:
         number = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
         length = 32 if prefix is None else int(prefix)
         if number & ((1 << (32 - length)) - 1):
-            raise _host_bits(text, f"{IPv4Network((number, length), strict=False)}")
-        return IPv4Network((number, length))
+            raise _host_bits(text, Network(4, number >> 32 - length << 32 - length, length))
+        return Network(4, number, length)
     address, slash, prefix = text.partition("/")
     if ":" not in address:
         raise HostError(Code.BAD_HOST, "expected an IPv4 or IPv6 address or network, found ", _ipv4_help(text))
@@ -54,16 +54,15 @@ def parse_host(text: str) -> Network:
         raise HostError(Code.BAD_HOST, "expected a prefix length from 0 to 128 after the slash, found ")
     length = int(prefix) if slash else 128
     if number6 & ((1 << (128 - length)) - 1):
-        raise _host_bits(text, f"{IPv6Network((number6, length), strict=False)}")
-    network = IPv6Network((number6, length))
-    if length >= 96 and network.subnet_of(_MAPPED):
-        plain = IPv4Network((number6 & 0xFFFFFFFF, length - 96))
-        help_ = f"write {plain.network_address if length == 128 else plain}"
+        raise _host_bits(text, Network(6, number6 >> 128 - length << 128 - length, length))
+    if length >= 96 and number6 >> 32 == _MAPPED:
+        plain = Network(4, number6 & 0xFFFFFFFF, length - 96)
+        help_ = f"write {IPv4Address(plain.first) if length == 128 else plain}"
         raise HostError(Code.BAD_HOST, "expected IPv4 in its own notation, found the IPv4-mapped ", help_)
-    return network
+    return Network(6, number6, length)
 
 
-def _host_bits(text: str, network: str) -> HostError:
+def _host_bits(text: str, network: Network) -> HostError:
     help_ = f"write {network} for the network, or {text.partition('/')[0]} for the one address"
     return HostError(Code.HOST_BITS_SET, "expected a network whose host bits are zero, found ", help_)
 
@@ -83,8 +82,8 @@ def _ipv4_help(text: str) -> str | None:
 
 def special(network: Network) -> str | None:
     """Name the kind of a network that lies wholly in a range where TCP between hosts cannot go, None for others."""
-    number = int(network.network_address)
-    if isinstance(network, IPv4Network):
+    number = network.first
+    if network.version == 4:
         octet = number >> 24
         if octet == 127 and network.prefixlen >= 8:
             return "loopback"

@@ -16,14 +16,13 @@ from tng_compiler.plan.doors import doors
 from tng_compiler.plan.hazards import hazards
 from tng_compiler.plan.listeners import listeners
 from tng_compiler.plan.operator_sets import operator_sets
-from tng_compiler.plan.overlap import overlaps
+from tng_compiler.plan.overlap import MOST, overlaps
 from tng_compiler.plan.shadows import shadows
 from tng_compiler.plan.types import Plan
 
 BUDGET = 2_000_000
 """Steps of comparing items, in all, before the analysis gives up: a few seconds, more than people nest."""
 LIMIT = 8
-MOST = 500
 _ROLES: tuple[Role, Role] = ("ingress", "egress")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import DEFAULT_SO_MARK, Config, HttpProxy, MappingRule, Socks5
+from tng_compiler.model.types import DEFAULT_SO_MARK, Config, HttpProxy, MappingRule, Network, Socks5
 from tng_compiler.plan.clients import HIDDEN
 from tng_compiler.plan.door_ports import DoorPorts, listening
 from tng_compiler.plan.items import ports_of
@@ -59,10 +60,14 @@ def _taken(config: Config, plan: Plan, one: DoorPorts) -> Iterator[Diagnostic]:
             continue
         for item in capture.netfilter.capture_dst or ():
             first, last = ports_of(item)
-            here = item.network is None or one.host.is_unspecified or one.host in item.network
+            here = item.network is None or one.host.is_unspecified or _holds(item.network, one.host)
             if here and item.ipset is None and first <= one.ports.last and one.ports.first <= last:
                 yield _error(one, "ports that an egress captures", item.pointer)
                 break
+
+
+def _holds(network: Network, host: IPv4Address | IPv6Address) -> bool:
+    return host.version == network.version and network.first <= int(host) <= network.last
 
 
 def _meet(one: DoorPorts, two: DoorPorts) -> bool:

@@ -12,6 +12,8 @@ from tng_compiler.algebra.space import BITS, EVERY_PORT, Family
 from tng_compiler.model.types import CaptureDst, Entry, Netfilter
 
 DNS_PORT = 53
+PER_ITEM = 8
+"""Steps of a budget that it takes to look at an item at all."""
 ALL_PORTS: Interval = (EVERY_PORT.first, EVERY_PORT.last)
 
 
@@ -46,7 +48,7 @@ def items_of(netfilter: Netfilter, family: Family, entry: int = 0) -> Iterator[I
         ports = (item.ports.first, item.ports.last) if item.ports else ALL_PORTS
         if (network := item.network) is not None:
             if network.version == version:
-                yield Item(item.pointer, entry, int(network.network_address), network.prefixlen, ports)
+                yield Item(item.pointer, entry, network.first, network.prefixlen, ports)
         elif item.ipset is None:
             yield Item(item.pointer, entry, 0, 0, ports)
 

@@ -20,7 +20,10 @@ from tng_compiler.algebra.space import BITS, FAMILIES, Family
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.model.types import CaptureDst, Netfilter
-from tng_compiler.plan.items import DNS_PORT, Item, describe, items_of, ports_of
+from tng_compiler.plan.items import DNS_PORT, PER_ITEM, Item, describe, items_of, ports_of
+
+MOST = 500
+"""Findings of one entry after which nobody counts."""
 
 
 def overlaps(netfilter: Netfilter, families: Container[Family], budget: Budget) -> Iterator[Diagnostic]:
@@ -36,6 +39,7 @@ def overlaps(netfilter: Netfilter, families: Container[Family], budget: Budget) 
             if family not in families:
                 owners.update(item.pointer for item in items_of(netfilter, family))
                 continue
+            budget.spend(PER_ITEM * len(netfilter.capture_dst or ()))
             covered = shared.keys() - owners
             for item, other in _Owners(netfilter, family, hostless).found(owners, budget):
                 if item.pointer not in shared or (item.pointer in covered and item.pointer in owners):
@@ -65,7 +69,8 @@ class _Owners:
         self._repeated: list[Item] = []
         for item in items:
             if self._items.setdefault((ranks[_width(item, hostless)], item.first), item) is not item:
-                self._repeated.append(item)
+                if len(self._repeated) < MOST:
+                    self._repeated.append(item)
             elif item.pointer in hostless or (item.first, item.length, item.ports) not in self._equal:
                 self._equal[item.first, item.length, item.ports] = item
 
@@ -146,6 +151,6 @@ def _diagnostic(code: Code, item: Item, other: Item, message: str, note: str, ad
 
 
 def _unfinished(netfilter: Netfilter) -> Diagnostic:
-    message = "expected items that can be compared in reasonable time, found too many that are nested in each other"
+    message = "expected items that can be compared in reasonable time, found too many or too deeply nested ones"
     place = Place(f"{netfilter.pointer}/capture_dst")
     return Diagnostic(Code.ANALYSIS_UNFINISHED, Severity.WARNING, message, place, (), "what they name is captured once")

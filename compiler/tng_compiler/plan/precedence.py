@@ -19,7 +19,7 @@ from tng_compiler.algebra.space import BITS, FAMILIES, Family
 from tng_compiler.model.types import Entry
 from tng_compiler.plan.interfaces import Takes, kinds_matter, spelled
 from tng_compiler.plan.interfaces import classes as classes_of_interfaces
-from tng_compiler.plan.items import Item, items_of
+from tng_compiler.plan.items import PER_ITEM, Item, items_of
 
 
 @dataclass(slots=True)
@@ -51,6 +51,7 @@ def precedence(entries: Sequence[Entry], budget: Budget) -> Precedence:
     senders = _Senders(entries)
     try:
         for family in FAMILIES:
+            budget.spend(PER_ITEM * sum(len(entry.netfilter.capture_dst or ()) for entry in entries))
             _Walk(entries, family, senders, result.fates).judge(budget)
     except BudgetSpentError:
         result.complete = False

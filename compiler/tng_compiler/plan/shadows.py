@@ -63,6 +63,8 @@ def _witness(entries: Sequence[Entry], fate: Fate) -> str:
 
 
 def _unfinished(entry: Entry) -> Diagnostic:
-    message = "expected entries that can be compared in reasonable time, found too many that are nested in each other"
+    message = (
+        "expected entries that can be compared in reasonable time, found too many, or too many nested in each other"
+    )
     advice = "what was not compared still follows the rule: the first entry in the document wins"
     return Diagnostic(Code.ANALYSIS_UNFINISHED, Severity.WARNING, message, Place(entry.pointer), (), advice)

@@ -1,4 +1,4 @@
-"""What becomes of a new connection while the runtime lives: the meaning of the rules, read from the plan alone.
+"""What becomes of a connection: the meaning of the rules, read from the plan alone.
 
 The first entry that matches wins. This says in a few lines what ``rules`` spells out for the kernel; a property test
 holds it against ``rules.decide``, packet by packet.
@@ -22,6 +22,17 @@ Way = Literal["out", "in", "within", "through"]
 """From this host to another, to this host, from this host to itself, or forwarded; as in ``rules.packet``."""
 Protocol = Literal["tcp", "udp"]
 WAYS: dict[Role, tuple[Way, ...]] = {"ingress": ("out", "through"), "egress": ("in", "within")}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class State:
+    """``established``: conntrack knew the connection before the rules were loaded. ``down``: nobody listens for it."""
+
+    established: bool = False
+    down: bool = False
+
+
+ORDINARY = State()
 PROTOCOLS: tuple[Protocol, Protocol] = ("tcp", "udp")
 
 
@@ -30,12 +41,21 @@ class Fate:
     """``entry`` is the pointer of the one that captures or refuses, empty if none does; or of the door that takes it.
 
     ``why`` it is refused: ``ipv6`` (the entry rejects it), ``udp``, ``forwarded``, or ``listener`` (a listen port of
-    ours, dialled directly).
+    ours, dialled directly), or what is captured otherwise: ``older`` (than the rules), ``down`` (the runtime is).
     """
 
     kind: Literal["captured", "refused", "passed", "taken"]
     entry: str = ""
-    why: Literal["", "ipv6", "udp", "forwarded", "listener"] = ""
+    why: Literal["", "ipv6", "udp", "forwarded", "listener", "older", "down"] = ""
+
+    def under(self, state: State) -> Fate:
+        """Return the fate of the same connection in ``state``, if this is that of a new one while the runtime lives."""
+        if self.kind not in ("captured", "taken") or state == ORDINARY:
+            return self
+        if not state.established:
+            return Fate("refused", self.entry, "down")
+        # Who had the port of a door before it was ours keeps the connections that he has.
+        return Fate("refused", self.entry, "older") if self.kind == "captured" else PASSED
 
 
 PASSED = Fate("passed")

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv6Address
 from tng_compiler.algebra.intervals import Interval
 from tng_compiler.algebra.plane import documented, example
 from tng_compiler.algebra.space import Family
-from tng_compiler.regions.fates import Protocol, Way
+from tng_compiler.regions.fates import ORDINARY, Protocol, State, Way
 from tng_compiler.regions.solve import Region
 
 _KNOWN_PORTS = (443, 80, 8080, 22)
@@ -30,9 +30,12 @@ class Flow:
     cgroup: str | None = None
     sets: tuple[tuple[str, bool], ...] = ()
     interface: str | None = None
+    state: State = ORDINARY
 
     def __str__(self) -> str:
         parts = [_BEGINS[self.way], self.protocol]
+        if self.state.established:
+            parts.append("established tracked")
         if self.way == "within":
             parts.append("from local")
         parts.append(f"to {endpoint(self.family, self.address)}:{self.port}")
@@ -43,6 +46,8 @@ class Flow:
         if self.sets:
             held = ",".join(name for name, holds in self.sets if holds)
             parts.append(f"set {held}" if held else "no set")
+        if self.state.down:
+            parts.append("runtime down")
         return " ".join(parts)
 
 
@@ -52,7 +57,9 @@ def witness(region: Region) -> Flow:
     address = example(first, last)
     cgroup = region.cgroups[-1] if region.cgroups is not None else None
     interface = region.interfaces[-1] if region.interfaces is not None else None
-    return Flow(region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets, interface)
+    return Flow(
+        region.way, region.protocol, region.family, address, _port(ports), cgroup, region.sets, interface, region.state
+    )
 
 
 def _port(ports: tuple[Interval, ...]) -> int:

@@ -21,7 +21,7 @@ from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import Takes, kinds_matter, spelled
 from tng_compiler.plan.interfaces import classes as classes_of_interfaces
 from tng_compiler.plan.types import Interception, Plan
-from tng_compiler.regions.fates import PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, Way, fate
+from tng_compiler.regions.fates import ORDINARY, PROTOCOLS, WAYS, Candidate, Fate, Protocol, Special, State, Way, fate
 
 Row = tuple[int, int, tuple[Interval, ...]]
 """First address, last address, ports."""
@@ -60,6 +60,7 @@ class View:
     cgroups: frozenset[int]
     sets: frozenset[str]
     interfaces: frozenset[int] = frozenset()
+    state: State = ORDINARY
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Region:
     sets: tuple[tuple[str, bool], ...]
     rows: tuple[Row, ...]
     interfaces: tuple[str, ...] | None = None
+    state: State = ORDINARY
 
     @property
     def size(self) -> int:

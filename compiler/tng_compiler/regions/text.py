@@ -38,6 +38,8 @@ def outcome(fate: Fate) -> str:
         "ipv6": f"{fate.entry} rejects IPv6",
         "udp": f"{fate.entry} rejects UDP",
         "forwarded": f"{fate.entry} rejects what is forwarded",
+        "older": f"{fate.entry} captures it, and it is older than the rules",
+        "down": f"{fate.entry} is meant to have it, and the runtime is down",
     }
     return f"refused: {because[fate.why]}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from tng_compiler.algebra.space import FAMILIES, Family, Ports, Region
 from tng_compiler.plan import names
@@ -10,14 +11,17 @@ from tng_compiler.plan.types import Interception, OperatorSet
 from tng_compiler.rules.tree import (
     AtListener,
     AtPorts,
+    Drop,
     InBoxes,
     InOperatorSet,
     Match,
     OfFamily,
+    OverLoopback,
     Protocol,
     Return,
     Rule,
     Side,
+    ToLoopbackAddress,
     Verdict,
 )
 
@@ -66,3 +70,12 @@ def requested(entry: Interception, then: Verdict) -> list[Rule]:
 def listening(side: Side, entries: Iterable[Interception]) -> AtListener:
     """The listen ports of ``entries``."""
     return AtListener(side, tuple(sorted(entry.listen_port for entry in entries)))
+
+
+def strays(side: Literal["came", "leaves"]) -> tuple[Rule, ...]:
+    """Return rules that drop what is for a loopback address and not on the loopback device."""
+    elsewhere = OverLoopback(side, negated=True)
+    return tuple(
+        Rule((elsewhere, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", names.STRAYED)
+        for family in FAMILIES
+    )

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from tng_compiler.algebra.space import FAMILIES
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
-from tng_compiler.rules.destinations import listening
+from tng_compiler.rules.destinations import listening, strays
 from tng_compiler.rules.entries import guard, without_sender
 from tng_compiler.rules.refusal import NO_PAYLOAD, SYN
 from tng_compiler.rules.tree import (
@@ -23,7 +23,6 @@ from tng_compiler.rules.tree import (
     Base,
     Chain,
     Direction,
-    Drop,
     Goto,
     Hook,
     Jump,
@@ -53,12 +52,7 @@ def guard_chains(plan: Plan) -> Iterator[Chain]:
     yield from _input(plan)
     yield from _forward(plan)
     if plan.of("ingress") or local_entries(plan):
-        leaves = OverLoopback("leaves", negated=True)
-        strays = [
-            Rule((leaves, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", names.STRAYED)
-            for family in FAMILIES
-        ]
-        yield Chain("strays_postrouting", tuple(strays), Base("filter", "postrouting", GUARD_PRIORITY))
+        yield Chain("strays_postrouting", strays("leaves"), Base("filter", "postrouting", GUARD_PRIORITY))
 
 
 def _output(plan: Plan) -> Iterator[Chain]:

@@ -22,10 +22,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from tng_compiler.algebra.space import FAMILIES
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
-from tng_compiler.rules.destinations import listening
+from tng_compiler.rules.destinations import listening, strays
 from tng_compiler.rules.entries import entry_chains, keepers, kept, without_sender
 from tng_compiler.rules.guard import guard_chains, jumps, local_entries
 from tng_compiler.rules.tree import (
@@ -37,7 +36,6 @@ from tng_compiler.rules.tree import (
     CgroupSet,
     Chain,
     Counter,
-    Drop,
     Goto,
     InBoxes,
     InCgroup,
@@ -52,7 +50,6 @@ from tng_compiler.rules.tree import (
     SetZone,
     SocketMark,
     Table,
-    ToLoopbackAddress,
 )
 from tng_compiler.rules.way_back import STRAY_ANSWERS, way_back_chains
 
@@ -156,12 +153,7 @@ def _raw(plan: Plan) -> Iterator[Chain]:
     zone = Rule((own,), SetZone(plan.zone), "own connections are not taken for an application's")
     yield Chain("own_zone", (zone,), Base("filter", "output", RAW_PRIORITY, ("tcp",)))
     if plan.of("egress") or _takers(plan):
-        came = OverLoopback("came", negated=True)
-        rules = [
-            Rule((came, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", names.STRAYED)
-            for family in FAMILIES
-        ]
-        yield Chain("strays_prerouting", tuple(rules), Base("filter", "prerouting", RAW_PRIORITY))
+        yield Chain("strays_prerouting", strays("came"), Base("filter", "prerouting", RAW_PRIORITY))
 
 
 def _capture(plan: Plan) -> Iterator[Chain]:

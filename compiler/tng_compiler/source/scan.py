@@ -37,6 +37,15 @@ class _Frame:
     name: str = ""
     after_colon: bool = False
     names: dict[str, tuple[int, int]] = field(default_factory=dict)
+    dull: tuple[int, int] | None = None
+    """Where items were skipped that ``index`` does not count yet."""
+
+    def step(self, text: str) -> str | int:
+        """Return the name or the index of what is being read."""
+        if self.dull and self.index is not None:
+            self.index += sum(1 for _ in _DULL_ITEM.finditer(text, *self.dull))
+            self.dull = None
+        return self.name if self.index is None else self.index
 
     def here(self) -> str:
         return child(self.pointer, self.name if self.index is None else self.index)
@@ -93,15 +102,36 @@ class Walk:
             elif top.index is None and not top.after_colon:
                 self._name(top, (start, end))
             else:
-                pointer = "" if self.judging else top.here()
-                if pointer in self.wanted and not self.judging:
-                    top.left -= 1
-                elif kind in _OPENERS and not self.judging:
-                    return _SKIP(self.text, start)[1]
-                self._value(kind, pointer, start, end)
+                resume = self._judged(kind, start, end) if self.judging else self._sought(top, kind, start, end)
+                if resume is not None:
+                    return resume
             if len(self.faults) >= MAX_FAULTS or len(self.stack) > MAX_DEPTH or self.spent > _MOST_POINTERS:
                 break
         return None
+
+    def _judged(self, kind: str, start: int, end: int) -> int | None:
+        """Judge a value: return where the text goes on if more than its first token is done with."""
+        self._value(kind, "", start, end)
+        if kind == "LSQB" and (dull := _DULL_ITEMS.match(self.text, end)):
+            self.stack[-1].dull = dull.span()
+            return dull.end()
+        return None
+
+    def _sought(self, frame: _Frame, kind: str, start: int, end: int) -> int | None:
+        """Note the place of a value if it is wanted, else return where the text goes on behind it."""
+        pointer = frame.here()
+        if pointer in self.wanted:
+            frame.left -= 1
+            self._value(kind, pointer, start, end)
+            return None
+        if kind not in _OPENERS:
+            return None
+        dull, behind = _DULL_ITEM.match(self.text, start), start
+        while frame.index is not None and dull and frame.here() not in self.wanted:
+            frame.index += 1
+            behind = dull.end()
+            dull = _DULL_ITEM.match(self.text, behind)
+        return behind if behind > start else _SKIP(self.text, start)[1]
 
     def _leave(self, frame: _Frame, inside: int) -> int:
         """Close the innermost container, in which nothing more is wanted: return where the text goes on behind it."""
@@ -141,7 +171,7 @@ class Walk:
         self, code: Code, message: str, span: tuple[int, int], help_: str, first: tuple[int, int] | None = None
     ) -> None:
         """Note a fault at the current place, whose pointer is made only here: names may be as long as the text."""
-        pointer = "".join(child("", frame.name if frame.index is None else frame.index) for frame in self.stack)
+        pointer = "".join(child("", frame.step(self.text)) for frame in self.stack)
         self.spent += len(pointer)
         self.faults.append(_Fault(code, pointer, message, span, help_, first))
 
@@ -178,6 +208,11 @@ class Walk:
 
 _BRACKETS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 """What matters for the end of a container: brackets, and strings, which may hold some."""
+_SCALAR = r'(?:"[^"\\]*+"|-?[0-9]{1,9}+|true|false|null)'
+_MEMBER = rf'[ \t\r\n]*+"[^"\\]*+"[ \t\r\n]*+:[ \t\r\n]*+{_SCALAR}'
+_DULL = rf"[ \t\r\n]*+(?:{_SCALAR}|\{{(?:{_MEMBER})?+[ \t\r\n]*+\}})[ \t\r\n]*+,"
+_DULL_ITEM, _DULL_ITEMS = re.compile(_DULL), re.compile(f"(?:{_DULL})++")
+"""Items of an array that cannot be at fault: scalars without escapes, and objects with at most one member of them."""
 _MOST_POINTERS = 32 * 1024 * 1024
 _SKIP = json.JSONDecoder().raw_decode
 """Reads one value in C: the fastest way to its end."""

@@ -39,8 +39,9 @@ def tng(*arguments: str) -> Result:
     ("name", "arguments"),
     [
         ("witness", ["passed and tcp and to 10.0.0.0/8"]),
-        ("none", ["passed and tcp and to 10.0.0.0/8 and not cgroup /backup"]),
+        ("none", ["passed and tcp and ingress and to 10.0.0.0/8 and not cgroup /backup"]),
         ("all", ["captured", "--all"]),
+        ("established", ["established and refused and runtime down and port 443"]),
     ],
 )
 def test_the_answers(document: str, golden: SnapshotAssertion, name: str, arguments: list[str]) -> None:

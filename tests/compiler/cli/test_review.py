@@ -29,7 +29,7 @@ COMMANDS = {
     "diff": ["diff", "before.json", "after.json", "--fail-on", "unprotected"],
     "markdown": ["diff", "before.json", "after.json", "--format", "markdown"],
     "find": ["find", "after.json", "passed and tcp and ingress and to 10.0.0.0/8 and port 443", "--expect", "none"],
-    "proof": ["find", "before.json", "passed and tcp and to 10.0.0.0/8 and port 443", "--expect", "none"],
+    "proof": ["find", "before.json", "passed and tcp and ingress and to 10.0.0.0/8 and port 443", "--expect", "none"],
 }
 
 

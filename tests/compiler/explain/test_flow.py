@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
 from tng_compiler.algebra.space import Family, Ports
+from tng_compiler.diagnostics.mistake import Mistake, render
 from tng_compiler.explain.ends import End
 from tng_compiler.explain.flow import Flow, parse
-from tng_compiler.explain.mistake import Mistake, render
 
 
 def at(address: str, *ports: int, last: str = "") -> End:
@@ -104,8 +104,8 @@ def test_a_mistake_has_a_caret_and_advice(text: str) -> None:
     found = parse(text)
     column, help_ = MISTAKES[text]
     assert isinstance(found, Mistake)
-    assert (found.start, help_ in found.help) == (column, True), render(text, found)
-    lines = render(text, found).splitlines()
+    assert (found.start, help_ in found.help) == (column, True), render("FLOW", text, found)
+    lines = render("FLOW", text, found).splitlines()
     assert lines[4].index("^") == len("1 | ") + column
 
 
@@ -121,9 +121,13 @@ def test_any_text_has_an_answer_that_drives_no_terminal(text: str) -> None:
     found = parse(text)
     if isinstance(found, Mistake):
         assert 0 <= found.start < found.end
-        assert all(char.isprintable() or char == "\n" for char in render(text, found))
+        assert all(char.isprintable() or char == "\n" for char in render("FLOW", text, found))
 
 
 def test_mistakes_read_as_their_golden(golden: SnapshotAssertion) -> None:
-    shown = [render(text, found) for text in MISTAKES if len(text) < 100 and isinstance(found := parse(text), Mistake)]
+    shown = [
+        render("FLOW", text, found)
+        for text in MISTAKES
+        if len(text) < 100 and isinstance(found := parse(text), Mistake)
+    ]
     assert "\n".join(shown) == golden(name="explain/mistakes.txt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,12 @@ from hypothesis import strategies as st
 from compiler.documents import VERIFY, ingress, text
 from compiler.regions.draw import decided, plans
 from compiler.regions.test_solve import flows, holds, in_named_cgroup
-from tng_compiler.find.pattern import PatternError, parse
-from tng_compiler.find.search import find, spoken_of
+from tng_compiler.explain.ask import ask
+from tng_compiler.explain.flow import Flow as ExplainedFlow
+from tng_compiler.explain.flow import parse as parse_flow
+from tng_compiler.find.mistakes import PatternError
+from tng_compiler.find.pattern import parse
+from tng_compiler.find.search import find
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import Fate
@@ -100,10 +105,9 @@ def test_what_is_found_is_what_the_pattern_means(
         done = decided(plan, flow)
         assert done.kind == region.answer.kind
         assert pattern[1](flow, done), (pattern[0], str(flow))
-    ways = spoken_of(plan) | parsed.ways
     every = flows(plan)
     for flow in chance.sample(every, min(200, len(every))):
-        if flow.way in ways and pattern[1](flow, decided(plan, flow)):
+        if pattern[1](flow, decided(plan, flow)):
             around = in_named_cgroup(plan, flow, parsed.named.cgroups)
             assert [region for region in regions if holds(region, around)], (pattern[0], str(flow))
 
@@ -134,12 +138,22 @@ PLAN = plan_of(
         ("captured and not in set office and not to 10.0.0.0/8 and port 80", False),
         ("no_ra and port 443", True),
         ("verified and ipv6 and not in set office", False),
-        ("passed and tcp and to 10.0.0.0/8", False),
-        ("passed and udp and to 10.0.0.0/8 and not port 53", False),
-        ("passed and to [2001:db8::1]:443 and tcp", False),
+        ("passed and tcp and ingress and to 10.0.0.0/8", False),
+        ("passed and udp and ingress and to 10.0.0.0/8 and not port 53", False),
+        ("passed and (ingress or forwarded) and to [2001:db8::1]:443 and tcp", False),
         ("passed and to 2001:db8::/32", True),
         ("egress", True),
         ("attested", False),
+        ("passed and forwarded and tcp and to 10.0.0.1:80", False),
+        ("passed and forwarded and to 11.0.0.1:80 and not in set office", True),
+        ("captured and established", False),
+        ("captured and runtime down", False),
+        ("passed and runtime down and tcp and ingress and to 10.0.0.0/8", False),
+        (
+            "passed and (established or new) and (runtime up or runtime down) and ingress and tcp and to 10.0.0.0/8",
+            False,
+        ),
+        ("established and udp", False),
     ],
 )
 def test_patterns(pattern: str, *, some: bool) -> None:
@@ -151,6 +165,7 @@ def test_patterns(pattern: str, *, some: bool) -> None:
     [
         ("", 0, "found the end"),
         ("captured and prot 5", 13, "found `prot`"),
+        ("captured andd port 5", 9, "found `andd`"),
         ("captured by /add_ingress/7", 12, "which is none"),
         ("to 10.0.0.1/8", 3, "host bits set"),
         ("port 70000", 5, "from 0 to 65535"),
@@ -165,24 +180,58 @@ def test_what_cannot_be_read_is_said_with_its_place(pattern: str, position: int,
     assert caught.value.position == position
 
 
-def test_a_direction_without_entries_is_found_only_if_it_is_named() -> None:
+def test_every_direction_is_looked_at_with_entries_or_without() -> None:
     plan = plan_of(ingress({"capture_dst": []}))
-    assert not find(plan, parse("passed and tcp", plan))
-    assert find(plan, parse("passed and tcp and egress", plan))
+    assert not find(plan, parse("passed and tcp and ingress", plan))
+    assert {region.way for region in find(plan, parse("passed and tcp", plan))} == {"in", "within"}
 
 
-DOORS = plan_of(
-    {
-        "add_ingress": [
-            {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "verify": VERIFY},
-            {
-                "netfilter": {"capture_dst": {"port": 443}, "forwarded": "capture", "forwarded_interfaces": "br-*"},
-                "no_ra": True,
+STATES = ["established", "runtime down", "established and runtime down", "not (new and runtime up)"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.data())
+def test_a_witness_of_another_state_has_the_fate_that_explain_tells(data: st.DataObject) -> None:
+    document = data.draw(st.sampled_from([OF_BOTH, OF_DOORS]))
+    state, pattern = data.draw(st.sampled_from(STATES)), data.draw(st.sampled_from(["captured", "refused", "passed"]))
+    outcome = compile_bytes("x", text(document))
+    assert outcome.plan
+    assert outcome.config
+    for region in find(outcome.plan, parse(f"{pattern} and {state}", outcome.plan)):
+        flow = parse_flow(str(witness(region)))
+        assert isinstance(flow, ExplainedFlow), flow
+        answer = ask(outcome.plan, outcome.config, flow)
+        assert answer.fate == region.answer.kind, str(witness(region))
+        assert all(case.entry == region.answer.entry for case in answer.cases if region.answer.why in ("older", "down"))
+
+
+OF_BOTH: dict[str, Any] = {
+    "add_ingress": [
+        {
+            "netfilter": {
+                "capture_dst": [{"host": "10.0.0.0/8"}],
+                "nocapture_cgroup": ["/backup"],
+                "listen_port": 15001,
             },
-        ],
-        "add_egress": [{"mapping": {"in": {"port": 20001}, "out": {"host": "127.0.0.1", "port": 80}}, "no_ra": True}],
-    }
-)
+            "verify": VERIFY,
+        },
+        {"netfilter": {"capture_dst": [{"ipset": "office", "port": 443}]}, "verify": VERIFY},
+    ],
+    "add_egress": [{"netfilter": {"capture_dst": {"port": 8080}, "capture_local_traffic": True}, "no_ra": True}],
+}
+
+
+OF_DOORS: dict[str, Any] = {
+    "add_ingress": [
+        {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "verify": VERIFY},
+        {
+            "netfilter": {"capture_dst": {"port": 443}, "forwarded": "capture", "forwarded_interfaces": "br-*"},
+            "no_ra": True,
+        },
+    ],
+    "add_egress": [{"mapping": {"in": {"port": 20001}, "out": {"host": "127.0.0.1", "port": 80}}, "no_ra": True}],
+}
+DOORS = plan_of(OF_DOORS)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from compiler.documents import ATTEST, VERIFY, egress, ingress
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
 from tng_compiler.model.build import Model, build
-from tng_compiler.model.types import Attest, CaptureDst, CgroupPath, Entry, PortRange, Service, Verify
+from tng_compiler.model.types import Attest, CaptureDst, CgroupPath, Entry, Network, PortRange, Service, Verify
 from tng_compiler.shape.check import check
 
 PORT = {"capture_dst": {"port": 8080}}
@@ -71,7 +70,7 @@ def test_an_empty_list_is_kept_apart_from_an_absent_one() -> None:
 def test_hosts_sets_and_ranges_are_parsed() -> None:
     items = [{"host": "2001:db8::/32", "port": 1, "port_end": 9}, {"ipset": "partners"}]
     first, second = entry(ingress({"capture_dst": items})).netfilter.capture_dst or ()
-    assert (first.network, first.ports) == (ip_network("2001:db8::/32"), PortRange(1, 9))
+    assert (first.network, first.ports) == (Network.of("2001:db8::/32"), PortRange(1, 9))
     assert (second.ipset, second.network, second.ports) == ("partners", None, None)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tng_compiler.model.types import CaptureDst, CgroupPath, Entry
 
@@ -23,7 +22,9 @@ class Packet:
 def names(item: CaptureDst, packet: Packet) -> bool:
     """Whether one item of ``capture_dst`` has the packet's destination."""
     network = item.network
-    if network is not None and (network.version != packet.version or _address(packet) not in network):
+    if network is not None and network.version != packet.version:
+        return False
+    if network is not None and not network.first <= packet.address <= network.last:
         return False
     return item.ports is None or item.ports.first <= packet.port <= item.ports.last
 
@@ -48,7 +49,3 @@ def winner(entries: Sequence[Entry], packet: Packet) -> int | None:
 def _inside(cgroup: str, paths: Sequence[CgroupPath]) -> bool:
     parts = cgroup.split("/") if cgroup else []
     return any(parts[: len(wanted := path.path.split("/"))] == wanted for path in paths)
-
-
-def _address(packet: Packet) -> IPv4Address | IPv6Address:
-    return ip_address(packet.address.to_bytes(4 if packet.version == 4 else 16, "big"))

@@ -1,4 +1,4 @@
-"""What is wrong with a flow, with a caret under it: as the diagnostics of a document show theirs."""
+"""What is wrong with a flow or a pattern, with a caret under it: as the diagnostics of a document show theirs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """``[start, end)`` are offsets in characters into the flow; ``message`` names what was expected before the rest."""
+    """``[start, end)`` are offsets in characters into the text; ``message`` names what was expected before the rest."""
 
     message: str
     start: int
@@ -28,15 +28,15 @@ class MistakeError(Exception):
         self.mistake = mistake
 
 
-def render(text: str, mistake: Mistake) -> str:
-    """Return the paragraph for people; what does not print is shown as U+FFFD, so that no flow drives a terminal."""
+def render(name: str, text: str, mistake: Mistake) -> str:
+    """Return the paragraph for people; what does not print is shown as U+FFFD, so that no text drives a terminal."""
     first = 0 if mistake.start < _SHOWN // 2 else mistake.start - _SHOWN // 4
     line = _clean(text[first : first + _SHOWN])
     before = _cells(line[: mistake.start - first])
     marked = max(1, _cells(line[mistake.start - first : mistake.end - first]))
     return (
         f"error: {visible(mistake.message, 400)}\n"
-        f" --> FLOW:1:{mistake.start + 1}\n"
+        f" --> {name}:1:{mistake.start + 1}\n"
         f"  |\n"
         f"1 | {line}\n"
         f"  | {' ' * before}{'^' * marked}\n"
