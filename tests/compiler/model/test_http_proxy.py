@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -48,7 +47,7 @@ def test_kinds_and_ports() -> None:
     found = proxy(dst_filters=items).filters
     assert [each.domain for each in found] == ["*.example.com", None, None, None]
     assert [each.regex for each in found] == [None, "^a", None, None]
-    assert [each.network for each in found] == [None, None, ip_network("192.0.2.1/32"), ip_network("2001:db8::/32")]
+    assert [str(each.network) for each in found] == ["None", "None", "192.0.2.1/32", "2001:db8::/32"]
     assert [each.ports.first for each in found] == [1, 443, 1, 1]
     assert found[3].ports.last == 9
 
