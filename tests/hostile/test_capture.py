@@ -23,7 +23,6 @@ from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Lab
-from tng_demo.scene import Scene
 
 pytestmark = pytest.mark.netns
 
@@ -32,16 +31,17 @@ STARTS = 25
 
 
 @pytest.mark.parametrize("end", [signal.SIGSEGV, signal.SIGABRT], ids=["SIGSEGV", "SIGABRT"])
-def test_65_no_plaintext_leaves_when_the_ingress_crashes(scene: Scene, end: signal.Signals) -> None:
+def test_65_no_plaintext_leaves_when_the_ingress_crashes(hosts: Lab, end: signal.Signals) -> None:
     """Connections of before and of after the crash, seen from the wire."""
-    tunnel.serve(scene.server, scenes.SERVER_CONFIG)
-    ingress = tunnel.serve(scene.client, scenes.CLIENT_CONFIG)
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
-        senders.wait_for_writes(200)
-        ingress.popen.send_signal(end)
-        senders.wait_for_failures(20)
-    assert not ingress.alive()
-    assert_no_plaintext(wire, MARKER[:24])
+    with scenes.inside_of_us(hosts) as scene:
+        tunnel.serve(scene.server, scenes.SERVER_CONFIG)
+        ingress = tunnel.serve(scene.client, scenes.CLIENT_CONFIG)
+        with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
+            senders.wait_for_writes(200)
+            ingress.popen.send_signal(end)
+            senders.wait_for_failures(20)
+        assert not ingress.alive()
+        assert_no_plaintext(wire, MARKER[:24])
 
 
 def test_67_ipv6_to_a_captured_port_is_captured(tmp_path: Path) -> None:
