@@ -74,11 +74,11 @@ class Sessions(ABC):
                 self._tell(events.Closed(session.opened, Event.DRAIN_OVER.name.lower()))
             raise
 
-    def _arrive(self, session: _Session, captured: socket.socket) -> Destination:
+    async def _arrive(self, session: _Session, captured: socket.socket) -> Destination:
         if session.peer is None:
             raise ClientLeftError
         session.destination = destination = meant_by(self._entry, captured)
-        if self._may_be_ours(captured) and self._own.has(session.peer, destination):
+        if self._may_be_ours(captured) and await self._own.has(captured, session.peer, destination):
             raise Refused(LinkCode.NET_LOOP, "the connection is one that this program dialled itself")
         self._poller.register(captured.fileno())
         return destination
@@ -148,7 +148,7 @@ class Ingress(Sessions):
         self._idle.end()
 
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
-        target = leads(self._entry, self._arrive(session, captured))
+        target = leads(self._entry, await self._arrive(session, captured))
         if self._filters is not None:
             door = HttpDoor(self._filters, self._idle, self._poller, _OneByHttp(self, session, captured))
             await door.serve(captured)
@@ -234,7 +234,7 @@ class Egress(Sessions):
         self._carrier, self._dialler = carrier, dialler
 
     async def _carry(self, session: _Session, captured: socket.socket) -> None:
-        destination = self._arrive(session, captured)
+        destination = await self._arrive(session, captured)
 
         async def serve(stream: Stream, towards: Destination) -> None:
             each = _Session(self._entry, session.peer, towards)

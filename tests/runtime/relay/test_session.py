@@ -141,7 +141,7 @@ async def test_a_connection_that_we_dialled_ourselves_is_not_dialled_again(
 
 @pytest.mark.parametrize("end", ["ours", "theirs", "it speaks"])
 async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_elsewhere_or_later(end: str) -> None:
-    """The kernel gives a port out again; and who is answered is in no loop."""
+    """The kernel gives a port out again, to anybody; and who is answered is in no loop."""
     own = OwnConnections()
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as sock:
         there = Destination("ipv4", *server.getsockname())
@@ -149,17 +149,27 @@ async def test_the_source_of_a_dialled_connection_may_be_that_of_another_to_else
         source = f"127.0.0.1:{sock.getsockname()[1]}"
         pair = own.add(sock, there)
         try:
-            assert own.has(source, there)
-            assert not own.has(source, Destination("ipv4", "127.0.0.1", there.port - 1))
-            assert not own.has(source, Destination("ipv4", "10.0.0.3", there.port))
             with server.accept()[0] as far:
+                assert await own.has(far, source, there), "neither has said anything for a while"
+                sock.sendall(b"hello")
+                assert await own.has(far, source, there)
+                assert not await own.has(far, source, Destination("ipv4", "127.0.0.1", there.port - 1))
+                assert not await own.has(far, source, Destination("ipv4", "10.0.0.3", there.port))
+                with socket.create_connection(server.getsockname()) as other, server.accept()[0] as given_that_port:
+                    for word in (b"hell", b"o, world"):  # less than ours has sent, and more
+                        other.sendall(word)
+                        assert not await own.has(given_that_port, source, there)
                 if end == "ours":
                     sock.close()
                 elif end == "theirs":
                     reset(far)
                 else:
                     far.sendall(b"x")
-                await wait_until(lambda: not own.has(source, there))
+                for _ in range(60):  # each look is a second, as long as it does not know
+                    if not await own.has(far, source, there):
+                        break
+                else:
+                    pytest.fail("it is still taken for the other end of a loop")
         finally:
             own.discard(pair, sock)
         assert not own._pairs
