@@ -7,6 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from functools import cache
 
 import pytest
@@ -230,9 +231,12 @@ def test_an_answer_costs_at_most_half_of_what_reading_the_document_does() -> Non
         return time.process_time() - began
 
     outcome = compile_bytes("case.json", big)
-    reading = min(took(lambda: compile_bytes("case.json", big)) for _ in range(3))
     for flow in ("ingress to 10.1.2.3:1003", "ingress to 10.200.0.1:80", "to :1001"):
-        assert min(took(lambda flow=flow: answer(outcome, flow)) for _ in range(3)) < reading / 2, flow  # type: ignore[misc]  # a lambda
+        # By turns: what else this machine does slows both, or neither.
+        rounds = [
+            (took(lambda: compile_bytes("case.json", big)), took(partial(answer, outcome, flow))) for _ in range(5)
+        ]
+        assert min(asked / read for read, asked in rounds) < 0.5, flow
 
 
 def test_what_leaves_too_much_open_is_said_and_ends(monkeypatch: pytest.MonkeyPatch) -> None:
