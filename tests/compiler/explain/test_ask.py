@@ -7,8 +7,7 @@ import random
 import re
 import time
 from collections.abc import Callable
-from functools import partial
-from functools import cache
+from functools import cache, partial
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
