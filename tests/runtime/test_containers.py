@@ -15,7 +15,7 @@ import pytest
 
 from packets import container_rules, wire
 from packets.bridge import Containers, containers
-from runtime.test_flushed import write_on
+from runtime.test_flushed import connected, write_on
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
@@ -56,17 +56,6 @@ def config(scene: Scene) -> Path:
 
 def page(sender: Host, url: str) -> str:
     return sender.run("curl", "-sS", "--max-time", "10", url, check=False).stdout
-
-
-def connected(sender: Host, address: str) -> socket.socket:
-    """A connection over which a page has come."""
-    with sender.inside():
-        live = socket.create_connection((address, PORT), timeout=20)
-    live.sendall(b"GET / HTTP/1.1\r\nHost: live\r\n\r\n")
-    got = b""
-    while PAGE.encode() not in got:
-        got += live.recv(1 << 16)
-    return live
 
 
 def test_containers_reach_the_server_through_the_tunnel_and_no_other_way(

@@ -86,7 +86,7 @@ def test_106_while_the_table_is_gone_the_owned_guard_refuses_live_and_new_connec
     """The program is stopped (SIGSTOP), so that nothing is loaded again; its guard stands."""
     ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
-    with scene.wire() as wire, connected(scene, family) as live:
+    with scene.wire() as wire, connected(scene.client, address_of(scene, family)) as live:
         ingress.popen.send_signal(signal.SIGSTOP)
         attack(scene.client, "flush ruleset")
         assert scene.client.run("nft", "list", "tables").stdout == "table inet tng_guard\n"
@@ -127,7 +127,7 @@ def test_changes_of_other_tables_are_left_alone(scene: Scene) -> None:
 def test_108_down_ends_what_an_application_holds_before_the_rules_go(scene: Scene, family: str) -> None:
     """The program is killed, its resets are lost, and the application writes on after `down`."""
     ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
-    with scene.wire() as wire, connected(scene, family) as live:
+    with scene.wire() as wire, connected(scene.client, address_of(scene, family)) as live:
         scene.client.run("nft", "-f", "-", stdin=WITHOUT_RESETS)
         ingress.kill()
         scene.client.run("nft", "delete", "table", "inet", "deaf")
@@ -139,11 +139,14 @@ def test_108_down_ends_what_an_application_holds_before_the_rules_go(scene: Scen
     assert_no_plaintext(wire, MARKER[:24])
 
 
-def connected(scene: Scene, family: str) -> socket.socket:
-    """An application's connection through the tunnel, proved by a request."""
-    target = scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
-    with scene.client.inside():
-        live = socket.create_connection((target, PORT), timeout=20)
+def address_of(scene: Scene, family: str) -> str:
+    return scene.server.ipv4 if family == "ipv4" else scene.server.ipv6
+
+
+def connected(sender: Host, address: str) -> socket.socket:
+    """A connection of ``sender`` through the tunnel, proved by a request."""
+    with sender.inside():
+        live = socket.create_connection((address, PORT), timeout=20)
     live.sendall(b"GET / HTTP/1.1\r\nHost: live\r\n\r\n")
     got = b""
     while PAGE.encode() not in got:

@@ -37,7 +37,8 @@ def main() -> None:
     except OSError as error:
         # The interpreter flushes once more at its end, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"tng: cannot write: {error.strerror or error}", file=sys.stderr)
+        where = f" {error.filename}" if error.filename else ""
+        print(f"tng: cannot write{where}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         from tng_compiler.cli.bug import report

@@ -27,7 +27,7 @@ def make(directory: Path, advice: str) -> None:
         fail(
             Exit.HOST_NOT_READY,
             f"{directory} is not ours alone to write to: {theirs}",
-            f"chown it to root and chmod go-w it, or name another directory: {theirs}",
+            f"chown it to {'root' if os.geteuid() == 0 else 'yourself'} and chmod go-w it, or name another: {theirs}",
         )
 
 
