@@ -3,7 +3,8 @@
 A pipe whose reader stalls takes 64 KiB and then stops who writes to it. Making it non-blocking is no way out: that is a
 property of the open file, which whoever started us, and others, may share. So a process that serves hands its lines
 to a thread that waits in their place. What is held for it is bounded; what does not fit is dropped, counted, and told
-of when there is room again; so is what a full disk did not take.
+of when there is room again. So is what a full disk did not take, by the first line that it takes again: the room there
+may be for that line alone.
 
 The thread is woken for the first line after a pause only, and takes what has gathered then. One wake-up for each line
 makes two threads of a busy process pass the interpreter's lock to and fro: eight futex calls for each connection.
@@ -45,8 +46,8 @@ class Outlet:
         """Lines dropped since the process began."""
         self._writer: threading.Thread | None = None
         self._ending = self._stuck = self._idle = False
-        self._said = 0
-        """Lost lines of which the text that is being written tells."""
+        self._before = self._after = 0
+        """Lost lines of which the first and the last line of the text that is being written tell."""
 
     def write(self, text: str) -> None:
         """Write ``text``, which ends its last line; a reader that went away is no reason to fail."""
@@ -97,31 +98,34 @@ class Outlet:
                 while data:
                     data = data[os.write(descriptor, data) :]
             except OSError:  # nobody reads any more, or the disk is full
-                self._not_taken(bytes(data).count(b"\n"))
+                self._not_taken(text, bytes(data))
                 if self._ending:
                     return
             if not self._ending:
                 time.sleep(GATHER_SECONDS)
 
     def _next(self) -> str:
-        """All that is held, awaited; nothing at the end. What was dropped came after it."""
+        """All that is held, awaited; nothing at the end. What was not taken came before it, what was dropped after."""
         with self._changed:
             while not self._held and not self._dropped and not self._ending:
                 self._idle = True
                 self._changed.wait()
             self._idle = False
-            text = "".join(self._held)
-            self._said = self._dropped + self._untaken
-            if self._said:
-                text += self._told(self._said)
+            self._before, self._after = self._untaken, self._dropped
+            lines = [self._told(self._before)] if self._before else []
+            lines += self._held
+            if self._after:
+                lines.append(self._told(self._after))
             self._held.clear()
             # What the thread writes now is still held in memory, but not more than once the limit.
             self._size = self._dropped = self._untaken = 0
-            return text
+            return "".join(lines)
 
-    def _not_taken(self, lines: int) -> None:
-        """Tell of them with the next line, and of those of which they told."""
+    def _not_taken(self, text: str, rest: bytes) -> None:
+        """Tell of the lines in ``rest`` of ``text`` with the next line, and of those of which they told."""
+        told = rest.count(b"\n") < text.count("\n")
+        before = 0 if told else self._before
+        fresh = rest.count(b"\n") - bool(before) - bool(self._after)
         with self._changed:
-            fresh = lines - (1 if self._said else 0)
             self.lost += fresh
-            self._untaken = fresh + self._said
+            self._untaken = before + fresh + self._after

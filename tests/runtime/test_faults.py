@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from runtime import tracking
+from runtime.test_control import said
 from runtime.test_processes import PATIENCE, children, until
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import tunnel
@@ -159,7 +160,7 @@ def test_a_log_on_a_disk_that_is_full_stops_nobody(scene: Scene) -> None:
     with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
         senders.wait_for_writes(200)
         assert (there / "log").read_text() == ""
-        assert answers(scene, scene.urls()["IPv4"])
+        until(lambda: answers(scene, scene.urls()["IPv4"]) and said(run.pid)["log_lines_dropped"] > 0, "a line is lost")
         (there / "filler").unlink()
         until(lambda: answers(scene, scene.urls()["IPv4"]) and "lines_dropped" in (there / "log").read_text(), "told")
     assert_no_plaintext(wire, MARKER[:24], PAGE.encode())

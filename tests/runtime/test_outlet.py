@@ -134,7 +134,7 @@ def test_a_child_writes_for_itself_and_nothing_twice() -> None:
     assert done.stderr.endswith("end\n")
 
 
-def test_what_a_full_disk_did_not_take_is_told_with_what_it_takes_next(pipe: tuple[int, int]) -> None:
+def test_what_a_full_disk_did_not_take_is_told_first(pipe: tuple[int, int]) -> None:
     outlet = Outlet(told)
     descriptor = os.open("/dev/full", os.O_WRONLY)
     outlet.hand_over(descriptor)
@@ -148,6 +148,6 @@ def test_what_a_full_disk_did_not_take_is_told_with_what_it_takes_next(pipe: tup
             time.sleep(0.01)  # no event tells of a write that failed
     os.dup2(pipe[1], descriptor)
     outlet.write("at last\n")
-    assert take(pipe[0], "dropped=") == "at last\ndropped=3\n"
+    assert take(pipe[0], "at last\n") == "dropped=3\nat last\n"
     outlet.close(PATIENCE)
     os.close(descriptor)
