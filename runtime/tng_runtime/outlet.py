@@ -3,8 +3,8 @@
 A pipe whose reader stalls takes 64 KiB and then stops who writes to it. Making it non-blocking is no way out: that is a
 property of the open file, which whoever started us, and others, may share. So a process that serves hands its lines
 to a thread that waits in their place. What is held for it is bounded; what does not fit is dropped, counted, and told
-of when there is room again. So is what a full disk did not take, by the first line that it takes again: the room there
-may be for that line alone.
+of when there is room again. So is what a full disk did not take: by a line that comes first, as the room may be for no
+more than that, and that is tried again while nothing else is to be written.
 
 The thread is woken for the first line after a pause only, and takes what has gathered then. One wake-up for each line
 makes two threads of a busy process pass the interpreter's lock to and fro: eight futex calls for each connection.
@@ -27,6 +27,8 @@ MAX_HELD = 1 << 20
 CLOSE_SECONDS = 3.0
 # In which lines gather after some were written.
 GATHER_SECONDS = 0.02
+# After which a full disk is asked again.
+RETRY_SECONDS = 1.0
 
 
 class Outlet:
@@ -109,7 +111,8 @@ class Outlet:
         with self._changed:
             while not self._held and not self._dropped and not self._ending:
                 self._idle = True
-                self._changed.wait()
+                if not self._changed.wait(RETRY_SECONDS if self._untaken else None):
+                    break
             self._idle = False
             self._before, self._after = self._untaken, self._dropped
             lines = [self._told(self._before)] if self._before else []

@@ -38,6 +38,14 @@ def take(reader: int, until: str, got: str = "") -> str:
     return got
 
 
+def lose(outlet: Outlet, lines: int) -> None:
+    """Wait until that many are lost; no event tells of a write that failed."""
+    end = time.monotonic() + PATIENCE
+    while outlet.lost < lines:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def test_what_is_handed_over_arrives_whole_and_in_order(pipe: tuple[int, int]) -> None:
     outlet = Outlet(told)
     outlet.hand_over(pipe[1])
@@ -142,12 +150,22 @@ def test_what_a_full_disk_did_not_take_is_told_first(pipe: tuple[int, int]) -> N
         outlet.write(LINE)
         if lost == 2:
             outlet.write(LINE)
-        end = time.monotonic() + PATIENCE
-        while outlet.lost < lost:
-            assert time.monotonic() < end
-            time.sleep(0.01)  # no event tells of a write that failed
+        lose(outlet, lost)
     os.dup2(pipe[1], descriptor)
     outlet.write("at last\n")
     assert take(pipe[0], "at last\n") == "dropped=3\nat last\n"
     outlet.close(PATIENCE)
+    os.close(descriptor)
+
+
+def test_what_a_full_disk_did_not_take_is_told_though_nothing_follows(pipe: tuple[int, int]) -> None:
+    outlet = Outlet(told)
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    outlet.hand_over(descriptor)
+    outlet.write(LINE)
+    lose(outlet, 1)
+    os.dup2(pipe[1], descriptor)
+    assert take(pipe[0], "\n") == "dropped=1\n"
+    outlet.close(PATIENCE)
+    assert outlet.lost == 1
     os.close(descriptor)
