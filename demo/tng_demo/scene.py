@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tng_demo.capture import Segment, capture
 from tng_demo.lab import Host, Lab
+from tng_demo.process import Process
 from tng_demo.sample_agent import SampleAgent
 from tng_demo.sample_service import SampleService, Settings
 from tng_demo.web import Web, serve
@@ -74,11 +75,16 @@ class Wire:
     segments: list[Segment]
 
 
-def set_up(lab: Lab) -> Scene:
-    """Start the programs of both hosts and wait until they answer."""
+def set_up(lab: Lab, *, start: Callable[..., Process] = Host.start, lifetime: int = TOKEN_LIFE) -> Scene:
+    """Start the programs of both hosts and wait until they answer.
+
+    ``start`` starts agent and service, whose tokens live ``lifetime`` seconds.
+    """
     client, server = lab["client"], lab["server"]
-    _sample(client, "sample_service", "--listen", SERVICE, "--lifetime", str(TOKEN_LIFE))
-    _sample(server, "sample_agent", "--socket", AGENT_SOCKET)
+    service = _sample("sample_service", "--listen", SERVICE, "--lifetime", str(lifetime))
+    agent = _sample("sample_agent", "--socket", AGENT_SOCKET)
+    for sample in (start(client, *service), start(server, *agent)):
+        sample.wait_for("listening on")
     return _served(lab)
 
 
@@ -99,5 +105,5 @@ def _served(lab: Lab) -> Scene:
     return Scene(lab, web)
 
 
-def _sample(host: Host, module: str, *argv: str) -> None:
-    host.start(sys.executable, "-m", f"tng_demo.{module}", *argv).wait_for("listening on")
+def _sample(module: str, *argv: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"tng_demo.{module}", *argv)

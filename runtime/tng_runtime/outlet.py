@@ -47,7 +47,8 @@ class Outlet:
         self.lost = 0
         """Lines dropped since the process began."""
         self._writer: threading.Thread | None = None
-        self._ending = self._stuck = self._idle = False
+        self._ends = threading.Event()
+        self._stuck = self._idle = False
         self._before = self._after = 0
         """Lost lines of which the first and the last line of the text that is being written tell."""
 
@@ -73,7 +74,7 @@ class Outlet:
     def hand_over(self, descriptor: int = 2) -> None:
         """From now on a thread of this process writes, to ``descriptor``; nobody waits for it until ``close``."""
         if self._writer is None:
-            self._ending = False
+            self._ends.clear()
             self._writer = threading.Thread(target=self._write_on, args=(descriptor,), name="log", daemon=True)
             self._writer.start()
 
@@ -87,7 +88,7 @@ class Outlet:
             return
         end = time.monotonic() + seconds
         with self._changed:
-            self._ending = True
+            self._ends.set()
             self._changed.notify()
         writer.join(max(0.0, end - time.monotonic()))
         self._stuck = writer.is_alive()
@@ -101,15 +102,14 @@ class Outlet:
                     data = data[os.write(descriptor, data) :]
             except OSError:  # nobody reads any more, or the disk is full
                 self._not_taken(text, bytes(data))
-                if self._ending:
+                if self._ends.is_set():
                     return
-            if not self._ending:
-                time.sleep(GATHER_SECONDS)
+            self._ends.wait(GATHER_SECONDS)
 
     def _next(self) -> str:
         """All that is held, awaited; nothing at the end. What was not taken came before it, what was dropped after."""
         with self._changed:
-            while not self._held and not self._dropped and not self._ending:
+            while not self._held and not self._dropped and not self._ends.is_set():
                 self._idle = True
                 if not self._changed.wait(RETRY_SECONDS if self._untaken else None):
                     break
