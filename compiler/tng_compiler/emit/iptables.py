@@ -102,11 +102,12 @@ def render(plan: Plan) -> str:
 
 
 def _expressible(table: tree.Table) -> tree.Table:
-    """Without the last resort of the way back: iptables cannot ask for the zone of a connection.
+    """Without what only counts by name, and the last resort of the way back: iptables cannot ask for a zone.
 
     It would drop every answer. A plan that needs a way back is ``unsupported``.
     """
-    return replace(table, chains=tuple(chain for chain in table.chains if chain.name != STRAY_ANSWERS))
+    kept = (chain for chain in table.chains if chain.name != STRAY_ANSWERS and not chain.counts)
+    return replace(table, chains=tuple(kept))
 
 
 def _here(command: str, text: str) -> str:

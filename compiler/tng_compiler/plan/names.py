@@ -67,6 +67,11 @@ def captured(entry: Interception) -> str:
     return f"{entry.name}_captured"
 
 
+def arrived(entry: Interception) -> str:
+    """The counter of connections that no filter of the host has kept from the entry's listener."""
+    return f"{entry.name}_arrived"
+
+
 def rejected(entry: Interception) -> str:
     """The counter of packets that the entry's guard refused."""
     return f"{entry.name}_rejected"

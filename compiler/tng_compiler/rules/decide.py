@@ -69,7 +69,7 @@ def _fate(verdict: tree.Accept | tree.Reset | tree.Unreachable | tree.Drop) -> F
 class _Traversal:
     def __init__(self, table: tree.Table, packet: Packet) -> None:
         self._chains = {chain.name: chain for chain in table.chains}
-        self._base = [(chain, chain.base) for chain in table.chains if chain.base]
+        self._base = [(chain, chain.base) for chain in table.chains if chain.base and not chain.counts]
         self._sets = {group.name: group for group in table.sets}
         self._packet = packet
         self._way = packet.way

@@ -30,6 +30,7 @@ from tng_compiler.rules.guard import guard_chains, jumps, local_entries
 from tng_compiler.rules.tree import (
     AddressSet,
     AddressType,
+    AtListener,
     Base,
     CameBy,
     CameFromInside,
@@ -49,6 +50,8 @@ from tng_compiler.rules.tree import (
     SetDefinition,
     SetZone,
     SocketMark,
+    States,
+    Status,
     Table,
 )
 from tng_compiler.rules.way_back import STRAY_ANSWERS, way_back_chains
@@ -56,6 +59,8 @@ from tng_compiler.rules.way_back import STRAY_ANSWERS, way_back_chains
 RAW_PRIORITY = -305
 OWNED = ("own_zone", "guard_output", "guard_input", "guard_forward", STRAY_ANSWERS)
 NAT_PRIORITY = -105
+# Behind filters (0), security modules (50 to 225) and helpers (300): linux/netfilter_ipv4.h.
+ARRIVALS_PRIORITY = 305
 
 
 def lower(plan: Plan) -> Table:
@@ -119,6 +124,9 @@ def _counters(plan: Plan) -> Iterator[Counter]:
     for entry in plan.entries:
         yield Counter(names.captured(entry), entry.pointer)
         yield Counter(names.rejected(entry), entry.pointer)
+    # A dump shows counters in this order: what is on its way between the two is not taken for lost.
+    for entry in plan.entries:
+        yield Counter(names.arrived(entry), entry.pointer)
 
 
 def _sets(plan: Plan) -> Iterator[SetDefinition]:
@@ -142,6 +150,7 @@ def _chains(plan: Plan) -> Iterator[Chain]:
     yield from _capture(plan)
     yield from guard_chains(plan)
     yield from way_back_chains(plan)
+    yield _arrivals(plan)
 
 
 def _raw(plan: Plan) -> Iterator[Chain]:
@@ -178,6 +187,20 @@ def _capture(plan: Plan) -> Iterator[Chain]:
             *([ours, *jumps(egress, "")] if egress else []),
         ]
         yield Chain("capture_prerouting", tuple(rules), Base("nat", "prerouting", NAT_PRIORITY, ("tcp",)))
+
+
+def _arrivals(plan: Plan) -> Chain:
+    """Count connections where the filters of the input hook have let them pass; decides nothing.
+
+    Not in a nat chain: on input that sees no connection that this host has opened (nf_nat_inet_fn). A first packet that
+    comes again, because the listener had no room, counts again.
+    """
+    came = Status("dnat"), States(("new",))
+    rules = [
+        Rule((AtListener("destination", (entry.listen_port,)), *came), Return(), entry.pointer, names.arrived(entry))
+        for entry in plan.entries
+    ]
+    return Chain("arrivals", tuple(rules), Base("filter", "input", ARRIVALS_PRIORITY, ("tcp",)), counts=True)
 
 
 def _takers(plan: Plan) -> list[Interception]:

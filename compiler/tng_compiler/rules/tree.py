@@ -303,11 +303,12 @@ class Base:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """``base`` None: reached by jumps alone."""
+    """``base`` None: reached by jumps alone. One that only ``counts`` decides nothing, and is not asked."""
 
     name: str
     rules: tuple[Rule, ...]
     base: Base | None = None
+    counts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

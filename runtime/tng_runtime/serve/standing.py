@@ -18,7 +18,8 @@ from tng_runtime import log
 from tng_runtime.errors import HostError
 from tng_runtime.kernel.rules import RulesState
 from tng_runtime.kernel.upkeep import Upkeep
-from tng_runtime.manifest import Control, Manifest
+from tng_runtime.manifest import Control, Entry, Manifest
+from tng_runtime.serve.losses import Figures, Losses
 from tng_runtime.serve.report import Standing, snapshot
 from tng_runtime.serve.tally import SAMPLE_SECONDS
 from tng_runtime.serve.team import Team
@@ -27,6 +28,7 @@ from tng_schema import contract
 # A look at the rules takes the kernel and nft some milliseconds: no more often than that.
 RULES_SECONDS = 1.0
 _BACKLOG = 64
+_FILTERED = "a filter of this host drops what was redirected: look at its input hook in `nft list ruleset`"
 
 
 @dataclass(slots=True)
@@ -47,8 +49,7 @@ class Stand:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     warnings: dict[str, str] = field(default_factory=dict)
     _rules: tuple[float, RulesState | None] = (-RULES_SECONDS, None)
-    # By entry: what was captured and accepted when both were last in step, and whether they were out of it since.
-    _seen: dict[str, tuple[int, int, bool]] = field(default_factory=dict)
+    _losses: dict[str, Losses] = field(default_factory=dict)
 
     def document(self) -> bytes:
         """How the instance stands, JSON."""
@@ -78,28 +79,30 @@ class Stand:
             await anyio.sleep(SAMPLE_SECONDS)
 
     def look(self) -> None:
-        """Warn when the rules redirect connections and no listener gets them, at two looks one after the other."""
+        """Warn when the rules redirect connections that do not arrive at our listeners."""
         state = self._state()
         if state is None or self.pending is not None:
             return
-        for number, entry in enumerate(self.manifest.entries):
-            role, index = entry.pointer.removeprefix("/add_").split("/")
-            captured = state.counters.get(self.manifest.table, {}).get(f"{role}_{index}_captured", 0)
-            self._compare(entry.pointer, captured, self.team.sums.total(number).accepted)
+        counters = state.counters.get(self.manifest.table, {})
+        for entry in self.manifest.entries:
+            if (figures := Figures.of(counters, entry.pointer)) is not None:
+                self._compare(entry, figures)
 
-    def _compare(self, pointer: str, captured: int, accepted: int) -> None:
-        before, had, late = self._seen.get(pointer, (captured, accepted, False))
-        if accepted != had or captured <= before:  # they arrive, or nothing was captured, or the table is a new one
-            self._seen[pointer] = (captured, accepted, False)
-            if accepted != had:
-                self.warnings.pop(pointer, None)
+    def _compare(self, entry: Entry, figures: Figures) -> None:
+        losses = self._losses.setdefault(entry.pointer, Losses(entry.role))
+        begun = losses.look(figures)
+        if losses.now is None:
+            self.warnings.pop(entry.pointer, None)
+        if begun is None:
             return
-        self._seen[pointer] = (before, had, True)
-        if late and pointer not in self.warnings:
-            count = captured - before
-            advice = "a filter of this host may drop what was redirected: look at its input hook in `nft list ruleset`"
-            log.warning("captured_not_accepted", entry=pointer, captured=count, accepted=0, advice=advice)
-            self.warnings[pointer] = f"{pointer}: captured {count}, accepted 0: {advice}"
+        words: dict[str, object] = {"entry": entry.pointer, "captured": begun.captured, "arrived": begun.arrived}
+        if begun.fault:
+            log.warning("captured_not_arrived", **words, advice=_FILTERED)
+            self.warnings[entry.pointer] = (
+                f"{entry.pointer}: captured {begun.captured}, arrived {begun.arrived}: {_FILTERED}"
+            )
+        else:
+            log.info("captured_not_arrived", **words, advice="a filter of this host keeps some clients away")
 
     def waits_for(self) -> list[str]:
         """What a start waits for; nothing once it serves."""

@@ -120,7 +120,7 @@ def test_nothing_secret_is_in_a_snapshot() -> None:
         ({"rules": RulesState(True, True, ("a", "b"), 1, {})}, timedelta(minutes=10), "in 2 places", ""),
         ({"stopping": True}, timedelta(minutes=10), "", "it is stopping"),
         ({"pending": ["the rules are being loaded"]}, timedelta(minutes=10), "", "are being loaded"),
-        ({"warnings": ["captured 5, accepted 0"]}, timedelta(minutes=10), "captured 5", ""),
+        ({"warnings": ["captured 5, arrived 0"]}, timedelta(minutes=10), "captured 5", ""),
     ],
     ids=str,
 )
