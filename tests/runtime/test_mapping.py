@@ -12,6 +12,7 @@ import pytest
 from runtime.relay.test_proxy_header import read
 from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_client_address import Service, seen
+from runtime.test_processes import until
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.capture import capture
@@ -76,6 +77,30 @@ def test_a_program_reaches_a_service_through_two_mappings_and_tls(hosts: Lab, se
         payload = b"".join(segment.payload for segment in wire.stop())
     assert payload
     assert SECRET[:20] not in payload
+
+
+def test_stock_redis_is_used_through_two_mappings(hosts: Lab) -> None:
+    """By its own client: a large value, a thousand commands at once, and one that waits for what another one brings."""
+    client, server = hosts["client"], hosts["server"]
+    egress(hosts)
+    started(client, mapping("127.0.0.1", 10001, server.ipv4, 20001), role="ingress")
+    redis = server.start("redis-server", "--bind", "127.0.0.1", "--port", str(BACKEND), "--save", "")
+    redis.wait_for("Ready to accept connections")
+    cli = ("redis-cli", "-h", "127.0.0.1", "-p", "10001")
+    with capture(client, server, client.state / "wire.pcap") as wire:
+        waiting = client.start(*cli, "BLPOP", "queue", "60")
+        assert client.run(*cli, "-x", "SET", "large", stdin=SECRET.decode() * 1000).stdout == "OK\n"
+        assert client.run(*cli, "STRLEN", "large").stdout == f"{len(SECRET) * 1000}\n"
+        at_once = "".join(f"SET key{number} {number}\r\n" for number in range(1000))
+        assert "errors: 0, replies: 1000" in client.run(*cli, "--pipe", stdin=at_once).stdout
+        assert client.run(*cli, "DBSIZE").stdout == "1001\n"
+        until(lambda: "cmd=blpop" in client.run(*cli, "CLIENT", "LIST").stdout, "it waits")
+        assert client.run(*cli, "RPUSH", "queue", "brought").stdout == "1\n"
+        assert waiting.wait() == 0
+        payload = b"".join(segment.payload for segment in wire.stop())
+    assert waiting.output() == "queue\nbrought\n"
+    assert payload
+    assert not [words for words in (SECRET[:20], b"key500", b"BLPOP", b"brought") if words in payload]
 
 
 def test_the_service_behind_a_mapping_is_told_of_its_client(hosts: Lab) -> None:
