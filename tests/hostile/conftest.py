@@ -12,9 +12,7 @@ from hostile import stage as stages
 from hostile import tls13
 from hostile.stage import BACKGROUND, NO_RA, PASSPORT, Held, Stage
 from hostile.tls13 import Shown, Tls
-
-# Python keeps arenas that it has used once; what is leaked per connection would exceed this by far.
-MEMORY_SLACK = 24 << 20
+from runtime.footprint import MEMORY_SLACK
 
 
 @dataclass(frozen=True, slots=True)

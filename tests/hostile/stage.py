@@ -25,6 +25,7 @@ from hostile import service as services
 from hostile import tls13
 from hostile.service import Service
 from hostile.tls13 import Ended, Shown, Tls
+from runtime import footprint
 from runtime.attest import makers
 from runtime.attest.makers import Authority, ec_key
 from tng_demo import tunnel
@@ -232,13 +233,11 @@ class Stage:
 
     def descriptors(self) -> int:
         """How many the runtime has open."""
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.run.all_pids())
+        return footprint.descriptors(self.run)
 
     def memory(self) -> int:
         """Resident bytes of all processes of the runtime, those that they share counted once."""
-        rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii") for pid in self.run.all_pids()]
-        lines = [line for rollup in rollups for line in rollup.splitlines()]
-        return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return footprint.memory(self.run)
 
     def processor(self) -> float:
         """Seconds of processor time that the runtime has used."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
@@ -9,12 +10,16 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from runtime import tracking
+from runtime.footprint import bounded
+from runtime.test_clock import again
 from runtime.test_control import said
+from runtime.test_flushed import connected
 from runtime.test_processes import PATIENCE, children, until
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import tunnel
@@ -29,6 +34,11 @@ def link(host: Host, *words: str) -> None:
     host.run("ip", "link", "set", INTERFACE, *words)
 
 
+def senders_of(scene: Scene, count: int, target: str | None = None, patience: float = 40) -> Senders:
+    """The load: none at rest, with a ``count`` of 0."""
+    return Senders(scene.client, target or scene.server.ipv4, count=count, patience=patience)
+
+
 def speak(scene: Scene) -> None:
     """Say something in a new connection, and insist on an answer."""
     with scene.client.inside(), socket.create_connection((scene.server.ipv4, 8080), timeout=2) as sock:
@@ -41,88 +51,139 @@ def answers(scene: Scene, url: str) -> bool:
     return scene.curl(url).stdout == PAGE
 
 
-def test_link_down_and_up(scene: Scene) -> None:
-    """Connections of before, of during and of after; IPv6 loses its addresses with the link, and gets them back."""
-    tunnel.serve(scene.server, SERVER_CONFIG)
-    tunnel.serve(scene.client, CLIENT_CONFIG)
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
-        senders.wait_for_writes(200)
-        link(scene.client, "down")
-        with pytest.raises(OSError, match=r"reset|refused|timed out|unreachable|closed"):
-            speak(scene)
-        link(scene.client, "up")
-        scene.client.run("ip", "addr", "replace", f"{scene.client.ipv6}/64", "dev", INTERFACE, "nodad")
-        until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
-        senders.wait_for_writes(senders.writes + 100)
-        until(lambda: answers(scene, scene.urls()["IPv6"]), "it recovers, IPv6 too")
+def ipv6(host: Host, on: bool) -> None:
+    """Switch it on or off on all interfaces; on, the one that leads out has its address again."""
+    with host.inside():
+        Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("01"[not on], encoding="ascii")
+    if on:
+        host.run("ip", "addr", "replace", f"{host.ipv6}/64", "dev", INTERFACE, "nodad")
+
+
+def gateways(scene: Scene, *options: str) -> tuple[Process, Process]:
+    """Those of both hosts: the egress, and the ingress with ``options``."""
+    egress = tunnel.serve(scene.server, SERVER_CONFIG)
+    return egress, tunnel.run(scene.client, CLIENT_CONFIG, scene.client.state / "compiled", *options)
+
+
+def test_ipv6_comes_late_and_the_link_goes_down_and_up(scene: Scene) -> None:
+    """IPv6 comes under load; the link goes at rest and under load, and takes the addresses of IPv6 along."""
+    ipv6(scene.client, on=False)
+    egress, ingress = gateways(scene)
+    with scene.wire() as wire, connected(scene.client, scene.server.ipv4) as live:
+        with senders_of(scene, 4) as senders:
+            senders.wait_for_writes(200)
+            ipv6(scene.client, on=True)
+            until(lambda: answers(scene, scene.urls()["IPv6"]), "IPv6 is served")
+        with bounded(egress, ingress):
+            for load in (False, True):
+                with senders_of(scene, 4 * load) as senders:
+                    senders.wait_for_writes(200 * load)
+                    link(scene.client, "down")
+                    with pytest.raises(OSError, match=r"reset|refused|timed out|unreachable|closed"):
+                        speak(scene)
+                    link(scene.client, "up")
+                    scene.client.run("ip", "addr", "replace", f"{scene.client.ipv6}/64", "dev", INTERFACE, "nodad")
+                    until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
+                    until(lambda: answers(scene, scene.urls()["IPv6"]), "it recovers, IPv6 too")
+                    senders.wait_for_writes(senders.writes + 100 * load)
+                again(live)
     assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
 
 
 @pytest.mark.parametrize("whose", ["client", "server"])
 def test_another_address(scene: Scene, whose: str) -> None:
     """The rules know ports, not addresses of this host: what leaves from the new one, or comes to it, is captured."""
-    tunnel.serve(scene.server, SERVER_CONFIG)
-    tunnel.serve(scene.client, CLIENT_CONFIG)
-    host = scene.lab[whose]
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4, patience=3) as senders:
-        senders.wait_for_writes(200)
-        host.run("ip", "addr", "add", "10.77.0.99/24", "dev", INTERFACE)
-        host.run("ip", "addr", "del", f"{host.ipv4}/24", "dev", INTERFACE)
-        # The last primary address took the others along (promote_secondaries).
-        host.run("ip", "addr", "replace", "10.77.0.99/24", "dev", INTERFACE)
-        target = scene.server.ipv4 if whose == "client" else "10.77.0.99"
-        until(lambda: answers(scene, f"http://{target}:8080/"), "it recovers")
+    gateways(scene)
+    assert answers(scene, scene.urls()["IPv4"])
+    address = scene.lab[whose].ipv4
+    with scene.wire() as wire:
+        for new, load in (("10.77.0.98", False), ("10.77.0.99", True)):
+            target = scene.server.ipv4 if whose == "client" else address
+            with senders_of(scene, 4 * load, target, patience=3) as senders:
+                senders.wait_for_writes(200 * load)
+                renumber(scene.lab[whose], address, new)
+                target = scene.server.ipv4 if whose == "client" else new
+                until(partial(answers, scene, f"http://{target}:8080/"), "it recovers")
+            address = new
     assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
 
 
+def renumber(host: Host, old: str, new: str) -> None:
+    host.run("ip", "addr", "add", f"{new}/24", "dev", INTERFACE)
+    host.run("ip", "addr", "del", f"{old}/24", "dev", INTERFACE)
+    # The last primary address took the others along (promote_secondaries).
+    host.run("ip", "addr", "replace", f"{new}/24", "dev", INTERFACE)
+
+
 def test_a_worker_without_descriptors_takes_no_more_and_goes_on_when_it_has_some(scene: Scene) -> None:
-    tunnel.serve(scene.server, SERVER_CONFIG)
-    run = scene.client.start(tunnel.TNG, "apply", str(CLIENT_CONFIG), "--", "--workers", "1")
-    run.wait_for(r"\bevent=serving\b", PATIENCE)
-    with scene.wire() as wire:
-        with few_descriptors(run), scene.client.inside():
-            waiting = []
-            try:
-                end = time.monotonic() + PATIENCE
-                while "event=accept_failed" not in run.output() and "NET-LIMIT" not in run.output():
-                    assert time.monotonic() < end
-                    sock = socket.create_connection((scene.server.ipv4, 8080), timeout=PATIENCE)
-                    waiting.append(sock)
-                    sock.sendall(MARKER)
-            finally:
-                for sock in waiting:
-                    sock.close()
-        until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
+    egress, run = gateways(scene, "--workers", "1")
+    assert answers(scene, scene.urls()["IPv4"])
+    with bounded(egress, run), scene.wire() as wire:
+        for load in (False, True):
+            with senders_of(scene, 4 * load) as senders:
+                senders.wait_for_writes(200 * load)
+                wait_until_none_is_left(scene, run)
+                until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
+                senders.wait_for_writes(senders.writes + 100 * load)
     assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
     assert run.alive()
 
 
+def wait_until_none_is_left(scene: Scene, run: Process) -> None:
+    """Open connections until the worker of ``run`` has no descriptor for another one, and says so."""
+    told, waiting = len(run.output()), list[socket.socket]()
+    with few_descriptors(run), scene.client.inside():
+        try:
+            end = time.monotonic() + PATIENCE
+            while not re.search("event=accept_failed|NET-LIMIT", run.output()[told:]):
+                assert time.monotonic() < end
+                waiting.append(socket.create_connection((scene.server.ipv4, 8080), timeout=PATIENCE))
+                waiting[-1].sendall(MARKER)
+        finally:
+            for sock in waiting:
+                sock.close()
+
+
 def test_connection_tracking_that_is_full_and_has_room_again(scene: Scene) -> None:
-    """At the ingress, where each connection needs two entries: what is new is not let through, and nothing leaves."""
-    tunnel.serve(scene.server, SERVER_CONFIG)
-    run = tunnel.serve(scene.client, CLIENT_CONFIG)
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4, patience=3) as senders:
-        senders.wait_for_writes(200)
-        with tracking.full(scene.client), pytest.raises(OSError, match=r"timed out|reset|closed"):
-            speak(scene)
+    """At the ingress, where each connection needs two entries: what is new is not let through, and nothing leaves.
+
+    At rest first, then for programs that try again and again; what was open goes on.
+    """
+    egress, run = gateways(scene)
+    assert answers(scene, scene.urls()["IPv4"])
+    with (
+        bounded(egress, run),
+        scene.wire() as wire,
+        connected(scene.client, scene.server.ipv4) as live,
+        contextlib.ExitStack() as load,
+    ):
+        with tracking.full(scene.client):
+            with pytest.raises(OSError, match=r"timed out|reset|closed"):
+                speak(scene)
+            senders = load.enter_context(Senders(scene.client, scene.server.ipv4, patience=1))
+            senders.wait_for_failures(4)
+            again(live)
         until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
-        senders.wait_for_writes(senders.writes + 100)
+        senders.wait_for_writes(100)
     assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
     assert "_died" not in run.output()
 
 
 def test_a_worker_that_the_kernel_kills_for_memory_is_replaced(scene: Scene) -> None:
-    """With connections that go on at the other one; the rules refuse in between."""
-    tunnel.serve(scene.server, SERVER_CONFIG)
-    run = tunnel.run(scene.client, CLIENT_CONFIG, scene.client.state / "compiled", "--workers", "2")
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
-        senders.wait_for_writes(200)
-        with no_memory(children(run, "worker")[0]):
-            run.wait_for("event=worker_died .*SIGKILL", PATIENCE)
-        run.wait_for("event=worker_replaced", PATIENCE)
-        senders.wait_for_writes(senders.writes + 100)
-    assert_no_plaintext(wire, MARKER[:24])
-    assert answers(scene, scene.urls()["IPv4"])
+    """At rest, and with connections that go on at the other one; the rules refuse in between."""
+    egress, run = gateways(scene, "--workers", "2")
+    with bounded(egress, run), scene.wire() as wire:
+        for load in (False, True):
+            told = len(run.output())
+            with senders_of(scene, 4 * load) as senders:
+                senders.wait_for_writes(200 * load)
+                with no_memory(children(run, "worker")[0]):
+                    # At rest too it tells every second what it has counted.
+                    run.wait_for("event=worker_died .*SIGKILL", PATIENCE, after=told)
+                run.wait_for("event=worker_replaced", PATIENCE, after=told)
+                senders.wait_for_writes(senders.writes + 100 * load)
+                until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
+    assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
     assert run.stop() == 0, run.output()
 
 
@@ -144,7 +205,7 @@ def no_memory(pid: int) -> Iterator[None]:
 
 def test_a_log_on_a_disk_that_is_full_stops_nobody(scene: Scene) -> None:
     """Lines are lost and counted; when there is room again they come again."""
-    tunnel.serve(scene.server, SERVER_CONFIG)
+    egress = tunnel.serve(scene.server, SERVER_CONFIG)
     made = tunnel.compile_into(CLIENT_CONFIG, scene.client.state / "compiled")
     disk = scene.client.state / "disk"
     disk.mkdir()
@@ -157,14 +218,27 @@ def test_a_log_on_a_disk_that_is_full_stops_nobody(scene: Scene) -> None:
         run = scene.client.start("sh", "-c", script, str(disk), *argv, env=environment)
         assert manager.recv(200).startswith(b"READY=1")
     there = Path(f"/proc/{run.pid}/root{disk}")
-    with scene.wire() as wire, Senders(scene.client, scene.server.ipv4) as senders:
-        senders.wait_for_writes(200)
-        assert (there / "log").read_text() == ""
-        until(lambda: answers(scene, scene.urls()["IPv4"]) and said(run.pid)["log_lines_dropped"] > 0, "a line is lost")
+    lost = dropped(run)
+    with bounded(egress, run), scene.wire() as wire:
+        for load in (False, True):
+            with senders_of(scene, 4 * load) as senders:
+                senders.wait_for_writes(200 * load)
+                until(partial(loses, scene, run, lost), "a line is lost")
+                lost = dropped(run)
+                assert (there / "log").read_text() == ""
         (there / "filler").unlink()
         until(lambda: answers(scene, scene.urls()["IPv4"]) and "lines_dropped" in (there / "log").read_text(), "told")
     assert_no_plaintext(wire, MARKER[:24], PAGE.encode())
     assert run.stop() == 0
+
+
+def loses(scene: Scene, run: Process, before: int) -> bool:
+    """Whether a connection, which passes, costs lines of the log."""
+    return answers(scene, scene.urls()["IPv4"]) and dropped(run) > before
+
+
+def dropped(run: Process) -> int:
+    return int(said(run.pid)["log_lines_dropped"])
 
 
 @contextmanager
