@@ -85,20 +85,28 @@ def set_up(lab: Lab, *, start: Callable[..., Process] = Host.start, lifetime: in
     agent = _sample("sample_agent", "--socket", AGENT_SOCKET)
     for sample in (start(client, *service), start(server, *agent)):
         sample.wait_for("listening on")
-    return _served(lab)
+    return served(lab)
+
+
+@contextmanager
+def samples(lab: Lab) -> Iterator[tuple[SampleService, SampleAgent]]:
+    """Service and agent as threads of this process, which cost no interpreters."""
+    client, server = lab["client"], lab["server"]
+    with client.inside():
+        service = SampleService(_SERVICE, settings=Settings(lifetime=TOKEN_LIFE)).start()
+    with closing(service), SampleAgent(server.state / AGENT_SOCKET.lstrip("/")) as agent:
+        yield service, agent
 
 
 @contextmanager
 def inside_of_us(lab: Lab) -> Iterator[Scene]:
-    """As ``set_up``, but agent and service are threads of this process: they cost no interpreters."""
-    client, server = lab["client"], lab["server"]
-    with client.inside():
-        service = SampleService(_SERVICE, settings=Settings(lifetime=TOKEN_LIFE)).start()
-    with closing(service), SampleAgent(server.state / AGENT_SOCKET.lstrip("/")):
-        yield _served(lab)
+    """As ``set_up``, with ``samples``."""
+    with samples(lab):
+        yield served(lab)
 
 
-def _served(lab: Lab) -> Scene:
+def served(lab: Lab) -> Scene:
+    """Start the web server alone."""
     server = lab["server"]
     web = serve(server, server.state / "web", PORT)
     (web.www / "index.html").write_text(PAGE, encoding="utf-8")

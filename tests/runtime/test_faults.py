@@ -8,7 +8,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,16 @@ import pytest
 
 from runtime import tracking
 from runtime.footprint import bounded
-from runtime.test_clock import again
+from runtime.test_clock import again, odd_requests
 from runtime.test_control import said
 from runtime.test_flushed import connected
 from runtime.test_processes import PATIENCE, children, until
 from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
+from tng_demo import scene as scenes
 from tng_demo import tunnel
-from tng_demo.lab import INTERFACE, Host
+from tng_demo.lab import INTERFACE, Host, Lab
 from tng_demo.process import Process
+from tng_demo.sample_service import SampleService
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns
@@ -142,6 +144,50 @@ def wait_until_none_is_left(scene: Scene, run: Process) -> None:
         finally:
             for sock in waiting:
                 sock.close()
+
+
+def test_agent_and_service_go_away_and_lie_under_load(hosts: Lab) -> None:
+    """Every handshake needs both, so new connections are refused at once, and nothing of them reaches the server.
+
+    Those that are open carry on.
+    """
+    with scenes.samples(hosts) as (service, agent):
+        scene = scenes.served(hosts)
+        attest = {"aa_addr": f"unix://{scenes.AGENT_SOCKET}", "refresh_interval": 0}
+        document = {"add_egress": [{"netfilter": {"capture_dst": {"port": scenes.PORT}}, "attest": attest}]}
+        egress = tunnel.serve(scene.server, tunnel.write_config(scene.server.state / "config.json", document))
+        ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
+        assert answers(scene, scene.urls()["IPv4"])
+        with (
+            bounded(egress, ingress),
+            scene.wire() as wire,
+            connected(scene.client, scene.server.ipv4) as live,
+            senders_of(scene, 2) as senders,
+        ):
+            senders.wait_for_writes(200)
+            faults: list[tuple[Process, str, Callable[[], object], Callable[[], object]]] = [
+                (egress, "RA-AGENT-UNREACHABLE", agent.close, agent.start),
+                (ingress, "RA-SERVICE-UNREACHABLE", service.close, partial(started_in, scene.client, service)),
+                (ingress, "RA-TOKEN-TIME", partial(service.change, lifetime=-60), partial(service.change, lifetime=60)),
+            ]
+            for refused_by, code, fault, over in faults:
+                told, before = len(refused_by.output()), odd_requests(scene)
+                fault()
+                with senders_of(scene, 2) as newcomers:
+                    newcomers.wait_for_failures(4)
+                refused_by.wait_for(f"code={code}", PATIENCE, after=told)
+                assert odd_requests(scene) == before, "something came before the verdict"
+                again(live)
+                over()
+                until(lambda: answers(scene, scene.urls()["IPv4"]), "it recovers")
+            senders.wait_for_writes(senders.writes + 100)
+        until(lambda: bool(odd_requests(scene)), "what is sent after a verdict would be seen")
+    assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
+
+
+def started_in(host: Host, service: SampleService) -> None:
+    with host.inside():
+        service.start()
 
 
 def test_connection_tracking_that_is_full_and_has_room_again(scene: Scene) -> None:

@@ -18,7 +18,9 @@ import pytest
 
 from runtime.serve.test_privileges import status
 from runtime.test_app import PORT, RUNTIME, Tunnel, assert_closed, ends, tables
+from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import tunnel
+from tng_demo.capture import capture
 from tng_demo.process import Process
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 from tng_runtime.serve.privileges import CAP_NET_RAW
@@ -203,11 +205,13 @@ def test_who_forked_the_others_takes_them_along_and_the_rules_refuse(ends: Tunne
 def test_processes_that_stand_still_for_a_while_stop_no_connection_but_their_own(ends: Tunnel) -> None:
     """Of the egress all but the workers, together: what none of them can do then, none of them can do alone.
 
-    Of the ingress one of two workers: it keeps its own waiting and no others.
+    Of the ingress one of two workers: it keeps its own waiting and no others. Some connections rest meanwhile, others
+    are made and used.
     """
     server = ends.start("server", "--workers", "1")
     client = ends.start("client", "--workers", "2")
-    with connections(ends, 16) as made:
+    near, far = ends.lab["client"], ends.lab["server"]
+    with connections(ends, 16) as made, capture(near, far, near.state / "wire.pcap") as wire:
         worker = children(client, "worker")[0]
         stopped = [server.pid, only(server, "nursery"), only(server, "judge"), worker]
         for pid in stopped:
@@ -222,6 +226,9 @@ def test_processes_that_stand_still_for_a_while_stop_no_connection_but_their_own
             for pid in reversed(stopped):
                 os.kill(pid, signal.SIGCONT)
         assert all(works(*both) for both in made), "it goes on where it was"
+        payload = b"".join(segment.payload for segment in wire.stop())
+    assert payload
+    assert b"hello" not in payload
     for run in (client, server):
         assert run.stop() == 0
         assert "_died" not in run.output()
@@ -322,14 +329,23 @@ def test_one_verification_serves_all_workers(scene: Scene) -> None:
 
 
 def test_a_judge_that_dies_is_replaced_and_asked_again(scene: Scene) -> None:
+    """At rest, and while connections are made and written to, none of which it ends."""
     egress = tunnel.serve(scene.server, SERVER_CONFIG)
     ingress = tunnel.serve(scene.client, CLIENT_CONFIG)
     assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
-    for run in (egress, ingress):
-        os.kill(only(run, "judge"), signal.SIGKILL)
-        run.wait_for("event=judge_died .*SIGKILL", PATIENCE)
-        run.wait_for("event=judge_replaced", PATIENCE)
-    assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+    with scene.wire() as wire:
+        for load in (False, True):
+            with Senders(scene.client, scene.server.ipv4, count=4 * load) as senders:
+                senders.wait_for_writes(200 * load)
+                for run in (egress, ingress):
+                    told = len(run.output())
+                    os.kill(only(run, "judge"), signal.SIGKILL)
+                    run.wait_for("event=judge_died .*SIGKILL", PATIENCE, after=told)
+                    run.wait_for("event=judge_replaced", PATIENCE, after=told)
+                assert scene.curl(scene.urls()["IPv4"]).stdout == PAGE
+                senders.wait_for_writes(senders.writes + 100 * load)
+                assert senders.failures == 0
+    assert_no_plaintext(wire, MARKER[:24], b"GET /", PAGE.encode())
     assert "worker_died" not in egress.output() + ingress.output()
 
 

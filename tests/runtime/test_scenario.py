@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -149,10 +150,13 @@ def test_65_no_plaintext_leaves_while_clients_send_and_the_ingress_ends(
 
 
 class Senders:
-    """Threads on a host that open connections and write into them until they break, then open the next."""
+    """Threads on a host that open connections and write into them until they break, then open the next.
 
-    def __init__(self, host: Host, target: str, count: int = 4, patience: float = 40) -> None:
-        self._host, self._target, self._patience = host, target, patience
+    ``pause``: seconds from one write to the next.
+    """
+
+    def __init__(self, host: Host, target: str, count: int = 4, patience: float = 40, pause: float = 0) -> None:
+        self._host, self._target, self._patience, self._pause = host, target, patience, pause
         self._changed = threading.Condition()
         self._writes = self._failures = self._open = 0
         self._opening = self._running = True
@@ -204,6 +208,7 @@ class Senders:
                             while self._running:
                                 connection.sendall(MARKER)
                                 self._count(writes=1)
+                                time.sleep(self._pause)
                         finally:
                             self._count(opened=-1)
                 except OSError:
