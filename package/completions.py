@@ -13,6 +13,8 @@ def bash(program: Program) -> str:
     commands = " ".join(each.name for each in program.commands)
     lines = [f"# bash completion for {program.name}", f"{function}() {{", "    local cur prev command word"]
     lines += ['    cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} command=""', "    COMPREPLY=()"]
+    # `=` is a word of its own to readline (COMP_WORDBREAKS, bash(1)).
+    lines += ['    if [[ $cur == = ]]; then cur=""; elif [[ $prev == = ]]; then prev=${COMP_WORDS[COMP_CWORD-2]}; fi']
     lines += ['    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do', f'        case " {commands} " in']
     lines += ['            *" $word "*) command=$word; break ;;', "        esac", "    done"]
     lines += ["    case $command:$prev in"]
@@ -88,7 +90,9 @@ def _specification(option: Option) -> str:
     elif option.value:
         value = f":{option.value}:{'_files -/' if option.value == 'DIR' else ' '}"
     exclusive = f"'({' '.join(names)})'" if len(names) > 1 else ""
-    alternatives = "{" + ",".join(names) + "}" if len(names) > 1 else names[0]
+    # With `=` the value may follow it as well as be the next word (zshcompsys(1), _arguments).
+    written = [f"{each}=" if value and each.startswith("--") else each for each in names]
+    alternatives = "{" + ",".join(written) + "}" if len(written) > 1 else written[0]
     return f"{exclusive}{alternatives}{_quoted(f'[{told}]{value}')}"
 
 

@@ -73,6 +73,8 @@ def test_bash_completes_commands_options_and_their_values() -> None:
     assert completed(compiler, "tng", "ch") == {"check"}
     assert completed(compiler, "tng", "compile", "--e") == {"--emit"}
     assert completed(compiler, "tng", "compile", "--emit", "ma") == {"manifest"}
+    assert completed(compiler, "tng", "compile", "--emit", "=", "ma") == {"manifest"}
+    assert completed(compiler, "tng", "check", "--format", "=") >= {"text", "sarif"}
     assert completed(compiler, "tng", "check", "x") == set(), "left to the completion of files"
     assert completed(runtime, "tng-runtime", "run", "--on-exit", "") == {"closed", "open"}
     assert completed(runtime, "tng-runtime", "") >= {"run", "guard", "down", "--version"}
@@ -86,4 +88,5 @@ def test_zsh_and_fish_are_offered_each_command_and_option() -> None:
             assert f"-a {command.name} -d " in fish
             for option in command.options:
                 assert all(name in zsh for name in option.names)
+                assert not option.value or all(f"{name}=" in zsh for name in option.names if name.startswith("--"))
                 assert all(f" -{'l' if name[1] == '-' else 's'} {name.lstrip('-')}" in fish for name in option.names)
