@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TextIO
 
+from tng_compiler.diagnostics.diagnostic import Severity
 from tng_compiler.diagnostics.located import Located
 
 
@@ -44,9 +46,6 @@ def report(found: Sequence[Located], format_: Format, stream: TextIO) -> None:
 
 def summary(found: Sequence[Located]) -> str:
     """Return the last line of a report, which says where to read more."""
-    errors = sum(item.is_error for item in found)
-    warnings = len(found) - errors
-    counts = [
-        f"{number} {noun}{'s' * (number != 1)}" for number, noun in ((errors, "error"), (warnings, "warning")) if number
-    ]
+    numbers = Counter(item.diagnostic.severity for item in found)
+    counts = [f"{numbers[kind]} {kind}{'s' * (numbers[kind] != 1)}" for kind in Severity if numbers[kind]]
     return f"{' and '.join(counts)}; `tng explain-code {found[0].diagnostic.code.value}` says more"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
-from tng_compiler.diagnostics.diagnostic import Place, Span
+from tng_compiler.diagnostics.diagnostic import Place, Severity, Span
 from tng_compiler.diagnostics.located import Located
 
 FORMAT_VERSION = 1
@@ -13,10 +14,10 @@ FORMAT_VERSION = 1
 
 def render(found: Sequence[Located]) -> str:
     """Return the document; ``diagnostics`` is empty when there is nothing to say."""
-    errors = sum(item.is_error for item in found)
+    numbers = Counter(item.diagnostic.severity for item in found)
     document = {
         "format_version": FORMAT_VERSION,
-        "summary": {"errors": errors, "warnings": len(found) - errors},
+        "summary": {f"{kind}s": numbers[kind] for kind in Severity},
         "diagnostics": [_diagnostic(item) for item in found],
     }
     return json.dumps(document, indent=2, ensure_ascii=True) + "\n"

@@ -43,13 +43,15 @@ def programs() -> Iterator[Finding]:
     text = said.stdout.strip() if said else ""
     version = _numbers(text)
     if not version:
+        why = " ".join((said.stderr or text).split()) if said else ""
+        found = f"one that does not run (exit {said.returncode})" if said else "none"
         yield on_host(
             Code.NFT_MISSING,
             ERROR,
             "nft --version",
-            text,
-            "expected the program nft, found none",
-            "apt install nftables",
+            why,
+            f"expected the program nft, found {found}",
+            "apt install --reinstall nftables libnftables1" if said else "apt install nftables",
         )
     elif version < OLDEST_NFT:
         yield on_host(

@@ -71,6 +71,16 @@ def test_warnings_alone_are_clean_unless_strict(run: Run, files: Path) -> None:
     assert run("check", "--strict", str(files / "weak.json")).code == Exit.FINDINGS
 
 
+def test_notes_are_not_counted_as_warnings(run: Run) -> None:
+    config = text(egress({"capture_dst": {"port": 8080}}, no_ra=True))
+    result = run("check", "-", stdin=config)
+    severities = re.findall(r"^(note|warning)\[", result.out, re.MULTILINE)
+    assert sorted(severities) == ["note", "warning"]
+    assert "1 warning and 1 note; `tng explain-code" in result.out
+    summary = json.loads(run("check", "--format", "json", "-", stdin=config).out)["summary"]
+    assert summary == {"errors": 0, "warnings": 1, "notes": 1}
+
+
 def test_a_directory_is_all_its_documents(run: Run, files: Path) -> None:
     result = run("check", str(files), "--format", "json")
     assert result.code == Exit.FINDINGS

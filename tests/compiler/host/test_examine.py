@@ -83,6 +83,13 @@ def test_what_the_host_lacks_is_found(host: Host, code: Code, status: int, prepa
     assert said == status
 
 
+def test_an_nft_that_does_not_run_is_not_said_to_be_missing(host: Host) -> None:
+    _, found = doctor(
+        host, None, "mount --bind /dev/null $(ldconfig -p | sed -n 's/.*libnftables.so.1.*=> //p' | head -n 1)"
+    )
+    assert found["TNG601"]["message"] == "expected the program nft, found one that does not run (exit 127)"
+
+
 @shows(Code.RULES_REFUSED)
 def test_rules_that_the_kernel_does_not_take_are_found(host: Host) -> None:
     """A table of our name that belongs to somebody else, who lives."""
