@@ -141,6 +141,7 @@ def wait_until_none_is_left(scene: Scene, run: Process) -> None:
                 assert time.monotonic() < end
                 waiting.append(socket.create_connection((scene.server.ipv4, 8080), timeout=PATIENCE))
                 waiting[-1].sendall(MARKER)
+                time.sleep(0.02)  # as many as are needed, not as many as fit into the kernel's queue until it is said
         finally:
             for sock in waiting:
                 sock.close()
