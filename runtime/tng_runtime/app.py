@@ -39,7 +39,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
+from tng_runtime.serve import cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
@@ -140,6 +140,8 @@ def run(directory: Path, options: Options) -> None:
         old = _lock_or_holder(lock)
         lock.keep(directory)
         rehearse()
+        if (reason := syscalls.available()) is not None:
+            log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
@@ -161,6 +163,8 @@ def _child(
     if role == "judge":
         judge.run(manifest, to, sock)
     elif role == "control":
+        from tng_runtime.serve import control
+
         control.run(to, sock)
     else:
         worker.run(manifest, to, most, access, sock)
@@ -175,8 +179,6 @@ def _limits(options: Options) -> Limits:
 
 async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, old: socket.socket | None) -> None:
     log.hand_over()
-    if (reason := syscalls.available()) is not None:
-        log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
     stop, hurry = anyio.Event(), anyio.Event()
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tng_runtime.kernel import memory
+
 SCRIPT = """
 import ctypes
 from tng_runtime.kernel import memory
@@ -27,3 +29,40 @@ print(before - resident())
 def test_what_was_freed_in_small_pieces_is_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 50_000, "kB of some 97,000"
+
+
+MAPPED = """
+from tng_runtime.kernel import memory
+from tng_runtime.tunnel.rehearsal import rehearse
+def mapped():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssFile"))
+rehearse()
+before = mapped()
+memory.unmap_files()
+print(before, mapped())
+rehearse()
+"""
+
+
+def test_files_that_were_needed_for_a_moment_are_not_mapped_any_more_and_still_there() -> None:
+    done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, check=True)
+    before, after = map(int, done.stdout.split())
+    assert after < before / 2
+
+
+def test_what_was_written_to_stays() -> None:
+    maps = b"""\
+1000-2000 r-xp 00000000 fe:00 17                         /usr/lib/libc.so.6
+Anonymous:             0 kB
+2000-3000 r--p 00001000 fe:00 17                         /usr/lib/libc.so.6
+Anonymous:             4 kB
+3000-4000 rw-p 00002000 fe:00 17                         /usr/lib/libc.so.6
+Anonymous:             0 kB
+4000-5000 r--p 00000000 00:00 0
+Anonymous:             0 kB
+5000-6000 r--s 00000000 fe:00 18                         /a file with blanks
+Anonymous:             0 kB
+6000-7000 r--p 00000000 fe:00 19                         /a file with blanks
+Anonymous:             0 kB
+"""
+    assert list(memory._unchanged(maps.splitlines())) == [(0x1000, 0x2000), (0x6000, 0x7000)]
