@@ -52,6 +52,7 @@ def start(work: Work) -> Nursery:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
+    memory.give_back()
     parent = os.getpid()
     if (pid := os.fork()) == 0:
         _as_child("tng-nursery", lambda: _run(parent, theirs, work))
