@@ -306,6 +306,27 @@ async def test_7_a_byte_now_and_then_does_not_prolong_the_deadline(poller: Polle
     assert met.refused.code is LinkCode.TLS_DEADLINE
 
 
+@pytest.mark.parametrize(("seconds", "code"), [(60, None), (0.4, LinkCode.TLS_DEADLINE)], ids=["late", "too_late"])
+async def test_a_client_that_has_our_answer_may_ask_its_service_first(
+    poller: Poller, seconds: float, code: LinkCode | None
+) -> None:
+    """Longer than a handshake may take, and no longer than all of it may."""
+
+    def program(far: Far) -> None:
+        connection = SSL.Connection(offering("client"))
+        connection.set_connect_state()
+        with pytest.raises(SSL.WantReadError):
+            connection.do_handshake()
+        far.sock.sendall(connection.bio_read(1 << 16))
+        connection.bio_write(far.sock.recv(1 << 16))
+        time.sleep(0.6)  # it is the slowness that is tested
+        connection.do_handshake()
+        far.sock.sendall(connection.bio_read(1 << 16))
+
+    met = await meet(poller, "server", program, deadline=0.2, seconds=seconds)
+    assert (met.refused and met.refused.code) == code
+
+
 async def test_8_a_hello_and_then_junk_is_refused_at_its_first_record(poller: Poller) -> None:
     context = offering("client")
 
