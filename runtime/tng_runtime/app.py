@@ -29,7 +29,7 @@ from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.events import Access
-from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
+from tng_runtime.kernel import cgroups, manager, memory, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.places import require_shared
@@ -126,6 +126,7 @@ def run(directory: Path, options: Options) -> None:
     ``HostError``.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
+    memory.keep_large_apart()
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     alone = is_plain(bundle)

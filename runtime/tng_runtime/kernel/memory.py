@@ -4,6 +4,9 @@ libnftables takes 1.2 KiB for each element of a ruleset that it loads, and frees
 freed for whoever asks next (mallopt(3), M_TRIM_THRESHOLD looks at the end of the heap alone), for ever in a process
 that goes on with little.
 
+It also takes the size of the largest piece that was freed for what "large" means from then on (M_MMAP_THRESHOLD), and
+what is not large comes from the pages of what was freed: after the text of many rules, each worker's relay buffers.
+
 What a start runs through once, imports and the first handshake above all, leaves 20 MiB of files mapped, most of which
 is not looked at for days. They stay in the kernel's cache of files, and are mapped again by whoever needs them.
 """
@@ -16,6 +19,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _MADV_DONTNEED = 4
+# malloc.h; the size is its default (mallopt(3)).
+_M_MMAP_THRESHOLD, _LARGE = -3, 128 << 10
+
+
+def keep_large_apart() -> None:
+    """Map large pieces by themselves, and give them back when they are freed, whatever was freed before."""
+    with contextlib.suppress(AttributeError):
+        _LIBC.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 def give_back() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tng_runtime.kernel import memory
 
 SCRIPT = """
@@ -66,3 +68,28 @@ Anonymous:             0 kB
 Anonymous:             0 kB
 """
     assert list(memory._unchanged(maps.splitlines())) == [(0x1000, 0x2000), (0x6000, 0x7000)]
+
+
+APART = """
+import ctypes, sys
+from tng_runtime.kernel import memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+def of_the_heap(size):
+    begin, end = next(line.split()[0].split("-") for line in open("/proc/self/maps") if line.endswith("[heap]\\n"))
+    taken = libc.malloc(size)
+    found = int(begin, 16) <= taken < int(end, 16)
+    libc.free(taken)
+    return found
+if sys.argv[1:]:
+    memory.keep_large_apart()
+libc.free(libc.malloc(4 << 20))
+libc.free(libc.malloc(2 << 20))
+print(of_the_heap(512 << 10))
+"""
+
+
+@pytest.mark.parametrize(("words", "found"), [([], "True"), (["apart"], "False")])
+def test_what_is_large_stays_apart_after_something_larger_was_freed(words: list[str], found: str) -> None:
+    done = subprocess.run([sys.executable, "-c", APART, *words], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found
