@@ -18,6 +18,7 @@ import ctypes
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+_MAPS = Path("/proc/self/smaps")
 _MADV_DONTNEED = 4
 # malloc.h; the size is its default (mallopt(3)).
 _M_MMAP_THRESHOLD, _LARGE = -3, 128 << 10
@@ -36,8 +37,8 @@ def give_back() -> None:
 
 
 def unmap_files() -> None:
-    """Let go of the pages of programs and libraries that are as they are in their files."""
-    with Path("/proc/self/smaps").open("rb") as maps:
+    """Let go of the pages of programs and libraries that are as they are in their files, if the kernel tells which."""
+    with contextlib.suppress(OSError), _MAPS.open("rb") as maps:
         for begin, end in _unchanged(maps):
             _LIBC.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
 

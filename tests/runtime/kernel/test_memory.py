@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,11 @@ def test_files_that_were_needed_for_a_moment_are_not_mapped_any_more_and_still_t
     done = subprocess.run([sys.executable, "-c", MAPPED], capture_output=True, text=True, check=True)
     before, after = map(int, done.stdout.split())
     assert after < before / 2
+
+
+def test_a_kernel_that_does_not_tell_what_is_mapped_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_MAPS", Path("/proc/self/no-smaps"))
+    memory.unmap_files()
 
 
 def test_what_was_written_to_stays() -> None:
