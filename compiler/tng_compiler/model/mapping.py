@@ -21,6 +21,8 @@ def mapping(block: Block, role: Role) -> Mapping:
     """Build the ports of an entry; faults are reported, and what has one is left out."""
     rules = []
     for pair in _pairs(block, role):
+        if block.findings.full:
+            break
         rule = _rule(pair)
         if rule is not None:
             rules.append(rule)

@@ -32,9 +32,9 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     for of_entry in hazards(config):
         yield from _limited(of_entry)
     yield from _limited(clients(config, plan))
-    yield from _limited(doors(config, plan))
-    yield from _limited(operator_sets(config, plan))
     budget = Budget(BUDGET)
+    yield from _limited(doors(config, plan, budget))
+    yield from _limited(operator_sets(config, plan))
     families: dict[int, list[Family]] = {}
     for position, family in touching:
         families.setdefault(position, []).append(family)
