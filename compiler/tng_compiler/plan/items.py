@@ -45,7 +45,7 @@ def items_of(netfilter: Netfilter, family: Family, entry: int = 0) -> Iterator[I
         yield Item(f"{netfilter.pointer}/{name}", entry, 0, 0, ALL_PORTS)
     version = 4 if family == "ipv4" else 6
     for item in netfilter.capture_dst or ():
-        ports = (item.ports.first, item.ports.last) if item.ports else ALL_PORTS
+        ports = item.ports or ALL_PORTS
         if (network := item.network) is not None:
             if network.version == version:
                 yield Item(item.pointer, entry, network.first, network.prefixlen, ports)
@@ -55,7 +55,7 @@ def items_of(netfilter: Netfilter, family: Family, entry: int = 0) -> Iterator[I
 
 def ports_of(item: CaptureDst) -> Interval:
     """The ports of an item, every one if it names none."""
-    return (item.ports.first, item.ports.last) if item.ports else ALL_PORTS
+    return item.ports or ALL_PORTS
 
 
 def has_sets(entry: Entry) -> bool:

@@ -54,11 +54,11 @@ def _typed(schema: Mapping[str, Any]) -> Check:
         if kind not in kinds:
             return False
         if kind is str:
-            return len(value) >= shortest
+            return bool(len(value) >= shortest)
         if kind is dict:
             return members(value)
         if kind is list:
-            return len(value) <= most and all(map(item, value))
+            return bool(len(value) <= most) and all(map(item, value))
         return kind in (bool, NoneType) or bool(low <= value <= high)
 
     return fits
