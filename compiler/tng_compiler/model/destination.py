@@ -42,11 +42,13 @@ def destinations(netfilter: Block, role: Role, *, local: bool) -> Destinations |
     found: dict[tuple[Network | None, str | None, PortRange | None], CaptureDst] = {}
     repeated: list[tuple[str, str]] = []
     for index, item in items:
-        if netfilter.findings.full:
-            break
         where = pointer if index is None else f"{pointer}/{index}"
         if isinstance(item, dict) and (not bad or where not in bad):
-            built = _flawless(item, where) or _destination(Block(item, where, netfilter.findings), role, local=local)
+            built = _flawless(item, where)
+            if not built:
+                if netfilter.findings.full:
+                    break
+                built = _destination(Block(item, where, netfilter.findings), role, local=local)
             if built:
                 first = found.setdefault(built[1:], built)
                 if first is not built and len(repeated) < MOST_REPEATED:

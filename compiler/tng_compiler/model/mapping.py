@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tng_compiler.diagnostics.codes import Code
@@ -122,6 +123,7 @@ def _host(block: Block) -> str | None:
     return found
 
 
+@lru_cache(maxsize=1024)
 def _reachable(text: str) -> str | None:
     """Return an address in its canonical form, or a name as it is; None if it is neither."""
     try:

@@ -58,8 +58,12 @@ def _items(
 def _additional(
     validator: Any, allowed: object, instance: object, schema: Mapping[str, Any]
 ) -> Iterator[ValidationError]:
-    if not isinstance(instance, dict) or len(instance) <= schema.get("maxProperties", inf):
+    if not isinstance(instance, dict) or len(instance) > schema.get("maxProperties", inf):
+        return
+    if allowed is not False:
         yield from Draft7Validator.VALIDATORS["additionalProperties"](validator, allowed, instance, schema)
+    elif not instance.keys() <= schema["properties"].keys():
+        yield ValidationError("some are unknown")  # jsonschema would sort them all
 
 
 def _any_of(
