@@ -64,6 +64,11 @@ class LinkCode(ExplainedCode):
         "The peer did not finish the handshake in time.",
         "Look at the load of the peer and at the path to it; scanners that say nothing end like this too.",
     )
+    TLS_REFUSED = (
+        "TLS-REFUSED",
+        "The peer refused this side with an alert, which the line names.",
+        "Read the peer's log for this time. After `bad certificate` it says which demand this side's evidence misses.",
+    )
     TLS_BROKEN = (
         "TLS-BROKEN",
         "The peer ended the connection in the middle of the handshake.",

@@ -1,10 +1,10 @@
 """TLS settings of RATS-TLS, and the OpenSSL contexts made from them.
 
 TLS 1.3 and nothing else, ALPN ``rats-tls``. Certificates are self-signed and no chain is built: the attestation is the
-check (``tunnel/handshake``), while TLS proves that the peer holds the certificate's key (CertificateVerify, RFC 8446
-section 4.4.3), which no setting here can switch off. Sessions are never resumed and no early data is sent or taken: a
-resumed session would carry an old verdict past its end. X25519MLKEM768, the post-quantum hybrid, is agreed on whenever
-the peer has it.
+check (``tunnel/handshake``), for which a client's handshake pauses. TLS proves that the peer holds the certificate's
+key (CertificateVerify, RFC 8446 section 4.4.3), which no setting here can switch off. Sessions are never resumed and no
+early data is sent or taken: a resumed session would carry an old verdict past its end. X25519MLKEM768, the post-quantum
+hybrid, is agreed on whenever the peer has it.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ class AlpnMissingError(Exception):
 class Contexts:
     """The context for one side of one entry, remade when the certificate changes."""
 
-    def __init__(self, side: Side, *, ask_certificate: bool) -> None:
+    def __init__(self, side: Side, *, verifies: bool) -> None:
         self._side = side
-        self._ask = ask_certificate
+        self._verifies = verifies
         self._made: tuple[Credentials | None, SSL.Context] | None = None
 
     def for_credentials(self, credentials: Credentials | None) -> SSL.Context:
         """A context that shows ``credentials``; with None each connection is given its own, or none is shown."""
         if self._made is None or self._made[0] is not credentials:
-            self._made = (credentials, _make(self._side, credentials, ask_certificate=self._ask))
+            self._made = (credentials, _make(self._side, credentials, verifies=self._verifies))
         return self._made[1]
 
 
-def _make(side: Side, credentials: Credentials | None, *, ask_certificate: bool) -> SSL.Context:
+def _make(side: Side, credentials: Credentials | None, *, verifies: bool) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_COMPRESSION)
@@ -59,19 +59,18 @@ def _make(side: Side, credentials: Credentials | None, *, ask_certificate: bool)
         context.use_privatekey(credentials.private_key)
         context.check_privatekey()
     openssl.harden(context, GROUPS, SUITES, MAX_CERTIFICATE_MESSAGE)
+    if verifies:
+        # A client gets the server's certificate in any case, a server asks for one.
+        context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT)
+    if side == "client" and verifies:
+        openssl.pause_for_verdict(context)
+    else:
+        openssl.take_any_chain(context)
     if side == "client":
-        # A client gets the server's certificate in any case; VERIFY_NONE only says that no chain must end at a root.
-        context.set_verify(SSL.VERIFY_NONE)
         context.set_alpn_protos([ALPN])
     else:
-        if ask_certificate:
-            context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _any_chain)
         context.set_alpn_select_callback(_select)
     return context
-
-
-def _any_chain(*_: object) -> bool:
-    return True
 
 
 def _select(_: SSL.Connection, offered: list[bytes]) -> bytes:

@@ -2,6 +2,8 @@
 
 ``Door.handshake`` ends with a TLS connection to somebody, ``Door.verify`` with a verdict about who that is. Between the
 two no application byte is read from anywhere, so none can be sent; on an egress the backend is dialled after both.
+A client asks for the verdict in the midst of the handshake, so that a refusal is an alert, of which the peer's log can
+tell; an OpenSSL server can do so only after it.
 One deadline spans all of it. A certificate that is made for one handshake is made when the peer's hello has been agreed
 to, so who connects and says nothing costs no evidence. Without ``verify`` in the entry (``no_ra``, or a side that only
 attests) there is no verdict to wait for, and the stream says so.
@@ -9,6 +11,8 @@ attests) there is no verdict to wait for, and the stream says so.
 
 from __future__ import annotations
 
+import contextlib
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +51,10 @@ _REASONS = {
     "wrong version number": (LinkCode.TLS_PLAINTEXT, "the peer does not speak TLS"),
 }
 
+_ALERT = re.compile(r"\balert (.+)")
+# Codes that say nothing about the peer.
+_OUR_TROUBLE = ("RA-SERVICE-", "NET-")
+
 
 class Shows(Protocol):
     """Who we are to a peer: ``tunnel.identity.Identity``, or a worker's copy of one."""
@@ -81,13 +89,15 @@ class Believes(Protocol):
 class Handshaken:
     """A TLS connection to a peer of whom nothing is known yet but that it holds the key of its certificate.
 
-    ``source`` is whose turn is used for it, ``end`` the time (the poller's) until which there must be a verdict.
+    ``source`` is whose turn is used for it, ``end`` the time (the poller's) until which there must be a verdict;
+    ``verdict`` is there if it was asked for already.
     """
 
     sock: socket.socket
     connection: SSL.Connection
     source: str
     end: float
+    verdict: Verdict | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +128,14 @@ class Door:
         self._identity = identity
         self._verifier = verifier
         self._poller = poller
-        self._contexts = Contexts(side, ask_certificate=verifier is not None)
+        self._contexts = Contexts(side, verifies=verifier is not None)
 
     async def handshake(self, sock: socket.socket, source: str, end: float) -> Handshaken:
         """TLS over ``sock``, which the poller watches already, for ``source`` before ``end``: see ``Handshaken``.
 
-        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what making a certificate raises). For a
-        client ``path.TooNarrowError``: the connection can be made once more, of smaller segments.
+        Raises ``Refused`` (TLS-..., RA-SELF-EXPIRED, RA-AGENT-DEADLINE and what making a certificate raises); for a
+        client also what ``verify`` raises, and ``path.TooNarrowError``: the connection can be made once more, of
+        smaller segments.
         """
         anew = self._identity.made_anew
         context = self._contexts.for_credentials(None if anew else self._identity.current())
@@ -136,19 +147,18 @@ class Door:
         else:
             connection.set_accept_state()
         try:
-            await self._shake(connection, sock, source, end)
+            verdict = await self._shake(connection, sock, source, end)
         except TimeoutError:
             raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
         if openssl.alpn(connection) != ALPN:
             raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
-        return Handshaken(sock, connection, source, end)
+        return Handshaken(sock, connection, source, end, verdict)
 
     async def verify(self, shaken: Handshaken) -> AttestedStream:
         """The stream, once the entry's demands on the peer are met; raises ``Refused`` (RA-...)."""
-        verdict = None
-        if self._verifier is not None:
-            chain = self._chain(shaken.connection)
-            verdict = self._verifier.cached(chain) or await self._verify(self._verifier, chain, shaken)
+        verdict = shaken.verdict
+        if self._verifier is not None and verdict is None:
+            verdict = await self._verdict(self._verifier, shaken.connection, shaken.source, shaken.end)
         return AttestedStream(
             shaken.sock,
             shaken.connection,
@@ -157,22 +167,33 @@ class Door:
             shaken.connection.get_cipher_name(),
         )
 
-    async def _verify(self, verifier: Believes, chain: tuple[bytes, ...], shaken: Handshaken) -> Verdict:
+    async def _verdict(self, verifier: Believes, connection: SSL.Connection, source: str, end: float) -> Verdict:
+        chain = openssl.peer_chain(connection, server=self._side == "server")
+        if (verdict := verifier.cached(chain)) is not None:
+            return verdict
         try:
-            with anyio.fail_after(max(0.0, shaken.end - self._poller.time())):
-                return await verifier.verify(chain, shaken.source)
+            with anyio.fail_after(max(0.0, end - self._poller.time())):
+                return await verifier.verify(chain, source)
         except TimeoutError:
             raise Refused(Code.SERVICE_DEADLINE, f"no verdict {VERDICT_SECONDS:g} s after the connection") from None
 
-    async def _shake(self, connection: SSL.Connection, sock: socket.socket, source: str, end: float) -> None:
+    async def _shake(self, connection: SSL.Connection, sock: socket.socket, source: str, end: float) -> Verdict | None:
         deadline = min(self._poller.time() + self._deadline, end)
+        verdict: Verdict | None = None
         if self._side == "server" and not self._poller.came(sock.fileno()) & READABLE:
             # The client has the first word.
             await self._hear(sock, deadline, READABLE)
         while True:
             try:
-                if not (wants := openssl.shake(connection)):
-                    return
+                wants = openssl.shake(connection)
+                if wants == openssl.SSL_ERROR_WANT_RETRY_VERIFY:
+                    assert self._verifier is not None, "a client without one does not pause"
+                    began = self._poller.time()
+                    verdict = await self._judge(self._verifier, connection, source, end)
+                    deadline = min(deadline + self._poller.time() - began, end)
+                    wants = openssl.judge(connection, None)
+                if not wants:
+                    return verdict
             except SSL.WantX509LookupError:
                 began = self._poller.time()
                 await self._make_certificate(connection, source, end)
@@ -189,7 +210,20 @@ class Door:
             except SSL.Error as error:
                 raise _refusal(error) from None
             else:
+                if self._side == "server" and openssl.alpn(connection):
+                    # It has our answer, and may have to ask its service about us before it goes on.
+                    deadline = end
                 await self._hear(sock, deadline, READABLE if wants == openssl.SSL_ERROR_WANT_READ else WRITABLE)
+
+    async def _judge(self, verifier: Believes, connection: SSL.Connection, source: str, end: float) -> Verdict:
+        """What ``verifier`` says of a server; it gets an alert if that is a refusal."""
+        try:
+            return await self._verdict(verifier, connection, source, end)
+        except Refused as refused:
+            ours = refused.code.startswith(_OUR_TROUBLE)
+            with contextlib.suppress(SSL.Error):
+                openssl.judge(connection, openssl.INTERNAL_ERROR if ours else openssl.BAD_CERTIFICATE)
+            raise
 
     async def _hear(self, sock: socket.socket, deadline: float, wanted: int) -> None:
         """Wait for the peer's next word, or room for ours; if ours does not get through, ask the path for a reason."""
@@ -215,13 +249,12 @@ class Door:
             raise Refused(Code.AGENT_DEADLINE, "our own certificate was not made in time for the handshake") from None
         openssl.show(connection, x509.load_der_x509_certificate(made.certificate_der), made.private_key)
 
-    def _chain(self, connection: SSL.Connection) -> tuple[bytes, ...]:
-        return openssl.peer_chain(connection, server=self._side == "server")
-
 
 def _refusal(error: SSL.Error) -> Refused:
     reasons = [entry[2] for entry in error.args[0]] if error.args and isinstance(error.args[0], list) else []
     for reason in reasons:
         if reason in _REASONS:
             return Refused(*_REASONS[reason])
+        if alert := _ALERT.search(reason):
+            return Refused(LinkCode.TLS_REFUSED, f"the peer refused this side: {alert[1]}")
     return Refused(LinkCode.TLS_HANDSHAKE, f"the handshake failed: {', '.join(reasons) or 'no reason given'}")

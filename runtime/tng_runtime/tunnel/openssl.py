@@ -1,12 +1,15 @@
 """The OpenSSL inside cryptography's wheel, called directly where pyOpenSSL has no words for it or too many.
 
-Three things are needed beyond pyOpenSSL's API (its version and cryptography's are pinned by hash, and ``require`` tries
+Four things are needed beyond pyOpenSSL's API (its version and cryptography's are pinned by hash, and ``require`` tries
 all of this before anything is captured):
 
 - **A lean data path.** ``Connection.recv_into`` allocates and copies per call and translates every EAGAIN into an
   exception. ``SSL_read`` and ``SSL_write`` on preallocated memory do neither.
 - **A certificate that is asked for.** OpenSSL lets a handshake pause where its own certificate is needed, which is
   after the peer's hello was read, parsed and agreed to (SSL_set_cert_cb(3)). pyOpenSSL has no words for it.
+- **A verdict that is asked for.** A client's handshake may pause where the server's certificate is to be verified
+  (SSL_set_retry_verify(3)), and a refusal then is an alert that names its kind, which the peer's log tells. After the
+  handshake OpenSSL sends no alerts but close_notify. A server has no such pause.
 - **Settings without a binding.** A certificate message above 100 KB needs SSL_CTX_set_max_cert_list, a server without
   session tickets needs SSL_CTX_set_num_tickets, and one read(2) instead of two per record needs read-ahead. They are
   public OpenSSL functions (or macros over SSL_CTX_ctrl), linked into the wheel's extension module but not exported from
@@ -33,9 +36,16 @@ from tng_runtime.errors import HostError
 # openssl/ssl.h
 _SSL_CTRL_SET_READ_AHEAD = 41
 _SSL_CTRL_SET_MAX_CERT_LIST = 51
+_SSL_CTRL_SET_RETRY_VERIFY = 136
+SSL_ERROR_WANT_RETRY_VERIFY = 12
 SSL_ERROR_WANT_READ: int = lib.SSL_ERROR_WANT_READ
 SSL_ERROR_WANT_WRITE: int = lib.SSL_ERROR_WANT_WRITE
 SSL_ERROR_ZERO_RETURN: int = lib.SSL_ERROR_ZERO_RETURN
+
+# openssl/x509_vfy.h, and the alerts that they become (RFC 8446 section 6.2).
+_ACCEPTED = 0
+BAD_CERTIFICATE = 28  # X509_V_ERR_CERT_REJECTED
+INTERNAL_ERROR = 1  # X509_V_ERR_UNSPECIFIED
 
 _REINSTALL = "install the wheels of requirements.lock: pip install --require-hashes -r requirements.lock"
 
@@ -45,7 +55,9 @@ _SYMBOL = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, val
 _READ_BUFFER = 18_000
 
 _SYMBOLS = {
+    "SSL_ctrl": "long(*)(SSL *, int, long, void *)",
     "SSL_CTX_ctrl": "long(*)(SSL_CTX *, int, long, void *)",
+    "SSL_CTX_set_cert_verify_callback": "void(*)(SSL_CTX *, int (*)(X509_STORE_CTX *, void *), void *)",
     "SSL_CTX_set_num_tickets": "int(*)(SSL_CTX *, size_t)",
     "SSL_CTX_set_default_read_buffer_len": "void(*)(SSL_CTX *, size_t)",
     "i2d_X509": "int(*)(X509 *, unsigned char **)",
@@ -94,16 +106,17 @@ def handle(connection: SSL.Connection) -> Any:
 
 
 def shake(connection: SSL.Connection) -> int:
-    """Go on with the handshake; 0: it is over, else it waits for the socket: SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE.
+    """Go on with the handshake; 0: it is over, else it waits.
 
-    Raises what ``do_handshake`` raises. Waiting is the rule here, and pyOpenSSL makes an exception of it.
+    For the socket (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE) or for ``judge`` (SSL_ERROR_WANT_RETRY_VERIFY). Raises
+    what ``do_handshake`` raises. Waiting is the rule here, and pyOpenSSL makes an exception of it.
     """
     ssl = handle(connection)
     result = lib.SSL_do_handshake(ssl)
     if result == 1:
         return 0
     error = SSL_get_error(ssl, result)
-    if error not in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE):
+    if error not in (SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE, SSL_ERROR_WANT_RETRY_VERIFY):
         connection._raise_ssl_error(ssl, result)  # noqa: SLF001 - see the module's docstring
     return error
 
@@ -156,6 +169,26 @@ def show(connection: SSL.Connection, certificate: x509.Certificate, key: ec.Elli
     lib.SSL_set_cert_cb(handle(connection), ffi.NULL, ffi.NULL)
 
 
+def take_any_chain(context: SSL.Context) -> None:
+    """Let nothing about a peer's certificate end a handshake: it is looked at afterwards."""
+    require()["SSL_CTX_set_cert_verify_callback"](_context(context), _on_any_chain, ffi.NULL)
+
+
+def pause_for_verdict(context: SSL.Context) -> None:
+    """Let a client's ``shake`` wait once the server has shown its certificates, until ``judge``."""
+    require()["SSL_CTX_set_cert_verify_callback"](_context(context), _on_chain, ffi.NULL)
+
+
+def judge(connection: SSL.Connection, alert: int | None) -> int:
+    """``shake`` on where the peer is believed, or else refuse it with ``alert`` (BAD_CERTIFICATE, INTERNAL_ERROR)."""
+    ssl = handle(connection)
+    _judged[_address(ssl)] = _ACCEPTED if alert is None else alert
+    try:
+        return shake(connection)
+    finally:
+        _judged.pop(_address(ssl), None)
+
+
 def harden(context: SSL.Context, groups: bytes, suites: bytes, max_certificate_message: int) -> None:
     """Issue no tickets, take certificate messages of up to ``max_certificate_message`` bytes, read whole records.
 
@@ -163,7 +196,7 @@ def harden(context: SSL.Context, groups: bytes, suites: bytes, max_certificate_m
     ``suites`` one for SSL_CTX_set_ciphersuites(3). Raises ``HostError`` if this OpenSSL does not know them.
     """
     functions = require()
-    pointer = context._context  # noqa: SLF001 - see the module's docstring
+    pointer = _context(context)
     if lib.SSL_CTX_set1_curves_list(pointer, groups) != 1:
         lib.ERR_clear_error()
         raise HostError(f"this OpenSSL does not know the groups {groups.decode()}", hint=_REINSTALL)
@@ -194,6 +227,33 @@ def callback(signature: str, function: Callable[..., Any]) -> Any:
         ) from None
 
 
+def _context(context: SSL.Context) -> Any:
+    return context._context  # noqa: SLF001 - see the module's docstring
+
+
+def _address(ssl: Any) -> int:
+    return int(ffi.cast("uintptr_t", ssl))
+
+
+_judged: dict[int, int] = {}
+"""By the address of an SSL that is about to verify its peer: an error of x509_vfy.h."""
+
+
+def _verify(store: Any, _argument: Any) -> int:
+    # SSL_CTX_set_cert_verify_callback(3) names how the SSL is found.
+    ssl = lib.X509_STORE_CTX_get_ex_data(store, lib.SSL_get_ex_data_X509_STORE_CTX_idx())
+    error = _judged.get(_address(ssl))
+    if error is None:
+        require()["SSL_ctrl"](ffi.cast("SSL *", ssl), _SSL_CTRL_SET_RETRY_VERIFY, 0, ffi.NULL)
+    elif error != _ACCEPTED:
+        lib.X509_STORE_CTX_set_error(store, error)
+        return 0
+    return 1
+
+
+_VERIFIES = "int(*)(X509_STORE_CTX *, void *)"
+_on_any_chain = callback(_VERIFIES, lambda _store, _argument: 1)
+_on_chain = callback(_VERIFIES, _verify)
 # -1: ask again later.
 _on_certificate = callback("int(*)(SSL *, void *)", lambda _ssl, _argument: -1)
 

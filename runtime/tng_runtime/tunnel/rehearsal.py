@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from OpenSSL import SSL
 
 from tng_runtime.errors import HostError
+from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.contexts import Contexts
 from tng_runtime.tunnel.credentials import Credentials, self_signed
 
@@ -32,7 +33,7 @@ def rehearse() -> None:
 
 
 def _end(side: str, credentials: Credentials) -> SSL.Connection:
-    contexts = Contexts("client" if side == "client" else "server", ask_certificate=True)
+    contexts = Contexts("client" if side == "client" else "server", verifies=True)
     connection = SSL.Connection(contexts.for_credentials(credentials), None)
     if side == "client":
         connection.set_connect_state()
@@ -43,11 +44,9 @@ def _end(side: str, credentials: Credentials) -> SSL.Connection:
 
 def _goes_on(one: SSL.Connection, other: SSL.Connection) -> bool:
     """Whether the handshake of ``one`` is done; what it says is given to the other."""
-    done = True
-    try:
-        one.do_handshake()
-    except SSL.WantReadError:
-        done = False
+    waits = openssl.shake(one)
+    if waits == openssl.SSL_ERROR_WANT_RETRY_VERIFY:
+        waits = openssl.judge(one, None)
     with contextlib.suppress(SSL.WantReadError):
         other.bio_write(one.bio_read(1 << 16))
-    return done
+    return not waits

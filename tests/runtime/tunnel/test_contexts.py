@@ -22,7 +22,7 @@ async def throwaway() -> Credentials:
 
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_a_context_is_made_once_for_a_certificate_and_anew_for_the_next(side: Side) -> None:
-    contexts = Contexts(side, ask_certificate=True)
+    contexts = Contexts(side, verifies=True)
     first, second = await throwaway(), await throwaway()
     made = contexts.for_credentials(first)
     assert contexts.for_credentials(first) is made
@@ -31,7 +31,7 @@ async def test_a_context_is_made_once_for_a_certificate_and_anew_for_the_next(si
 
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_tls_1_3_is_the_only_version_and_sessions_are_not_kept(side: Side) -> None:
-    context = Contexts(side, ask_certificate=False).for_credentials(await throwaway())
+    context = Contexts(side, verifies=False).for_credentials(await throwaway())
     # SSL_CTRL_GET_MIN_PROTO_VERSION of openssl/ssl.h
     assert openssl.require()["SSL_CTX_ctrl"](context._context, 130, 0, ffi.NULL) == SSL.TLS1_3_VERSION
     assert context.get_session_cache_mode() == SSL.SESS_CACHE_OFF
@@ -40,8 +40,8 @@ async def test_tls_1_3_is_the_only_version_and_sessions_are_not_kept(side: Side)
 @pytest.mark.parametrize("group", [b"X25519", b"secp256r1", b"secp384r1"])
 async def test_a_peer_without_the_hybrid_gets_its_own_group(group: bytes) -> None:
     """By a second hello where it lacks ours (RFC 8446 section 4.1.4)."""
-    ours = Contexts("client", ask_certificate=False).for_credentials(await throwaway())
-    theirs = Contexts("server", ask_certificate=False).for_credentials(await throwaway())
+    ours = Contexts("client", verifies=False).for_credentials(await throwaway())
+    theirs = Contexts("server", verifies=False).for_credentials(await throwaway())
     assert lib.SSL_CTX_set1_curves_list(theirs._context, group) == 1
     client, server = SSL.Connection(ours), SSL.Connection(theirs)
     client.set_connect_state()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 
 import anyio
@@ -20,12 +20,14 @@ from OpenSSL._util import lib
 
 from runtime.tunnel import tls
 from runtime.tunnel.tls import Far, meet, offering, shaking
+from tng_demo.sample_agent import SampleAgent
 from tng_demo.sample_service import SampleService
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.issue import generate_key
+from tng_runtime.attest.token import Verdict
 from tng_runtime.errors import LinkCode
 from tng_runtime.kernel.readiness import Poller
-from tng_runtime.manifest import Service, Verify
+from tng_runtime.manifest import Attest, Service, Verify
 from tng_runtime.tunnel import credentials
 from tng_runtime.tunnel.contexts import MAX_CERTIFICATE_MESSAGE, Side
 from tng_runtime.tunnel.credentials import Credentials
@@ -45,11 +47,37 @@ async def poller() -> AsyncIterator[Poller]:
     made.close()
 
 
-@pytest.fixture
-def verifier(service: SampleService) -> Verifier:
+def verifying(service: SampleService) -> Verifier:
     return Verifier(
         Verify("background_check", Service(service.url, ()), ("default",), (), False, None, None), so_mark=None
     )
+
+
+@pytest.fixture
+async def verifier(service: SampleService) -> AsyncIterator[Verifier]:
+    made = verifying(service)
+    await made.start()
+    yield made
+    await made.aclose()
+
+
+class Everybody:
+    """Believes whoever it is ``asked`` about."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[bytes, ...]] = []
+
+    def cached(self, chain: Sequence[bytes]) -> Verdict | None:
+        return None
+
+    async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
+        self.asked.append(tuple(chain))
+        return Verdict(None, ("default",), "sample", "ear")
+
+
+async def attested(agent: SampleAgent) -> Credentials:
+    attest = Attest("background_check", str(agent.path), 600, None, ())
+    return await credentials.background_check(attest)(datetime.now(UTC))
 
 
 async def throwaway() -> Credentials:
@@ -278,6 +306,27 @@ async def test_7_a_byte_now_and_then_does_not_prolong_the_deadline(poller: Polle
     assert met.refused.code is LinkCode.TLS_DEADLINE
 
 
+@pytest.mark.parametrize(("seconds", "code"), [(60, None), (0.4, LinkCode.TLS_DEADLINE)], ids=["late", "too_late"])
+async def test_a_client_that_has_our_answer_may_ask_its_service_first(
+    poller: Poller, seconds: float, code: LinkCode | None
+) -> None:
+    """Longer than a handshake may take, and no longer than all of it may."""
+
+    def program(far: Far) -> None:
+        connection = SSL.Connection(offering("client"))
+        connection.set_connect_state()
+        with pytest.raises(SSL.WantReadError):
+            connection.do_handshake()
+        far.sock.sendall(connection.bio_read(1 << 16))
+        connection.bio_write(far.sock.recv(1 << 16))
+        time.sleep(0.6)  # it is the slowness that is tested
+        connection.do_handshake()
+        far.sock.sendall(connection.bio_read(1 << 16))
+
+    met = await meet(poller, "server", program, deadline=0.2, seconds=seconds)
+    assert (met.refused and met.refused.code) == code
+
+
 async def test_8_a_hello_and_then_junk_is_refused_at_its_first_record(poller: Poller) -> None:
     context = offering("client")
 
@@ -305,15 +354,58 @@ async def test_a_peer_that_leaves_in_the_middle_is_refused(poller: Poller, side:
 
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_4_an_honest_certificate_with_another_private_key_fails(
-    poller: Poller, side: Side, verifier: Verifier
+    poller: Poller, side: Side, agent: SampleAgent, verifier: Verifier
 ) -> None:
-    honest = await throwaway()
+    """Also one that the verifier believes."""
+    honest = await attested(agent)
     context = offering(OTHER[side], shown=honest, key=key_without_the_secret(honest))
     met = await meet(poller, side, shaking(OTHER[side], context, read_to_the_end), verifier=verifier)
     assert met.refused is not None
     assert met.refused.code is LinkCode.TLS_HANDSHAKE
     assert "signature" in met.refused.detail
     assert met.far.received == b""
+    # It is a client that is asked before its peer has proven to hold the key.
+    assert (verifier.cached((honest.certificate_der,)) is not None) == (side == "client")
+
+
+@pytest.mark.parametrize(
+    ("attests", "service_there", "code", "alert"),
+    [
+        (False, True, Code.CERT_NO_EVIDENCE, "bad certificate"),
+        (True, False, Code.SERVICE_UNREACHABLE, "internal error"),
+    ],
+)
+async def test_a_server_learns_in_the_handshake_that_it_is_refused(
+    poller: Poller, agent: SampleAgent, attests: bool, service_there: bool, code: Code, alert: str
+) -> None:
+    """And whether that is for its certificate, or because there is no verdict."""
+    with SampleService() as service:
+        verifier = verifying(service)
+        await verifier.start()
+        if service_there:
+            met = await refused(poller, verifier, agent if attests else None)
+    if not service_there:
+        met = await refused(poller, verifier, agent if attests else None)
+    await verifier.aclose()
+    assert met.refused is not None
+    assert met.refused.code is code
+    assert isinstance(met.far.failure, SSL.Error)
+    assert f"alert {alert}" in str(met.far.failure)
+
+
+async def refused(poller: Poller, verifier: Verifier, agent: SampleAgent | None) -> tls.Met:
+    shown = await throwaway() if agent is None else await attested(agent)
+    return await meet(poller, "client", shaking("server", offering("server", shown=shown)), verifier=verifier)
+
+
+async def test_an_alert_of_a_client_is_told_with_its_name(poller: Poller) -> None:
+    def prepare(context: SSL.Context) -> None:
+        context.set_verify(SSL.VERIFY_PEER, lambda *_: False)
+
+    met = await meet(poller, "server", shaking("client", offering("client", prepare=prepare)))
+    assert met.refused is not None
+    assert met.refused.code is LinkCode.TLS_REFUSED
+    assert met.refused.detail == "the peer refused this side: unknown ca"
 
 
 def key_without_the_secret(honest: Credentials) -> crypto.PKey:
@@ -364,11 +456,13 @@ def large(size: int) -> Credentials:
 
 @pytest.mark.parametrize("size", [95_000, 120_000, (1 << 20) - 64], ids=["95KB", "120KB", "1MiB"])
 @pytest.mark.parametrize("side", ["client", "server"])
-async def test_13_a_large_certificate_is_taken(poller: Poller, side: Side, size: int, verifier: Verifier) -> None:
-    shown = large(size)
-    met = await meet(poller, side, shaking(OTHER[side], offering(OTHER[side], shown=shown)), verifier=verifier)
+async def test_13_a_large_certificate_is_taken(poller: Poller, side: Side, size: int) -> None:
+    shown, everybody = large(size), Everybody()
+    door = await tls.our_door(poller, side, everybody)
+    met = await meet(poller, side, shaking(OTHER[side], offering(OTHER[side], shown=shown)), door=door)
     assert met.shaken is not None, met.refused
-    assert met.door._chain(met.shaken.connection) == (shown.certificate_der,)
+    assert (await door.verify(met.shaken)).verdict is not None
+    assert everybody.asked == [(shown.certificate_der,)]
     assert size - 300 < len(shown.certificate_der) <= 1 << 20
 
 

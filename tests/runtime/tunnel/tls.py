@@ -17,9 +17,8 @@ from tng_runtime.errors import Refused
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.tunnel.contexts import ALPN, Side
 from tng_runtime.tunnel.credentials import Credentials
-from tng_runtime.tunnel.handshake import Door, Handshaken
+from tng_runtime.tunnel.handshake import Believes, Door, Handshaken
 from tng_runtime.tunnel.identity import throwaway_identity
-from tng_runtime.tunnel.verifier import Verifier
 
 
 @dataclass
@@ -104,7 +103,7 @@ def loopback() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield near, far
 
 
-async def our_door(poller: Poller, side: Side, verifier: Verifier | None = None, deadline: float = 10) -> Door:
+async def our_door(poller: Poller, side: Side, verifier: Believes | None = None, deadline: float = 10) -> Door:
     """A door of ours that shows a throw-away certificate."""
     identity = throwaway_identity()
     await identity.start()
@@ -116,7 +115,7 @@ async def meet(
     side: Side,
     program: Program,
     *,
-    verifier: Verifier | None = None,
+    verifier: Believes | None = None,
     deadline: float = 10,
     door: Door | None = None,
     seconds: float = 60,
