@@ -19,7 +19,7 @@ from tng_compiler.plan import names
 from tng_compiler.plan.allocate import INSTANCE, ZONE, labels, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.doors import planned
-from tng_compiler.plan.items import items_of, ports_of, spares_dns
+from tng_compiler.plan.items import ports_of, spans_of, spares_dns
 from tng_compiler.plan.types import CgroupLevel, Interception, OperatorSet, Plan
 
 
@@ -37,9 +37,7 @@ def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> 
         regions: dict[Family, Region] = {}
         for family in FAMILIES:
             try:
-                regions[family], overlapping = collapse(
-                    family, (item[2:] for item in items_of(entry.netfilter, family))
-                )
+                regions[family], overlapping = collapse(family, spans_of(entry.netfilter, family))
             except TooFragmentedError:
                 regions[family], overlapping = Region(family, (), ()), False
                 fragmented.append(_too_fragmented(entry))
