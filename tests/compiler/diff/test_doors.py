@@ -44,6 +44,7 @@ def socks(host: str = "127.0.0.1", **more: Any) -> dict[str, Any]:
     return {"socks5": {"proxy_listen": {"host": host, "port": 1080}, **more}}
 
 
+FILTERS = "dst_filters (those that differ)"
 AUTH: dict[str, Any] = {"auth": {"username": "a", "password": "b"}}
 A, B = {"domain": "*.a.example", "port": 443}, {"ip_cidr": "10.0.0.0/8"}
 
@@ -72,9 +73,9 @@ def test_another_way_to_say_the_same_is_no_difference(old: list[dict[str, Any]],
     [
         ([proxy(A)], [proxy(A, unmatched="direct")], Danger.UNPROTECTED, ["unmatched"]),
         ([proxy(A, unmatched="direct")], [proxy(A)], Danger.TRUST, ["unmatched"]),
-        ([proxy(A, B, unmatched="direct")], [proxy(A, unmatched="direct")], Danger.UNPROTECTED, ["dst_filters (those that differ)"]),
-        ([proxy(A, B)], [proxy(A)], Danger.TRUST, ["dst_filters (those that differ)"]),
-        ([proxy(A)], [proxy(A, B)], Danger.PEER, ["dst_filters (those that differ)"]),
+        ([proxy(A, B, unmatched="direct")], [proxy(A, unmatched="direct")], Danger.UNPROTECTED, [FILTERS]),
+        ([proxy(A, B)], [proxy(A)], Danger.TRUST, [FILTERS]),
+        ([proxy(A)], [proxy(A, B)], Danger.PEER, [FILTERS]),
         ([proxy(A)], [proxy(A, port=41001)], Danger.TRUST, ["listens on"]),
         ([proxy(A)], [proxy(A, host="0.0.0.0")], Danger.UNPROTECTED, ["listens on"]),
         ([socks(**AUTH)], [socks()], Danger.UNPROTECTED, ["auth"]),
