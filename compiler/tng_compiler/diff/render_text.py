@@ -52,7 +52,7 @@ def summary(difference: Difference) -> str:
 
 def marks(pair: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
     """Say which marks are ours."""
-    before, after = (", ".join(map(str, some)) for some in pair)
+    before, after = (", ".join(map(str, some)) or "none" for some in pair)
     return f"{TITLES[Danger.TRUST]}: so_mark {before} -> {after}: what carries a mark of ours always passes"
 
 

@@ -91,16 +91,21 @@ def own_address(block: Block) -> IPv4Address | IPv6Address | None:
     text = ANY if block.members.get("host") is None else block.text("host")
     if text is None:
         return None
-    try:
-        found = ip_address(text)
-    except ValueError:
-        found = None
-    if found is None or "%" in text or found.is_multicast:
+    if (found := _own(text)) is None:
         message = f"expected an address of this host, found {json_text(text)}"
         help_ = "such as 127.0.0.1, for this host alone, or 0.0.0.0, for everybody"
         block.findings.error(Code.BAD_DOOR, block.value_at("host"), message, help_)
         return None
     return found
+
+
+@lru_cache(maxsize=1024)
+def _own(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return None if "%" in text or found.is_multicast else found
 
 
 def single_port(listen: Block) -> int | None:
