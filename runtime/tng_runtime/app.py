@@ -29,7 +29,7 @@ from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.events import Access
-from tng_runtime.kernel import cgroups, manager, nftables, probe, record, trusted
+from tng_runtime.kernel import cgroups, manager, memory, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.places import require_shared
@@ -39,7 +39,7 @@ from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, s
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
-from tng_runtime.serve import control, cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
+from tng_runtime.serve import cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
@@ -126,6 +126,7 @@ def run(directory: Path, options: Options) -> None:
     ``HostError``.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, _NEVER_KILLS)
+    memory.keep_large_apart()
     trusted.require(directory, FILES)
     bundle = load_bundle(directory)
     alone = is_plain(bundle)
@@ -140,6 +141,8 @@ def run(directory: Path, options: Options) -> None:
         old = _lock_or_holder(lock)
         lock.keep(directory)
         rehearse()
+        if (reason := syscalls.available()) is not None:
+            log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
 
@@ -161,6 +164,8 @@ def _child(
     if role == "judge":
         judge.run(manifest, to, sock)
     elif role == "control":
+        from tng_runtime.serve import control
+
         control.run(to, sock)
     else:
         worker.run(manifest, to, most, access, sock)
@@ -175,8 +180,6 @@ def _limits(options: Options) -> Limits:
 
 async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, old: socket.socket | None) -> None:
     log.hand_over()
-    if (reason := syscalls.available()) is not None:
-        log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
     stop, hurry = anyio.Event(), anyio.Event()
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -238,11 +239,24 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A manifest with the texts of its ruleset and guard, the digests already checked."""
+    """A manifest with the texts of its ruleset and guard, the digests already checked.
+
+    They may be megabytes and are seldom needed, so they are kept packed.
+    """
 
     manifest: Manifest
-    ruleset: str
-    guard: str
+    _ruleset: bytes
+    _guard: bytes
+
+    @property
+    def ruleset(self) -> str:
+        """What is loaded as ``manifest.table``."""
+        return _unpacked(self._ruleset)
+
+    @property
+    def guard(self) -> str:
+        """What is loaded as ``manifest.guard_table``."""
+        return _unpacked(self._guard)
 
 
 def load_bundle(directory: Path) -> Bundle:
@@ -255,7 +269,7 @@ def load_bundle(directory: Path) -> Bundle:
     return Bundle(manifest, ruleset, _rules(directory / GUARD_FILE, manifest.guard_sha256))
 
 
-def _rules(path: Path, expected: str) -> str:
+def _rules(path: Path, expected: str) -> bytes:
     data = _read(path)
     if (digest := hashlib.sha256(data).hexdigest()) != expected:
         raise HostError(
@@ -264,9 +278,14 @@ def _rules(path: Path, expected: str) -> str:
             exit_code=1,
         )
     try:
-        return data.decode("utf-8")
+        data.decode("utf-8")
     except UnicodeDecodeError:
         raise HostError(f"{path}: not UTF-8", hint="compile it again", exit_code=1) from None
+    return zlib.compress(data, zlib.Z_BEST_SPEED)
+
+
+def _unpacked(packed: bytes) -> str:
+    return zlib.decompress(packed).decode("utf-8")
 
 
 def parse_manifest(data: bytes) -> Manifest:

@@ -86,7 +86,8 @@ def test_a_kept_lab_stays_until_it_is_removed() -> None:
     name = f"kept-{os.getpid()}"
     try:
         with lab("a", "b", name=name) as built:
-            process = built["a"].start("sleep", "1000")
+            process = built["a"].start("sh", "-c", "echo inside && exec sleep 1000")
+            process.wait_for("inside")
             built.keep()
         labs.sweep()
         assert process.alive()

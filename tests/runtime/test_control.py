@@ -295,8 +295,8 @@ def test_refusals_are_told_with_their_advice(ends: Tunnel) -> None:
     where = (ends.lab["server"].ipv4, PORT)
     with (
         ends.lab["client"].inside(),
-        socket.create_connection(where, PATIENCE) as near,
         pytest.raises(ConnectionResetError),
+        socket.create_connection(where, PATIENCE) as near,
     ):
         near.recv(1)
     until(lambda: "NET-DIAL" in status(ends)[1], "the refusal is counted")

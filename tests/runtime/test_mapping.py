@@ -140,7 +140,7 @@ def test_a_name_is_looked_up_for_each_connection_and_all_its_addresses_are_tried
     with connect(client, "127.0.0.1", 10001) as sock:
         assert seen(sock) == "::1", "it came to the other listener of the egress"
     named(client, "10.0.0.1 other.test")
-    with connect(client, "127.0.0.1", 10001) as sock, pytest.raises(ConnectionResetError):
+    with pytest.raises(ConnectionResetError), connect(client, "127.0.0.1", 10001) as sock:
         assert sock.recv(10)
     run.wait_for(r"code=NET-DIAL .*peer\.test:20001.*name was not resolved", 60)
 

@@ -67,6 +67,7 @@ class Rules:
         drift = self._watch.drift()
         there = nftables.exists(self._guard.table)
         counted = {table: nftables.counters(table) for table in (self._table, self._guard.table)}
+        memory.give_back()
         return RulesState(drift is not None, there, tuple(drift or ()), self._watch.changes, counted)
 
     def change(self, commands: str) -> bool:

@@ -8,7 +8,8 @@ is made of an ``AttestedStream``, and only the door makes those.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tng_runtime.accept.lifecycle import Lifecycle
 from tng_runtime.accept.limits import Handshakes
@@ -26,6 +27,7 @@ from tng_runtime.relay.carrier import Serve, Stream
 from tng_runtime.relay.link import Carried, Relay, Report
 from tng_runtime.relay.proxy_header import key_digest
 from tng_runtime.relay.session import Egress, Ingress, Sessions
+from tng_runtime.tunnel import ephemeral
 from tng_runtime.tunnel.handshake import VERDICT_SECONDS, AttestedStream, Door
 
 
@@ -67,8 +69,8 @@ class _RawStream:
     def key_digest(self) -> bytes | None:
         return key_digest(self._attested.connection)
 
-    async def relay(self, plain: socket.socket, life: Lifecycle, carried: Carried) -> Report:
-        return await self._relay.run(self._attested, plain, life, carried)
+    def relay(self, plain: socket.socket, life: Lifecycle, carried: Carried) -> Coroutine[Any, Any, Report]:
+        return self._relay.run(self._attested, plain, life, carried)
 
     def close(self) -> None:
         self._close()
@@ -85,7 +87,9 @@ class _Way:
         return self._poller.time() + VERDICT_SECONDS
 
     async def attested(self, sock: socket.socket, source: str, end: float) -> AttestedStream:
-        return await self._door.verify(await self._door.handshake(sock, source, end))
+        attested = await self._door.verify(await self._door.handshake(sock, source, end))
+        ephemeral.forget(attested.connection)
+        return attested
 
 
 class RawIngress:

@@ -7,14 +7,15 @@ much as a tenth of a connection. Nothing is awaited in one, so what it raises is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 
 class Connections:
-    """Those that are open; belongs to one running event loop."""
+    """Those that are open; belongs to one running event loop. ``on_end`` is called at the end of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_end: Callable[[], object] = lambda: None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._on_end = on_end
         self._tasks: set[asyncio.Task[None]] = set()
         self._over = asyncio.Event()
         self._deadline: asyncio.TimerHandle | None = None
@@ -47,6 +48,7 @@ class Connections:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._on_end()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._loop.call_exception_handler({"message": "a connection's task failed", "exception": error})
         self._look()

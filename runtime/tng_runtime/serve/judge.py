@@ -21,6 +21,7 @@ from tng_runtime import log
 from tng_runtime.attest.codes import Code
 from tng_runtime.counts import Asked
 from tng_runtime.errors import HostError, Refused
+from tng_runtime.kernel import memory
 from tng_runtime.manifest import Entry, Manifest, Verify
 from tng_runtime.messages import (
     AgentAway,
@@ -139,6 +140,7 @@ class Judge:
             await identity.start()
         for identity in self._trusts.identities:
             self._tasks.start_soon(identity.run)
+        memory.unmap_files()
         self.supervisor.send(Ready())
 
     async def _tally(self) -> None:

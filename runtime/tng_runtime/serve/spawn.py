@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NoReturn, cast
 
 from tng_runtime import log
+from tng_runtime.kernel import memory
 from tng_runtime.messages import Ended, NotSpawned, Spawn, Spawned
 from tng_runtime.serve import channel, privileges
 from tng_runtime.serve.channel import EndedError, Line
@@ -51,22 +52,19 @@ def start(work: Work) -> Nursery:
         importlib.import_module(module)
     gc.collect()
     gc.freeze()
+    memory.give_back()
     parent = os.getpid()
     if (pid := os.fork()) == 0:
         _as_child("tng-nursery", lambda: _run(parent, theirs, work))
     theirs.close()
+    memory.unmap_files()
     return Nursery(pid, ours)
 
 
 def _as_child(name: str, act: Callable[[], object]) -> NoReturn:
     """Do ``act`` in a process that was forked just now, and never return into what its parent was doing."""
     try:
-        # A terminal and a service manager signal the whole group: the supervisor alone decides what that means.
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
-        signal.set_wakeup_fd(-1)
-        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+        _LIBC.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
         act()
     except BaseException as error:
         log.error("bug", process=name, error=f"{type(error).__name__}: {error}", advice="please report it")
@@ -85,6 +83,12 @@ def _keep_only(*descriptors: int) -> None:
 
 
 def _run(parent: int, sock: socket.socket, work: Work) -> None:
+    # A terminal and a service manager signal the whole group: the supervisor alone decides what that means. All that
+    # are forked from here inherit it.
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
+    signal.set_wakeup_fd(-1)
     privileges.die_with(parent)
     _keep_only(sock.fileno())
     nursery = _Children(Line(sock), work)
@@ -144,3 +148,6 @@ class _Children:
         _, status = os.waitpid(pid, 0)
         os.close(pidfd)
         self.line.send(Ended(number, os.waitstatus_to_exitcode(status)))
+
+
+_LIBC = ctypes.CDLL(None)

@@ -6,22 +6,35 @@ stands here leads to other processes, to rules, to other namespaces, or into par
 
 Arguments are compared as the 64 bits of a register; the kernel looks at the lower 32 of an int. So what is refused for
 being equal is compared under a mask, and what is allowed must be equal in all bits.
+
+The filter is made once, by the process from which the others are forked: making it writes to half a megabyte of what
+they share. Each puts its own number into it.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 _LIBRARY = "libseccomp.so.2"
 # seccomp.h of libseccomp 2.5
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_ATTRIBUTE_SPECULATION = 7  # SCMP_FLTATR_CTL_SSB: without it kernels before 5.16 make every such process slower
 _NE, _GT, _MASKED_EQ = 1, 6, 7
 _INT = 0xFFFFFFFF
+
+# linux/seccomp.h; without SPEC_ALLOW (Linux 4.17) kernels before 5.16 make every such process slower
+_SET_MODE_FILTER, _SPEC_ALLOW = 1, 1 << 2
+# linux/prctl.h
+_PR_SET_NO_NEW_PRIVS = 38
+# linux/filter.h, struct sock_filter: the operation, where to go on, the number that is compared
+_INSTRUCTION, _NUMBER = struct.Struct("=HBBI"), 4
+# In place of a process's number, which is below 2^22 (proc_pid_max(5)).
+_OWN = 0x7E57E57E
 
 # Whole calls, by what they would lead to.
 _OTHER_PROCESSES = """
@@ -69,11 +82,26 @@ class _Rule:
     error: int = errno.EPERM
 
 
+class _Program(ctypes.Structure):
+    """struct sock_fprog of linux/filter.h."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_char_p))
+
+
+@dataclass(frozen=True, slots=True)
+class _Filter:
+    """Instructions, where a process's own number belongs in them, and the number of seccomp(2) here."""
+
+    instructions: bytes
+    own: tuple[int, ...]
+    call: int
+
+
 def available() -> str | None:
-    """Load the library; what is wrong with it, or None. Said by the process from which the others are forked."""
+    """Make the filter, for all that are forked later; what is wrong with the library, or None. Raises ``OSError``."""
     try:
-        _library()
-    except (OSError, AttributeError) as error:
+        _made(_LIBRARY)
+    except (_AbsentError, AttributeError) as error:
         return str(error)
     return None
 
@@ -85,21 +113,42 @@ def refuse() -> None:
     """
     if available() is not None:
         return
-    library = _library()
+    made = _made(_LIBRARY)
+    instructions = bytearray(made.instructions)
+    for at in made.own:
+        struct.pack_into("=I", instructions, at, os.getpid())
+    program = _Program(len(instructions) // _INSTRUCTION.size, bytes(instructions))
+    mode, flags = ctypes.c_ulong(_SET_MODE_FILTER), ctypes.c_ulong(_SPEC_ALLOW)
+    if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0:
+        raise _error("prctl")
+    if _LIBC.syscall(ctypes.c_long(made.call), mode, flags, ctypes.byref(program)) < 0:
+        raise _error("seccomp")
+
+
+@functools.cache
+def _made(name: str) -> _Filter:
+    library = _library(name)
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
     if context.value is None:
         raise OSError(errno.ENOMEM, "seccomp_init")
     try:
-        library.seccomp_attr_set(context, _ATTRIBUTE_SPECULATION, ctypes.c_uint32(1))
-        for rule in _rules(os.getpid()):
+        for rule in _rules(_OWN):
             # Negative: unknown to this architecture, or to a library of before it.
             if (number := library.seccomp_syscall_resolve_name(rule.name.encode())) >= 0:
                 compares = (_Compare * len(rule.compares))(*(_Compare(*each) for each in rule.compares))
                 action = ctypes.c_uint32(_ERRNO | rule.error)
                 _check(library.seccomp_rule_add_array(context, action, number, len(rule.compares), compares), rule.name)
-        _check(library.seccomp_load(context), "seccomp_load")
+        descriptor = os.memfd_create("seccomp")
+        try:
+            _check(library.seccomp_export_bpf(context, descriptor), "seccomp_export_bpf")
+            instructions = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        finally:
+            os.close(descriptor)
     finally:
         library.seccomp_release(context)
+    numbers = (number for *_, number in _INSTRUCTION.iter_unpack(instructions))
+    own = tuple(at * _INSTRUCTION.size + _NUMBER for at, number in enumerate(numbers) if number == _OWN)
+    return _Filter(instructions, own, library.seccomp_syscall_resolve_name(b"seccomp"))
 
 
 def _rules(own: int) -> Iterator[_Rule]:
@@ -122,8 +171,15 @@ def _rules(own: int) -> Iterator[_Rule]:
             yield _Rule("socket", ((0, _MASKED_EQ, _INT, family), (1, _MASKED_EQ, _SOCK_TYPE_MASK, kind)))
 
 
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(_LIBRARY)
+class _AbsentError(Exception):
+    """This host has no such library."""
+
+
+def _library(name: str) -> ctypes.CDLL:
+    try:
+        library = ctypes.CDLL(name)
+    except OSError as error:
+        raise _AbsentError(str(error)) from None
     library.seccomp_init.restype = ctypes.c_void_p
     return library
 
@@ -131,3 +187,11 @@ def _library() -> ctypes.CDLL:
 def _check(result: int, what: str) -> None:
     if result < 0:
         raise OSError(-result, f"{what}: {os.strerror(-result)}")
+
+
+def _error(what: str) -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, f"{what}: {os.strerror(number)}")
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)

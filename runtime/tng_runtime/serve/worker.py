@@ -81,7 +81,6 @@ class Worker:
     """One worker's connections and its two channels."""
 
     def __init__(self, manifest: Manifest, limits: Limits, access: Access, sock: socket.socket) -> None:
-        self.connections = connections.Connections()
         self.supervisor = Channel(sock, self._told, _supervisor_is_gone)
         self._counts = Counts()
         self.events = Events(self._counts, access)
@@ -89,6 +88,7 @@ class Worker:
         self._told_counts: dict[int, Tally] = {}
         self._told_lost = 0
         self._acceptor = Acceptor(limits.connections, self.events.tell)
+        self.connections = connections.Connections(self._acceptor.release)
         self._handshakes = Handshakes(limits.handshakes, self.events.tell)
         self._judge = JudgeLine(self._give)
         self._identities = [_identity(self._judge, number, entry) for number, entry in enumerate(manifest.entries)]
@@ -135,13 +135,7 @@ class Worker:
         return [handler(number, entry) for number, entry in enumerate(manifest.entries)]
 
     def _spawn(self, sessions: Sessions, captured: socket.socket) -> None:
-        self.connections.add(self._serve(sessions, captured))
-
-    async def _serve(self, sessions: Sessions, captured: socket.socket) -> None:
-        try:
-            await sessions.serve(captured)
-        finally:
-            self._acceptor.release()
+        self.connections.add(sessions.serve(captured))
 
     def _give(self, number: int, made: Credentials) -> None:
         if 0 <= number < len(self._identities):

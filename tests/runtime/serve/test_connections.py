@@ -75,3 +75,18 @@ async def test_a_bug_in_one_is_told_and_the_others_go_on() -> None:
     connections.drain(None)
     with anyio.fail_after(SECONDS):
         await connections.ended()
+
+
+async def test_the_end_of_each_is_told_also_of_one_that_was_broken_off() -> None:
+    told: list[None] = []
+    connections = Connections(lambda: told.append(None))
+    done, never = anyio.Event(), anyio.Event()
+    connections.add(until(done))
+    done.set()
+    await anyio.wait_all_tasks_blocked()
+    assert len(told) == 1
+    connections.add(until(never))
+    connections.drain(0)
+    with anyio.fail_after(SECONDS):
+        await connections.ended()
+    assert len(told) == 2

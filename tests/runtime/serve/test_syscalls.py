@@ -20,7 +20,7 @@ parent = os.getppid()
 privileges._prctl(privileges._PR_SET_NO_NEW_PRIVS, 1)
 syscalls.refuse()
 def call(name, *arguments):
-    number = syscalls._library().seccomp_syscall_resolve_name(name.encode())
+    number = syscalls._library(syscalls._LIBRARY).seccomp_syscall_resolve_name(name.encode())
     done = libc.syscall(ctypes.c_long(number), *map(ctypes.c_ulong, arguments))
     return "done" if done >= 0 else errno.errorcode[ctypes.get_errno()]
 def thread():
