@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 MOST_STATES = 300
 """With the longest name that is less than 0.1 s; ``[a-z]{1,63}`` has 126."""
 MOST_STATES_TOGETHER = 1000
 """Of all patterns that one name is compared with."""
 MOST_REPEATS = 255
+LONGEST_PATTERN = 4096
+"""Characters: 300 classes of the usual length take 3,000."""
 LONGEST_NAME = 255
 _NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_.")
 _DIGITS = frozenset("0123456789")
@@ -34,9 +37,11 @@ class PatternError(ValueError):
         self.problem, self.position = problem, position
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """One state: takes a character of ``takes``, or goes on to all of ``to`` without one (there is an ``anchor``)."""
+class _Step(NamedTuple):
+    """One state: takes a character of ``takes``, or goes on to all of ``to`` without one (there is an ``anchor``).
+
+    A tuple for speed: a document may have a million.
+    """
 
     takes: frozenset[str] | None
     to: tuple[int, ...]
@@ -50,6 +55,8 @@ class Pattern:
     """A pattern that was read; raises ``PatternError``."""
 
     def __init__(self, text: str) -> None:
+        if len(text) > LONGEST_PATTERN:
+            raise PatternError(f"the pattern has more than {LONGEST_PATTERN} characters", LONGEST_PATTERN)
         self._steps = _Reader(text).program()
 
     @property
@@ -268,12 +275,17 @@ def _moved(step: _Step) -> _Step:
     return step if step is _MATCH else _Step(step.takes, tuple(to + 1 for to in step.to), step.anchor)
 
 
+@lru_cache(maxsize=256)
+def _lower(characters: frozenset[str]) -> frozenset[str]:
+    return frozenset(each.lower() for each in characters)
+
+
 @dataclass(frozen=True, slots=True)
 class _Take(_Node):
     takes: frozenset[str]
 
     def build(self, steps: list[_Step], after: int) -> int:
-        return _add(steps, _Step(frozenset(each.lower() for each in self.takes), (after,)))
+        return _add(steps, _Step(_lower(self.takes), (after,)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,5 +331,8 @@ class _Repeat(_Node):
             for _ in range(self.most - self.least):
                 after = _add(steps, _Step(None, (self.node.build(steps, after), end)))
         for _ in range(self.least):
+            before = len(steps)
             after = self.node.build(steps, after)
+            if len(steps) == before:  # nothing, however often
+                break
         return after

@@ -17,7 +17,10 @@ from tng_compiler.cli.inputs import documents
 from tng_compiler.cli.live import live_document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
-from tng_compiler.diff.changes import Change, Danger, Difference, compare
+from tng_compiler.diff.changes import Change, Difference, compare
+from tng_compiler.diff.danger import Danger
+from tng_compiler.diff.doors import DoorChange, headline
+from tng_compiler.diff.render_text import by_danger
 from tng_compiler.pipeline import Outcome, compile_bytes
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.flow import witness
@@ -106,7 +109,11 @@ def _expected(path: str) -> frozenset[str]:
     """Read the identities of the changes that are allowed: a file that ``--format json`` wrote."""
     ((_, data),) = documents([path])
     try:
-        return frozenset(change["id"] for document in json.loads(data)["documents"] for change in document["changes"])
+        return frozenset(
+            change["id"]
+            for document in json.loads(data)["documents"]
+            for change in (*document["changes"], *document["doors"])
+        )
     except (ValueError, KeyError, TypeError):
         fail(Exit.USAGE, f"{path} is not a report of `tng diff --format json`", "write one, review it, and keep it")
 
@@ -114,7 +121,7 @@ def _expected(path: str) -> frozenset[str]:
 def _judge(differences: Sequence[Named], allowed: frozenset[str] | None, fail_on: FailOn | None) -> Exit:
     faults: list[str] = []
     for name, difference in differences:
-        changes = [change for change in difference.changes if allowed is None or change.identity not in allowed]
+        changes = [change for change in by_danger(difference) if allowed is None or change.identity not in allowed]
         if allowed is not None:
             faults += [f"{name}: not expected: {_named(change)}" for change in changes]
         if fail_on:
@@ -127,5 +134,6 @@ def _judge(differences: Sequence[Named], allowed: frozenset[str] | None, fail_on
     return Exit.FINDINGS if faults else Exit.CLEAN
 
 
-def _named(change: Change) -> str:
-    return f"{witness(change.regions[0])} (change {change.identity})"
+def _named(change: Change | DoorChange) -> str:
+    named = witness(change.regions[0]) if isinstance(change, Change) else headline(change)
+    return f"{named} (change {change.identity})"

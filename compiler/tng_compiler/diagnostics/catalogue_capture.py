@@ -44,8 +44,9 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.ANALYSIS_UNFINISHED: Explanation(
         "Too many entries or items nested in each other to compare them all",
-        "The comparison stops after a bounded effort. The rules are right all the same: the first entry "
-        "in the document wins. Only some warnings may be missing.",
+        "The comparison stops after a bounded effort: of more than 250,000 different items in entries of one role "
+        "nothing is compared, of fewer what is not nested very deeply. The rules are right all the same: the first "
+        "entry in the document wins. But warnings may be missing, and TNG401, an entry that is never reached.",
     ),
     Code.MORE_OF_A_KIND: Explanation(
         "More findings of one kind than are shown",

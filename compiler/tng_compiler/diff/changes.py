@@ -5,29 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
+from tng_compiler.diff.danger import Danger
+from tng_compiler.diff.doors import DoorChange, compare_doors
 from tng_compiler.diff.trust import FieldChange, Trust, changes, trust_of
-from tng_compiler.emit.plan_text import door_lines
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import Fate, Protocol, Way
 from tng_compiler.regions.solve import Region, View, solve
-
-
-class Danger(StrEnum):
-    """The most dangerous first.
-
-    ``unprotected``: it leaves in plaintext, or less is demanded of the peer. ``peer``: it is refused until the other
-    side has changed too. ``refused``: it is refused from now on. ``trust``: other settings, which the peer need not
-    know of. ``attested``: it was refused, and is captured now.
-    """
-
-    UNPROTECTED = "unprotected"
-    PEER = "peer"
-    REFUSED = "refused"
-    TRUST = "trust"
-    ATTESTED = "attested"
-
 
 _ORDER = list(Danger)
 _WAYS: tuple[Way, ...] = ("out", "in", "within", "through")
@@ -59,17 +43,17 @@ class Change:
 class Difference:
     """``changes`` are sorted by danger. ``marks``: those of our own sockets, whose traffic always passes, if others.
 
-    ``doors``: entries that capture nothing, each as its lines in the plan, of before that are gone, and that are new.
+    ``doors``: what becomes of entries that capture nothing, by danger as well.
     """
 
     changes: tuple[Change, ...]
     marks: tuple[tuple[int, ...], tuple[int, ...]] | None
-    doors: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    doors: tuple[DoorChange, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether both documents mean the same."""
-        return not self.changes and self.marks is None and not any(self.doors)
+        return not self.changes and self.marks is None and not self.doors
 
 
 def compare(old: Plan | None, new: Plan | None) -> Difference:
@@ -91,13 +75,7 @@ def compare(old: Plan | None, new: Plan | None) -> Difference:
     found = [_change(*key, trusts, regions) for key, regions in groups.items()]
     marks = (plans[0].marks, plans[1].marks)
     other = marks if old and new and marks[0] != marks[1] else None
-    gone, added = (_doors(one, two) for one, two in (plans, plans[::-1]))
-    return Difference(tuple(sorted(found, key=_order)), other, (gone, added))
-
-
-def _doors(these: Plan, others: Plan) -> tuple[str, ...]:
-    """Those of ``these`` that ``others`` has not."""
-    return tuple("\n".join(door_lines(door)) for door in these.doors if door not in others.doors)
+    return Difference(tuple(sorted(found, key=_order)), other, compare_doors(*plans))
 
 
 def _nothing(plan: Plan | None) -> Plan:

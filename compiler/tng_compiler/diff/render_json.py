@@ -6,9 +6,11 @@ import json
 from collections.abc import Sequence
 
 from tng_compiler.diff.changes import Change, Difference
+from tng_compiler.diff.doors import DoorChange, headline
+from tng_compiler.diff.trust import FieldChange
 from tng_compiler.regions.values import fate_json, region_json
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def render(differences: Sequence[tuple[str, Difference]]) -> str:
@@ -16,7 +18,7 @@ def render(differences: Sequence[tuple[str, Difference]]) -> str:
     documents = [
         {
             "name": name,
-            "doors": {"gone": list(difference.doors[0]), "new": list(difference.doors[1])},
+            "doors": [_door(change) for change in difference.doors],
             "so_mark": [list(some) for some in difference.marks] if difference.marks else None,
             "changes": [_change(change) for change in difference.changes],
         }
@@ -33,9 +35,27 @@ def _change(change: Change) -> dict[str, object]:
         "protocol": change.protocol,
         "before": fate_json(change.before),
         "after": fate_json(change.after),
-        "fields": [
-            {"field": field.field, "before": field.before, "after": field.after, "weaker": field.weight == "weaker"}
-            for field in change.fields
-        ],
+        "fields": _fields(change.fields),
         "regions": [region_json(region) for region in change.regions],
     }
+
+
+def _door(change: DoorChange) -> dict[str, object]:
+    return {
+        "id": change.identity,
+        "danger": change.danger.value,
+        "change": change.what,
+        "role": change.door.role,
+        "kind": change.door.kind,
+        "host": str(change.host),
+        "ports": list(change.ports),
+        "text": headline(change),
+        "fields": _fields(change.fields),
+    }
+
+
+def _fields(fields: Sequence[FieldChange]) -> list[dict[str, object]]:
+    return [
+        {"field": field.field, "before": field.before, "after": field.after, "weaker": field.weight == "weaker"}
+        for field in fields
+    ]

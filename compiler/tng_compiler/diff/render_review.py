@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tng_compiler.diff.changes import Danger, Difference
-from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, doors, headline, marks, summary
+from tng_compiler.diff.changes import Change, Difference
+from tng_compiler.diff.danger import Danger
+from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, by_danger, headline, marks, summary
 from tng_compiler.regions.flow import witness
 from tng_compiler.regions.text import conditions, destinations
 
@@ -26,25 +27,24 @@ def markdown(differences: Sequence[tuple[str, Difference]]) -> str:
 
 
 def _table(difference: Difference) -> Iterator[str]:
-    if difference.changes:
+    changes = by_danger(difference)
+    if changes:
         yield "| | traffic | such as |"
         yield "|---|---|---|"
-    for change in difference.changes:
+    for change in changes:
         mark = ":rotating_light: " if change.danger is Danger.UNPROTECTED else ""
         title = f"{mark}**{TITLES[change.danger].capitalize()}**: {_escape(headline(change))}"
         for field in change.fields:
             title += f"<br>`{field.field}`: {_escape(field.before)} -> {_escape(field.after)}"
-        regions = [f"{destinations(region)} {conditions(region)}".rstrip() for region in change.regions[:MOST_REGIONS]]
-        if len(change.regions) > MOST_REGIONS:
-            regions.append(f"and {len(change.regions) - MOST_REGIONS} more")
-        flows = [f"`{witness(region)}`" for region in change.regions[:MOST_REGIONS]]
+        some = change.regions if isinstance(change, Change) else ()
+        regions = [f"{destinations(region)} {conditions(region)}".rstrip() for region in some[:MOST_REGIONS]]
+        if len(some) > MOST_REGIONS:
+            regions.append(f"and {len(some) - MOST_REGIONS} more")
+        flows = [f"`{witness(region)}`" for region in some[:MOST_REGIONS]]
         yield f"| {title} | {'<br>'.join(map(_escape, regions))} | {'<br>'.join(flows)} |"
     if difference.marks:
         yield ""
         yield _escape(marks(difference.marks))
-    if any(difference.doors):
-        yield ""
-        yield "<br>".join(map(_escape, doors(difference.doors).splitlines()))
 
 
 def _escape(text: str) -> str:
@@ -55,17 +55,19 @@ def github(differences: Sequence[tuple[str, Difference]]) -> str:
     """Return one line a change (docs.github.com, "Workflow commands for GitHub Actions")."""
     lines = []
     for name, difference in differences:
-        for change in difference.changes:
+        for change in by_danger(difference):
             command = _COMMANDS.get(change.danger, "notice")
-            region = change.regions[0]
-            text = f"{headline(change)}\n{destinations(region)} {conditions(region)}".rstrip()
-            text += f"\nsuch as: {witness(region)}"
+            if isinstance(change, Change):
+                region = change.regions[0]
+                text = f"{headline(change)}\n{destinations(region)} {conditions(region)}".rstrip()
+                text += f"\nsuch as: {witness(region)}"
+            else:
+                fields = (f"{field.field}: {field.before} -> {field.after}" for field in change.fields)
+                text = "\n".join([headline(change), *fields])
             title = f"tng diff: {TITLES[change.danger].lower()}"
             lines.append(f"::{command} file={_property(name)},title={_property(title)}::{_data(text)}\n")
         if difference.marks:
             lines.append(f"::notice file={_property(name)},title=tng diff::{_data(marks(difference.marks))}\n")
-        if any(difference.doors):
-            lines.append(f"::notice file={_property(name)},title=tng diff::{_data(doors(difference.doors))}\n")
     return "".join(lines)
 
 

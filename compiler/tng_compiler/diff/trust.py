@@ -50,7 +50,12 @@ class Trust:
 
 def trust_of(entry: Interception) -> Trust:
     """Return the trust of ``entry`` in the normal form."""
-    return Trust(_attest(entry.attest), _verify(entry.verify))
+    return normal(entry.attest, entry.verify)
+
+
+def normal(attest: Attest | None, verify: Verify | None) -> Trust:
+    """Return the normal form."""
+    return Trust(_attest(attest), _verify(verify))
 
 
 def changes(before: Trust, after: Trust) -> tuple[FieldChange, ...]:

@@ -77,7 +77,7 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
         yield f"    SOCKS5 for {who} on {door.mode.host} port {door.mode.port}, to wherever programs ask for"
     if isinstance(door.mode, HttpProxy):
         yield f"    HTTP proxy for everybody who reaches it on {door.mode.host} port {door.mode.port}, to"
-        yield from (f"      {_filter_words(each)}" for each in door.mode.filters)
+        yield from (f"      {filter_words(each)}" for each in door.mode.filters)
         yield f"    {_UNMATCHED[door.mode.unmatched]} what no filter takes" + _plaintext(
             passes=door.mode.unmatched == "direct"
         )
@@ -95,7 +95,7 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
 _UNMATCHED = {"refuse": "refuses", "direct": "dials without a tunnel"}
 
 
-def _filter_words(each: DstFilter) -> str:
+def filter_words(each: DstFilter) -> str:
     pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
     where = each.domain or pattern or (str(each.network) if each.network else "every destination")
     return f"{where}, {_ports(Ports(each.ports.first, each.ports.last))}"

@@ -22,6 +22,8 @@ WIDTH, MARGIN, LINE, PAD, HEAD = 1280, 24, 17, 12, 96
 NEAR, GATE, FAR = (48, 210), (480, 220), (1030, 226)
 LABEL = 27
 """Characters of a label, as many as the narrower gap holds."""
+NOTE = 90
+"""Characters of a note below a lane, as many as the host is wide."""
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})
 
 
@@ -68,9 +70,10 @@ def _lane(entry: Interception | PlannedDoor, plan: Plan, top: int) -> tuple[list
         *_drawn(near, NEAR[0] + NEAR[1], GATE[0], top, 12),
         *_drawn(far, GATE[0] + GATE[1], FAR[0], top, 40),
     ]
-    for number, (kind, words) in enumerate(notes):
-        shapes.append(_text(NEAR[0], top + height + (number + 1) * LINE + 2, words, kind))
-    return shapes, height + len(notes) * LINE + 8
+    below = [(kind, line) for kind, words in notes for line in _wrapped([words], NOTE)]
+    for number, (kind, line) in enumerate(below):
+        shapes.append(_text(NEAR[0], top + height + (number + 1) * LINE + 2, line, kind))
+    return shapes, height + len(below) * LINE + 8
 
 
 def _arrows_near(entry: Interception) -> list[Arrow]:
@@ -177,7 +180,7 @@ def _box(column: tuple[int, int], top: int, height: int, title: str, lines: Iter
 
 
 def _wrapped(lines: Iterable[str], width: int) -> list[str]:
-    return [part for line in lines for part in wrap(visible(line, 200), width) or [""]]
+    return [part for line in lines for part in wrap(visible(line, 200), width, break_on_hyphens=False) or [""]]
 
 
 def _text(x: int, y: int, words: str, kind: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tng_compiler.emit.diagram import short
+from tng_compiler.model.types import Socks5
 from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.types import Plan, PlannedDoor
 
@@ -30,7 +31,8 @@ def lane(door: PlannedDoor, plan: Plan) -> tuple[list[Arrow], list[str], list[st
     if door.role == "egress":
         return [Arrow("plain", ("plaintext, after the verdict:", *short(there)), left=True)], [], gate, note
     leads = Arrow("plain", ("connect, in plaintext, to", *short(there)), left=False)
-    return [leads], ["that know the door"], gate, note
+    asks = isinstance(door.mode, Socks5) and door.mode.auth is not None
+    return [leads], ["that know the password" if asks else "that know the door"], gate, note
 
 
 def _span(first: int, last: int) -> str:

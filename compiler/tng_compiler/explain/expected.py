@@ -21,6 +21,15 @@ _AFTER = (
     ({"RSQB"}, "a `]` after the address", "such as `[2001:db8::1]:443`"),
 )
 
+_PORT = "a port stands behind its address, or alone behind a colon: `to 10.1.2.3:8080`, `to :8080`"
+_END = "name the address and the port: `to 10.1.2.3:443`"
+_MEANT = {
+    "port": _PORT, "http": _END, "https": _END, "out": "what this host sends is `ingress`",
+    "outgoing": "what this host sends is `ingress`", "in": "what comes to this host is `egress`",
+    "incoming": "what comes to this host is `egress`",
+}  # fmt: skip
+"""What people write instead, by its word."""
+
 
 def expected(text: str, error: UnexpectedToken) -> Mistake:
     """Return what was expected where the parser stopped, and what stands there."""
@@ -32,10 +41,14 @@ def expected(text: str, error: UnexpectedToken) -> Mistake:
     wanted, help_ = _wanted(accepts)
     if not at_end and token.type in ("JUNK", "NAME"):
         word = str(token)
-        if (meant := nearest(word, _WORDS)) and meant != word:
+        if word.lower() in _MEANT:
+            help_ = _MEANT[word.lower()]
+        elif (meant := nearest(word, _WORDS)) and meant != word:
             help_ = f"did you mean `{meant}`?"
         elif word.startswith(":"):
             help_ = "a port is a number or a range, such as :443 or :8000-8099"
+    elif not at_end and str(token).isdecimal() and wanted == "a part of a flow":
+        help_ = _PORT
     return Mistake(f"expected {wanted}, found {found}", start, end, help_)
 
 

@@ -44,6 +44,14 @@ WORDS = {
 
 _KEYWORDS = sorted({word for words in WORDS.values() for word in re.findall(r"`([a-z_0-9]+)", words)})
 
+_MEANT = {
+    "&&": "and", "&": "and", "||": "or", "|": "or", "!": "not", "plaintext": "passed", "plain": "passed",
+    "unprotected": "passed", "open": "passed", "allowed": "passed", "bypassed": "passed", "blocked": "refused",
+    "denied": "refused", "dropped": "refused", "rejected": "refused", "redirected": "captured", "protected": "captured",
+    "tunnelled": "captured", "outgoing": "ingress", "incoming": "egress",
+}  # fmt: skip
+"""What people write instead."""
+
 
 class PatternError(Exception):
     """``position`` is the offset in the pattern at which it cannot be read."""
@@ -73,6 +81,8 @@ def unexpected(text: str, error: UnexpectedInput) -> PatternError:
     wanted = [words for terminal, words in WORDS.items() if terminal in expected]
     # Where anything may stand, all of it would hide what was found.
     some = "a word of a pattern" if "FATE" in expected else ", ".join(wanted) or "a pattern"
-    meant = nearest(word, _KEYWORDS) if word and word not in _KEYWORDS else None
+    meant = _MEANT.get(word.lower())
+    if word and word not in _KEYWORDS:
+        meant = meant or nearest(word, _KEYWORDS)
     help_ = f"did you mean `{meant}`?" if meant else f"one of {', '.join(wanted)}" if "FATE" in expected else ""
     return PatternError(f"expected {some}, found {quote(word) if word else 'the end'}", position, help_)

@@ -88,8 +88,10 @@ class Block:
         value = self.members.get(name)
         pointer = child(self.pointer, name)
         bad = self.findings.shape.bad
+        if pointer in bad:
+            return ()
         if isinstance(value, str):
-            return ((pointer, value),) if pointer not in bad else ()
+            return ((pointer, value),)
         if not isinstance(value, list):
             return ()
         found = ((child(pointer, index), item) for index, item in enumerate(value) if isinstance(item, str))

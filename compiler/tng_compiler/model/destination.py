@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Note, Place
@@ -17,10 +17,18 @@ from tng_compiler.shape.plain import plain
 from tng_schema import contract
 
 _FIELDS = frozenset({"host", "ipset", "port", "port_end"})
+MOST_REPEATED = 500
 _IPSET = re.compile(contract.SET_NAME, re.ASCII)
 
 
-def destinations(netfilter: Block, role: Role, *, local: bool) -> tuple[CaptureDst, ...] | None:
+class Destinations(NamedTuple):
+    """The items, each once, and pointers of the first that are there again, each with its equal."""
+
+    items: tuple[CaptureDst, ...]
+    repeated: tuple[tuple[str, str], ...]
+
+
+def destinations(netfilter: Block, role: Role, *, local: bool) -> Destinations | None:
     """Return the items, None when ``capture_dst`` is absent. ``local``: whether an egress also takes local traffic.
 
     An item with a fault is left out, and the fault reported: without its refused field it would capture more.
@@ -31,18 +39,23 @@ def destinations(netfilter: Block, role: Role, *, local: bool) -> tuple[CaptureD
         return None
     bad = netfilter.findings.shape.bad
     items = enumerate(value) if isinstance(value, list) else ((None, value),)
-    found = []
+    found: dict[tuple[Network | None, str | None, PortRange | None], CaptureDst] = {}
+    repeated: list[tuple[str, str]] = []
     for index, item in items:
-        if netfilter.findings.full:
-            break
         where = pointer if index is None else f"{pointer}/{index}"
         if isinstance(item, dict) and (not bad or where not in bad):
-            built = _flawless(item, where) or _destination(Block(item, where, netfilter.findings), role, local=local)
+            built = _flawless(item, where)
+            if not built:
+                if netfilter.findings.full:
+                    break
+                built = _destination(Block(item, where, netfilter.findings), role, local=local)
             if built:
-                found.append(built)
+                first = found.setdefault(built[1:], built)
+                if first is not built and len(repeated) < MOST_REPEATED:
+                    repeated.append((where, first.pointer))
                 if isinstance(value, list) and index is not None:
                     value[index] = None  # nobody reads it again, and what was read of a document is most of the memory
-    return tuple(found)
+    return Destinations(tuple(found.values()), tuple(repeated))
 
 
 @lru_cache(maxsize=1024)

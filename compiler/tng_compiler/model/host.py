@@ -7,6 +7,7 @@ Stricter than most parsers on purpose. ``010.0.0.1`` is 8.0.0.1 to some and 10.0
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from tng_compiler.diagnostics.codes import Code
@@ -16,6 +17,8 @@ from tng_compiler.model.types import Network
 _OCTET = r"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}(?:/(3[0-2]|[12]?[0-9]))?", re.ASCII)
 _IPV6_PREFIX = re.compile(r"12[0-8]|1[01][0-9]|[1-9]?[0-9]", re.ASCII)
+_GROUP = re.compile(r"[0-9A-Fa-f]{1,4}", re.ASCII)
+_OCTETS = {str(number): number for number in range(256)}
 _MAPPED = 0xFFFF  # above 32 bits: ::ffff:0:0/96
 
 
@@ -31,8 +34,9 @@ class HostError(ValueError):
 
 def parse_host(text: str) -> Network:
     """Return the network that ``host`` names; raise ``HostError`` otherwise."""
-    match = _IPV4.fullmatch(text)
-    if match:
+    if (number := _address(text)) is not None:
+        return Network(4, number, 32)
+    if match := _IPV4.fullmatch(text):
         a, b, c, d, prefix = match.groups()
         number = int(a) << 24 | int(b) << 16 | int(c) << 8 | int(d)
         length = 32 if prefix is None else int(prefix)
@@ -47,7 +51,7 @@ def parse_host(text: str) -> Network:
             Code.BAD_HOST, "expected an address without a zone, found ", "a filter has no interface: drop the zone"
         )
     try:
-        number6 = int(IPv6Address(address))
+        number6 = _address6(address)
     except AddressValueError:
         raise HostError(Code.BAD_HOST, "expected an IPv4 or IPv6 address or network, found ", guess(text)) from None
     if slash and not _IPV6_PREFIX.fullmatch(prefix):
@@ -60,6 +64,29 @@ def parse_host(text: str) -> Network:
         help_ = f"write {IPv4Address(plain.first) if length == 128 else plain}"
         raise HostError(Code.BAD_HOST, "expected IPv4 in its own notation, found the IPv4-mapped ", help_)
     return Network(6, number6, length)
+
+
+def _address(text: str) -> int | None:
+    """Return one IPv4 address, as most hosts are, in half of the time that the expression takes; None for others."""
+    parts = text.split(".")
+    if len(parts) != 4:
+        return None
+    a, b, c, d = parts
+    try:
+        return _OCTETS[a] << 24 | _OCTETS[b] << 16 | _OCTETS[c] << 8 | _OCTETS[d]
+    except KeyError:
+        return None
+
+
+def _address6(text: str) -> int:
+    """Return an IPv6 address; of many, most differ in the last group only. Raises ``AddressValueError``."""
+    head, _, last = text.rpartition(":")
+    return _network6(head) | int(last, 16) if _GROUP.fullmatch(last) else int(IPv6Address(text))
+
+
+@lru_cache(maxsize=1024)
+def _network6(head: str) -> int:
+    return int(IPv6Address(f"{head}:0"))
 
 
 def _host_bits(text: str, network: Network) -> HostError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.quoting import json_text
@@ -18,6 +17,7 @@ EVERY_PORT = PortRange(1, 65535)
 _KINDS = ("domain", "domain_regex", "ip", "ip_cidr")
 # A name, or a part of one, with one `*` at an end.
 _DOMAIN = re.compile(r"(?=.{1,254}\Z)(?:\*?[a-z0-9_.-]+|[a-z0-9_.-]+\*)", re.ASCII)
+_OTHER_THAN_AN_ADDRESS = re.compile(r"[^0-9.*]")
 
 
 def http_proxy(block: Block, _role: Role) -> HttpProxy | None:
@@ -34,19 +34,22 @@ def http_proxy(block: Block, _role: Role) -> HttpProxy | None:
 
 def _filters(block: Block) -> tuple[DstFilter, ...]:
     """All of them, or what takes everything; one with a fault is left out."""
-    value = block.members.get("dst_filters")
+    value = block.members.get("dst_filters") if block.usable("dst_filters") else None
     items = value if isinstance(value, list) else [] if value is None else [value]
     if not items:
         return (DstFilter(block.pointer, None, None, None, EVERY_PORT),)
     pointer = f"{block.pointer}/dst_filters"
     found = []
+    states = 0
     for index, item in enumerate(items):
+        if states > MOST_STATES_TOGETHER or block.findings.full:
+            break
         where = f"{pointer}/{index}" if isinstance(value, list) else pointer
         if isinstance(item, dict) and (built := _filter(Block(item, where, block.findings))):
             found.append(built)
-    states = sum(pattern(each.regex).size for each in found if each.regex is not None)
+            states += pattern(built.regex).size if built.regex is not None else 0
     if states > MOST_STATES_TOGETHER:
-        message = f"expected patterns of at most {MOST_STATES_TOGETHER} states in all, found {states}"
+        message = f"expected patterns of at most {MOST_STATES_TOGETHER} states in all, found more"
         help_ = "each name is compared with all of them: use `domain`, or fewer and shorter ones"
         block.findings.error(Code.BAD_FILTER, block.value_at("dst_filters"), message, help_)
     return tuple(found)
@@ -78,19 +81,11 @@ def _domain(block: Block) -> str | None:
         help_ = "such as *.example.com or db.*" if name.isascii() else "write it in its ASCII form: xn--..."
         block.findings.error(Code.BAD_FILTER, block.value_at("domain"), message, help_)
         return None
-    if _looks_like_an_address(name):
+    if not _OTHER_THAN_AN_ADDRESS.search(name):
         message = f"expected the name of a host, found the address {json_text(text)}"
         block.findings.error(Code.BAD_FILTER, block.value_at("domain"), message, "write it as `ip` or `ip_cidr`")
         return None
     return name
-
-
-def _looks_like_an_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return not re.search(r"[^0-9.*]", name)
-    return True
 
 
 def _regex(block: Block) -> str | None:

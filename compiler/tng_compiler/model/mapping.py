@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from tng_compiler.diagnostics.codes import Code
@@ -21,6 +22,8 @@ def mapping(block: Block, role: Role) -> Mapping:
     """Build the ports of an entry; faults are reported, and what has one is left out."""
     rules = []
     for pair in _pairs(block, role):
+        if block.findings.full:
+            break
         rule = _rule(pair)
         if rule is not None:
             rules.append(rule)
@@ -88,16 +91,21 @@ def own_address(block: Block) -> IPv4Address | IPv6Address | None:
     text = ANY if block.members.get("host") is None else block.text("host")
     if text is None:
         return None
-    try:
-        found = ip_address(text)
-    except ValueError:
-        found = None
-    if found is None or "%" in text or found.is_multicast:
+    if (found := _own(text)) is None:
         message = f"expected an address of this host, found {json_text(text)}"
         help_ = "such as 127.0.0.1, for this host alone, or 0.0.0.0, for everybody"
         block.findings.error(Code.BAD_DOOR, block.value_at("host"), message, help_)
         return None
     return found
+
+
+@lru_cache(maxsize=1024)
+def _own(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return None
+    return None if "%" in text or found.is_multicast else found
 
 
 def single_port(listen: Block) -> int | None:
@@ -120,6 +128,7 @@ def _host(block: Block) -> str | None:
     return found
 
 
+@lru_cache(maxsize=1024)
 def _reachable(text: str) -> str | None:
     """Return an address in its canonical form, or a name as it is; None if it is neither."""
     try:

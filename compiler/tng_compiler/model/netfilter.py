@@ -22,8 +22,8 @@ def netfilter(block: Block, role: Role) -> Netfilter:
     """Build the capture of an entry; faults are reported, and what has one is left out."""
     local = role == "egress" and block.flag("capture_local_traffic")
     capture_cgroup = cgroups(block, "capture_cgroup")
-    capture_dst = destinations(block, role, local=local)
-    _check_said(block, capture_dst is not None and block.members["capture_dst"] == [], role)
+    found = destinations(block, role, local=local)
+    _check_said(block, found is not None and block.members["capture_dst"] == [], role)
     ipv6: Ipv6Mode = "capture"
     match block.text("ipv6"):
         case "reject":
@@ -38,7 +38,8 @@ def netfilter(block: Block, role: Role) -> Netfilter:
             forwarded = "bypass"
     return Netfilter(
         pointer=block.pointer,
-        capture_dst=capture_dst,
+        capture_dst=found.items if found else None,
+        repeated=found.repeated if found else (),
         capture_cgroup=capture_cgroup,
         nocapture_cgroup=cgroups(block, "nocapture_cgroup"),
         capture_local_traffic=local,

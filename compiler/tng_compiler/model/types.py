@@ -41,16 +41,14 @@ class Network(NamedTuple):
         return f"{address}/{self.prefixlen}"
 
 
-@dataclass(frozen=True, slots=True)
-class PortRange:
+class PortRange(NamedTuple):
     """Inclusive TCP ports, 1 to 65535."""
 
     first: int
     last: int
 
 
-@dataclass(frozen=True, slots=True)
-class CaptureDst:
+class CaptureDst(NamedTuple):
     """One item of ``capture_dst``: ``network`` and ``ipset`` exclude each other, ``ports`` None is every port."""
 
     pointer: str
@@ -90,6 +88,7 @@ class Netfilter:
     udp: Udp
     client_address: ClientAddress = "tunnel"
     forwarded_interfaces: tuple[str, ...] = ()
+    repeated: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

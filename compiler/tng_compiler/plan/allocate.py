@@ -75,7 +75,7 @@ def listen_ports(config: Config, instance: str = INSTANCE) -> tuple[int, ...]:
 def _named_ports(config: Config) -> list[Interval]:
     """Ports that some item of the document names; an item without ports names none."""
     items = (item for entry in config.entries for item in entry.netfilter.capture_dst or ())
-    return union((item.ports.first, item.ports.last) for item in items if item.ports)
+    return union({item.ports for item in items if item.ports})
 
 
 def _offer(start: int, named: list[Interval]) -> Iterator[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from tng_compiler.algebra.budget import Budget
 from tng_compiler.algebra.space import Family
@@ -16,7 +16,7 @@ from tng_compiler.plan.doors import doors
 from tng_compiler.plan.hazards import hazards
 from tng_compiler.plan.listeners import listeners
 from tng_compiler.plan.operator_sets import operator_sets
-from tng_compiler.plan.overlap import MOST, overlaps
+from tng_compiler.plan.overlap import MOST, overlaps, repeated
 from tng_compiler.plan.shadows import shadows
 from tng_compiler.plan.types import Plan
 
@@ -32,14 +32,15 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
     for of_entry in hazards(config):
         yield from _limited(of_entry)
     yield from _limited(clients(config, plan))
-    yield from _limited(doors(config, plan))
-    yield from _limited(operator_sets(config, plan))
     budget = Budget(BUDGET)
+    yield from _limited(doors(config, plan, budget))
+    yield from _limited(operator_sets(config, plan))
     families: dict[int, list[Family]] = {}
     for position, family in touching:
         families.setdefault(position, []).append(family)
-    for position, some in families.items():
-        yield from _limited(overlaps(config.entries[position].netfilter, some, budget))
+    for position, netfilter in enumerate(entry.netfilter for entry in config.entries):
+        touched = overlaps(netfilter, families[position], budget) if position in families else ()
+        yield from _limited(chain(repeated(netfilter), touched))
     for role in _ROLES:
         entries = [entry for entry in config.entries if entry.role == role]
         by_entry: dict[int, list[Diagnostic]] = {}

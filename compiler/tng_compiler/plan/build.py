@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tng_compiler import __version__
 from tng_compiler.algebra.intervals import Interval, union
@@ -19,7 +20,7 @@ from tng_compiler.plan import names
 from tng_compiler.plan.allocate import INSTANCE, ZONE, labels, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.doors import planned
-from tng_compiler.plan.items import items_of, ports_of, spares_dns
+from tng_compiler.plan.items import ports_of, spans_of, spares_dns
 from tng_compiler.plan.types import CgroupLevel, Interception, OperatorSet, Plan
 
 
@@ -35,11 +36,13 @@ def build_plan(config: Config, source_digest: str, instance: str = INSTANCE) -> 
     fragmented: list[Diagnostic] = []
     for position, (entry, port) in enumerate(zip(config.entries, ports, strict=True)):
         regions: dict[Family, Region] = {}
+        hostless = not any(item.network for item in entry.netfilter.capture_dst or ())
         for family in FAMILIES:
             try:
-                regions[family], overlapping = collapse(
-                    family, (item[2:] for item in items_of(entry.netfilter, family))
-                )
+                if hostless and regions:  # the same in both
+                    regions[family] = replace(regions[FAMILIES[0]], family=family)
+                else:
+                    regions[family], overlapping = collapse(family, spans_of(entry.netfilter, family))
             except TooFragmentedError:
                 regions[family], overlapping = Region(family, (), ()), False
                 fragmented.append(_too_fragmented(entry))
@@ -68,7 +71,7 @@ def _too_fragmented(entry: Entry) -> Diagnostic:
 
 def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region]) -> Interception:
     netfilter = entry.netfilter
-    sets = {family: _operator_sets(netfilter, family) for family in FAMILIES}
+    sets = _operator_sets(netfilter)
     taken = FAMILIES if netfilter.ipv6 == "capture" else FAMILIES[:1]
     refused = FAMILIES[1:] if netfilter.ipv6 == "reject" else ()
     return Interception(
@@ -96,18 +99,21 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
     )
 
 
-def _operator_sets(netfilter: Netfilter, family: Family) -> tuple[OperatorSet, ...]:
+def _operator_sets(netfilter: Netfilter) -> dict[Family, tuple[OperatorSet, ...]]:
     ports: defaultdict[str, list[Interval]] = defaultdict(list)
     for item in netfilter.capture_dst or ():
         if item.ipset is not None:
             ports[item.ipset].append(ports_of(item))
     known: dict[tuple[Interval, ...], tuple[Ports, ...]] = {}
-    found: list[OperatorSet] = []
+    named: list[tuple[str, tuple[Ports, ...]]] = []
     for name in sorted(ports):
-        pairs = tuple(union(ports[name]))
+        pairs = tuple(union(ports.pop(name)))
         same = known.get(pairs) or known.setdefault(pairs, tuple(Ports(*pair) for pair in pairs))
-        found.append(OperatorSet(names.operator(name, family), family, same))
-    return tuple(found)
+        named.append((name, same))
+    return {
+        family: tuple(OperatorSet(names.operator(name, family), family, same) for name, same in named)
+        for family in FAMILIES
+    }
 
 
 def _levels(paths: Iterable[CgroupPath]) -> tuple[CgroupLevel, ...]:

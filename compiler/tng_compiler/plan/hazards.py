@@ -105,7 +105,7 @@ def _broad(entry: Entry) -> Iterator[Diagnostic]:
         if (entry.role == "ingress" or port == 22)
         and (whole or any(first <= port <= last for first, last in map(ports_of, broad)))
     ]
-    ssh = next((item for item in netfilter.capture_dst if _everywhere(item) and ports_of(item) == (22, 22)), None)
+    ssh = next((item for item in netfilter.capture_dst if item.ports == (22, 22) and _everywhere(item)), None)
     if ssh is not None and not names and not netfilter.capture_cgroup:
         message = "expected a broad capture to leave SSH alone, found port 22 of all hosts"
         advice = "administrators need TNG on both sides then; name the hosts that have it"
@@ -156,8 +156,7 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
 
 
 def _is_broad(item: CaptureDst) -> bool:
-    single = item.ports is not None and item.ports.first == item.ports.last
-    return _everywhere(item) and not single
+    return _everywhere(item) and (item.ports is None or item.ports.first != item.ports.last)
 
 
 def _everywhere(item: CaptureDst) -> bool:

@@ -51,9 +51,19 @@ def told_apart(entries: Sequence[Takes]) -> tuple[Incoming, ...]:
 
 def classes(entries: Sequence[Takes]) -> dict[int, tuple[Incoming, ...]]:
     """Return what is taken alike by all entries, by bits: the n-th is set if the n-th takes it."""
+    named: dict[str, int] = {}
+    begun: dict[str, int] = {}
+    inside = 0
+    for number, takes in enumerate(entries):
+        inside |= (takes == ()) << number
+        for name in takes or ():
+            table, key = (begun, name[:-1]) if name.endswith("*") else (named, name)
+            table[key] = table.get(key, 0) | 1 << number
     found: dict[int, list[Incoming]] = {}
     for each in told_apart(entries):
-        meant = sum(1 << number for number, takes in enumerate(entries) if each.taken(takes))
+        meant = named.get(each.name, 0) | (inside if each.inside else 0)
+        for end in range(len(each.name) + 1):
+            meant |= begun.get(each.name[:end], 0)
         found.setdefault(meant, []).append(each)
     return {meant: tuple(group) for meant, group in found.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
@@ -28,20 +29,18 @@ def listeners(config: Config, ports: tuple[int, ...]) -> Iterator[Diagnostic]:
         notes = (Note(_place(other), "listens on it"),)
         place = Place(f"{config.control.pointer}/port")
         yield Diagnostic(Code.LISTEN_PORT_TWICE, Severity.ERROR, message, place, notes, "choose another port")
-    lowest, highest = min(ports, default=0), max(ports, default=0)
+    ordered = sorted(owners)
     for entry in config.entries:
         for item in entry.netfilter.capture_dst or ():
-            if item.ports and item.ports.first <= highest and lowest <= item.ports.last:
-                yield from _captured(entry, item, item.ports, owners)
+            if item.ports and item.ports.first <= ordered[-1] and ordered[0] <= item.ports.last:
+                yield from _captured(entry, item, item.ports, owners, ordered)
 
 
-def _captured(entry: Entry, item: CaptureDst, ports: PortRange, owners: dict[int, Entry]) -> Iterator[Diagnostic]:
+def _captured(
+    entry: Entry, item: CaptureDst, ports: PortRange, owners: dict[int, Entry], ordered: list[int]
+) -> Iterator[Diagnostic]:
     """A range that names a listen port: on an egress its connections could not be told from direct ones."""
-    if ports.last - ports.first < len(owners):
-        hits = [port for port in range(ports.first, ports.last + 1) if port in owners]
-    else:
-        hits = [port for port in owners if ports.first <= port <= ports.last]
-    for port in sorted(hits):
+    for port in ordered[bisect_left(ordered, ports.first) : bisect_right(ordered, ports.last)]:
         owner = owners[port]
         notes = (Note(_place(owner), f"listens on {port}"),)
         place = Place(item.pointer)

@@ -56,7 +56,7 @@ def overlaps(netfilter: Netfilter, families: Container[Family], budget: Budget) 
 class _Owners:
     """The items of one family by rank: their order from the wide to the narrow, the same in both families.
 
-    Items of one rank are equal, or share nothing.
+    Items of one rank share nothing.
     """
 
     def __init__(self, netfilter: Netfilter, family: Family, hostless: Container[str]) -> None:
@@ -66,12 +66,9 @@ class _Owners:
         ranks = {width: rank for rank, width in enumerate(self._order)}
         self._items: dict[tuple[int, int], Item] = {}
         self._equal: dict[tuple[int, int, Interval], Item] = {}
-        self._repeated: list[Item] = []
         for item in items:
-            if self._items.setdefault((ranks[_width(item, hostless)], item.first), item) is not item:
-                if len(self._repeated) < MOST:
-                    self._repeated.append(item)
-            elif item.pointer in hostless or (item.first, item.length, item.ports) not in self._equal:
+            self._items[ranks[_width(item, hostless)], item.first] = item
+            if item.pointer in hostless or (item.first, item.length, item.ports) not in self._equal:
                 self._equal[item.first, item.length, item.ports] = item
 
     def found(self, owners: set[str], budget: Budget) -> Iterator[tuple[Item, Item]]:
@@ -88,8 +85,6 @@ class _Owners:
             for rank, owner in later:
                 key, other = self._key(address, rank), self._key(address, owner)
                 widest[key] = min(other, widest.get(key, other))
-        for item in self._repeated:
-            yield item, self._equal[item.first, item.length, item.ports]
         for key, other in widest.items():
             item = self._items[key]
             equal = self._equal[item.first, item.length, item.ports]
@@ -132,22 +127,37 @@ class _Found:
         covered = self.covered and item.pointer != names_dns
         alike = (item.pointer in hostless) == (other.pointer in hostless)
         if covered and alike and (item.first, item.length, item.ports) == (other.first, other.length, other.ports):
-            message = f"expected each destination once, found `{item.pointer}` equal to `{other.pointer}`"
-            return _diagnostic(Code.DUPLICATE_ITEM, item, other, message, "the same destination", "remove one")
+            return _equal(item.pointer, other.pointer)
         address = min(item.first + 1, item.last(self.family))
         packet = describe(self.family, address, max(item.ports[0], other.ports[0]))
         if covered:
             message = f"expected each item to add something, found one inside of others; one packet of both: {packet}"
-            return _diagnostic(Code.ITEM_COVERED, item, other, message, "the wider item", "remove the narrower item")
+            return _diagnostic(
+                Code.ITEM_COVERED, item.pointer, other.pointer, message, "the wider item", "remove the narrower item"
+            )
         message = f"expected separate items, found two that share packets, such as {packet}"
         return _diagnostic(
-            Code.ITEMS_OVERLAP, item, other, message, "the other item", "what both name is captured once"
+            Code.ITEMS_OVERLAP,
+            item.pointer,
+            other.pointer,
+            message,
+            "the other item",
+            "what both name is captured once",
         )
 
 
-def _diagnostic(code: Code, item: Item, other: Item, message: str, note: str, advice: str) -> Diagnostic:
-    notes = (Note(Place(other.pointer), note),)
-    return Diagnostic(code, Severity.WARNING, message, Place(item.pointer), notes, advice)
+def repeated(netfilter: Netfilter) -> Iterator[Diagnostic]:
+    """Yield a warning for each item that says the same as one before it."""
+    return (_equal(*pointers) for pointers in netfilter.repeated)
+
+
+def _equal(item: str, other: str) -> Diagnostic:
+    message = f"expected each destination once, found `{item}` equal to `{other}`"
+    return _diagnostic(Code.DUPLICATE_ITEM, item, other, message, "the same destination", "remove one")
+
+
+def _diagnostic(code: Code, item: str, other: str, message: str, note: str, advice: str) -> Diagnostic:
+    return Diagnostic(code, Severity.WARNING, message, Place(item), (Note(Place(other), note),), advice)
 
 
 def _unfinished(netfilter: Netfilter) -> Diagnostic:

@@ -21,6 +21,8 @@ from tng_compiler.plan.interfaces import Takes, kinds_matter, spelled
 from tng_compiler.plan.interfaces import classes as classes_of_interfaces
 from tng_compiler.plan.items import PER_ITEM, Item, items_of
 
+_CASES_A_STEP = 4
+
 
 @dataclass(slots=True)
 class Fate:
@@ -104,7 +106,7 @@ class _Walk:
             by_entry: dict[int, list[int]] = {}
             for sort in sorted(cell):
                 by_entry.setdefault(self._by_number[sort][0], []).append(sort)
-            for sender, (first, *others) in self._senders.of(tuple(by_entry)):
+            for sender, (first, *others) in self._senders.of(tuple(by_entry), budget):
                 budget.spend(1 + len(others))
                 yield from by_entry[first]
                 for sort in (sort for position in others for sort in by_entry[position]):
@@ -138,11 +140,12 @@ class _Senders:
             self._cases.setdefault(meant, sender)
         self._known: dict[tuple[int, ...], list[tuple[Sender, list[int]]]] = {}
 
-    def of(self, positions: tuple[int, ...]) -> list[tuple[Sender, list[int]]]:
+    def of(self, positions: tuple[int, ...], budget: Budget) -> list[tuple[Sender, list[int]]]:
         """Return the cases that entries tell apart and one is about, each with those that are, in their order."""
         if positions not in self._known:
             here = sum(1 << position for position in positions)
             cases: dict[int, Sender] = {}
+            budget.spend(len(self._cases) // _CASES_A_STEP)
             for meant, sender in self._cases.items():
                 cases.setdefault(meant & here, sender)
             cases.pop(0, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -27,11 +28,13 @@ def captured_services(config: Config) -> dict[str, list[Diagnostic]]:
     found: dict[str, list[Diagnostic]] = {}
     for family, services in asked.items():
         # Where a name leads nobody knows; it is captured by what is captured at every address of both families.
+        addresses = sorted(address for _, address, _ in services)
         items = [
             item
             for position, entry in enumerate(entries)
-            for item in (items_of(entry.netfilter, family, position) if family else _at_every_address(entry, position))
             if family != "ipv6" or entry.netfilter.ipv6 != "bypass"
+            for item in (items_of(entry.netfilter, family, position) if family else _at_every_address(entry, position))
+            if bisect_left(addresses, item.first) < bisect_right(addresses, item.last(family or "ipv4"))
         ]
         rectangles = (item.rectangle(family or "ipv4", name) for name, item in enumerate(items))
         cells = at(family or "ipv4", rectangles, [(address, port) for _, address, port in services])
@@ -47,8 +50,10 @@ def captured_services(config: Config) -> dict[str, list[Diagnostic]]:
 
 
 def _at_every_address(entry: Entry, position: int) -> Iterator[Item]:
-    in_both = {item.pointer for item in items_of(entry.netfilter, "ipv6")}
-    return (item for item in items_of(entry.netfilter, "ipv4", position) if item.pointer in in_both)
+    items = entry.netfilter.capture_dst
+    if not items or any(item.network is None and item.ipset is None for item in items):
+        in_both = {item.pointer for item in items_of(entry.netfilter, "ipv6")}
+        yield from (item for item in items_of(entry.netfilter, "ipv4", position) if item.pointer in in_both)
 
 
 def _destination(url: str) -> tuple[Family | None, int, int]:

@@ -4,8 +4,8 @@
   over all branches guesses, and its guesses are wrong where they matter.
 - ``8080.0`` and ``true`` are not integers (JSON Schema says that 8080.0 is one).
 - Keywords that relate fields to each other are for editors; ``model`` checks the same with better messages.
-- Items of ``capture_dst`` and texts that are plainly right are passed over; ``plain`` is proven by a test to accept
-  nothing that jsonschema refuses.
+- Items that ``fits`` are passed over; it is proven by a test to accept nothing that jsonschema refuses. Nor are those
+  looked at of which there are too many: that is said, and there may be millions.
 - The registry is explicit and empty: jsonschema's default one would download remote references.
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
+from math import inf
 from typing import Any
 
 from jsonschema import Draft7Validator
@@ -21,7 +22,7 @@ from jsonschema.validators import extend
 from referencing import Registry
 
 import tng_schema
-from tng_compiler.shape.plain import plain
+from tng_compiler.shape.fits import check
 
 _EDITORS_ONLY = (
     "allOf",
@@ -33,10 +34,6 @@ _EDITORS_ONLY = (
     "minItems",
     "minProperties",
 )
-_ITEM_REF = "#/$defs/capture_dst_item"
-_PATH_REF = "#/$defs/cgroup_path"
-_WORD = {"type": "string", "minLength": 1}
-"""What a cgroup path is for its shape, and a policy: a text that is not empty."""
 
 
 def _is_integer(_checker: object, value: object) -> bool:
@@ -47,14 +44,26 @@ def _is_number(_checker: object, value: object) -> bool:
     return type(value) in (int, float)
 
 
-def _items(validator: Any, items: Mapping[str, Any], instance: object, _schema: object) -> Iterator[ValidationError]:
-    if not isinstance(instance, list):
+def _items(
+    validator: Any, items: Mapping[str, Any], instance: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, list) or len(instance) > schema.get("maxItems", inf):
         return
-    fast = items.get("$ref") == _ITEM_REF
-    words = items.get("$ref") == _PATH_REF or items == _WORD
+    fits = check(items)
     for index, item in enumerate(instance):
-        if not ((fast and plain(item)) or (words and type(item) is str and item)):
+        if not fits(item):
             yield from validator.descend(item, items, path=index)
+
+
+def _additional(
+    validator: Any, allowed: object, instance: object, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict) or len(instance) > schema.get("maxProperties", inf):
+        return
+    if allowed is not False:
+        yield from Draft7Validator.VALIDATORS["additionalProperties"](validator, allowed, instance, schema)
+    elif not instance.keys() <= schema["properties"].keys():
+        yield ValidationError("some are unknown")  # jsonschema would sort them all
 
 
 def _any_of(
@@ -77,7 +86,12 @@ def _ignore(_validator: object, _value: object, _instance: object, _schema: obje
 # The stubs leave extend() untyped.
 _Validator = extend(  # type: ignore[no-untyped-call]
     Draft7Validator,
-    validators={"items": _items, "anyOf": _any_of, **dict.fromkeys(_EDITORS_ONLY, _ignore)},
+    validators={
+        "items": _items,
+        "additionalProperties": _additional,
+        "anyOf": _any_of,
+        **dict.fromkeys(_EDITORS_ONLY, _ignore),
+    },
     type_checker=Draft7Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number}),
 )
 

@@ -48,10 +48,10 @@ def read(name: str, data: bytes) -> Document:
         if isinstance(reading, Reading):
             break
         # Imported here: a document without a fault never pays for lark.
-        from tng_compiler.source import scan, syntax
+        from tng_compiler.source import beyond, syntax
 
         if reading.position is None:
-            deep = scan.faults(clean, Lines(text))
+            deep = beyond.faults(clean, Lines(text), None)
             return Document(name, text, clean, digest, None, False, (*faults, *deep))
         fault = syntax.explain(clean, reading.position, Lines(text))
         faults.append(fault.diagnostic)
@@ -60,8 +60,8 @@ def read(name: str, data: bytes) -> Document:
         clean = fault.repaired
     if not reading.suspicious:
         return Document(name, text, clean, digest, reading.value, True, tuple(faults))
-    from tng_compiler.source import scan
+    from tng_compiler.source import beyond
 
-    beyond = scan.faults(clean, Lines(text))
-    readable = reading.value is not None and all(fault.code is not Code.TOO_DEEP for fault in beyond)
-    return Document(name, text, clean, digest, reading.value, readable, (*faults, *beyond))
+    more = beyond.faults(clean, Lines(text), reading)
+    readable = all(fault.code is not Code.TOO_DEEP for fault in more)
+    return Document(name, text, clean, digest, reading.value, readable, (*faults, *more))

@@ -1,6 +1,6 @@
 """The fast path: the standard ``json``, with hooks that notice what RFC 8259 forbids or leaves undefined.
 
-The hooks only notice; where the fault is, and which, is the exact path's business (``faults``).
+The hooks only notice; where the fault is, and which, is the business of ``beyond``.
 """
 
 from __future__ import annotations
@@ -16,12 +16,34 @@ MAX_DEPTH = 128
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+LONGEST_NUMBER = 300
+"""Digits above which nobody means a number; the largest double has 309."""
+
+
+class Odd(float):
+    """What stands for a number that computers cannot hold, and for what JSON does not have."""
+
+
+class Twice(dict[str, object]):
+    """An object that has a name twice: ``pairs`` are all of its members, of which the last of a name counts."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """``suspicious``: the text is JSON by its grammar, yet some rule beyond the grammar may be broken."""
+    """``suspicious``: the text is JSON by its grammar, yet some rule beyond the grammar may be broken.
+
+    Then there may be an ``Odd`` or a ``Twice`` in ``value``, halves of ``surrogates`` written as escapes, or it is too
+    ``deep``.
+    """
 
     value: object
     suspicious: bool
+    surrogates: bool
+    deep: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,35 +57,46 @@ def read(text: str) -> Reading | Unreadable:
     """Read one JSON document; any text has an answer.
 
     CPython's C scanner counts its own recursion against the interpreter's limit, so nesting of any depth ends in an
-    exception and not in a crash. A number of more than 4,300 digits is a ValueError.
+    exception and not in a crash. It refuses a number of more than 4,300 digits; then each is looked at.
     """
-    noticed: list[str] = []
+    odd = False
 
     def members(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        nonlocal odd
         value = dict(pairs)
         if len(value) != len(pairs):
-            noticed.append("duplicate")
+            odd = True
+            return Twice(pairs)
         return value
 
-    def constant(name: str) -> None:
-        noticed.append(name)
+    def marked(_raw: str) -> Odd:
+        nonlocal odd
+        odd = True
+        return Odd("nan")
 
-    def real(digits: str) -> float:
+    def real(digits: str) -> float | Odd:
         value = float(digits)
-        if math.isinf(value):
-            noticed.append(digits)
-        return value
+        return marked(digits) if math.isinf(value) or len(digits) > LONGEST_NUMBER else value
+
+    def whole(digits: str) -> int | Odd:
+        return marked(digits) if len(digits) > LONGEST_NUMBER else int(digits)
 
     try:
-        value = json.loads(text, object_pairs_hook=members, parse_constant=constant, parse_float=real)
+        try:
+            value = json.loads(text, object_pairs_hook=members, parse_constant=marked, parse_float=real)
+        except json.JSONDecodeError:
+            raise
+        except ValueError:
+            value = json.loads(
+                text, object_pairs_hook=members, parse_constant=marked, parse_float=real, parse_int=whole
+            )
     except json.JSONDecodeError as error:
         return Unreadable(error.pos)
     except RecursionError:
         return Unreadable(None)
-    except ValueError:
-        return Reading(None, suspicious=True)
-    surrogate = _SURROGATE_ESCAPE.search(text) is not None
-    return Reading(value, suspicious=bool(noticed) or surrogate or _too_deep(text, value))
+    surrogates = _SURROGATE_ESCAPE.search(text) is not None
+    deep = _too_deep(text, value)
+    return Reading(value, odd or surrogates or deep, surrogates, deep)
 
 
 def _too_deep(text: str, value: object) -> bool:

@@ -10,6 +10,7 @@ from tng_compiler.diagnostics.located import Excerpt, Located
 from tng_compiler.diagnostics.pointer import parent
 from tng_compiler.source.document import Document
 from tng_compiler.source.lines import Lines
+from tng_compiler.source.scan import walk
 
 
 def locate(document: Document, diagnostics: Iterable[Diagnostic]) -> tuple[Located, ...]:
@@ -52,9 +53,6 @@ class _Finder:
         self._values: dict[str, tuple[int, int]] = {"": (0, min(1, len(document.text)))}
         self._keys: dict[str, tuple[int, int]] = {}
         if wanted - {""} or (wanted and document.readable):
-            # Imported here: a document without a diagnostic never pays for lark.
-            from tng_compiler.source.scan import walk
-
             found = walk(document.clean, wanted)
             self._values.update(found.values)
             self._keys = found.keys

@@ -2,11 +2,12 @@
 
 The scanner of ``json`` says where reading ended. Everything before is well formed, so only the parser's state there
 matters: the text before is folded into the shortest one that leads to the same state (``[0,`` for any array after a
-comma), and lark judges that, with what follows. Any document costs one walk, never a parse of the whole.
+comma), and lark judges that, with what follows. Any document costs one walk over its brackets, and no parse.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 from lark import UnexpectedInput
@@ -15,9 +16,11 @@ from lark.exceptions import UnexpectedToken
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
 from tng_compiler.source.grammar import PLAIN, parser, tokens
 from tng_compiler.source.lines import Lines
+from tng_compiler.source.scan import LEVELS
 from tng_compiler.source.verdicts import Found, Verdict, judge
 
 _WINDOW = 4096
+_AHEAD = 4
 _CLOSES = {"LBRACE": "RBRACE", "LSQB": "RSQB"}
 _CLOSERS = frozenset(_CLOSES.values())
 _CONSTANTS = frozenset({"NaN", "Infinity", "-Infinity"})
@@ -63,11 +66,11 @@ def explain(text: str, position: int, lines: Lines) -> SyntaxFault:
 
 
 def _fold(text: str, position: int) -> _Prefix:
-    opened: list[tuple[str, int]] = []
+    begin, opened = _near(text, position)
     before: tuple[str, int, int] | None = None
     last: tuple[str, int, int] | None = None
     fault = len(text)
-    for kind, start, end in tokens(text):
+    for kind, start, end in tokens(text, begin):
         # json takes the constants that JSON does not have, and reads on behind them.
         constant = kind == "WORD" and text[start:end] in _CONSTANTS
         if start >= position or not (constant or kind in PLAIN):
@@ -79,6 +82,35 @@ def _fold(text: str, position: int) -> _Prefix:
             opened.pop()
         before, last = last, ("NUMBER" if constant else kind, start, end)
     return _Prefix(opened, [token for token in (before, last) if token], fault)
+
+
+def _near(text: str, position: int) -> tuple[int, list[tuple[str, int]]]:
+    """Return where a token begins, some tokens before ``position``, and the containers that are open there."""
+    opened: list[tuple[str, int]] = []
+    ahead: deque[tuple[int, int]] = deque()
+    for match in LEVELS.finditer(text):
+        if match.end() > position or match[0] == '"':
+            break
+        ahead.append(match.span())
+        if len(ahead) > _AHEAD:
+            _step(text, opened, *ahead.popleft())
+    # Behind the last of them are numbers, literals, commas and colons only.
+    commas = position
+    for _ in range(_AHEAD):
+        commas = text.rfind(",", ahead[-1][1] if ahead else 0, max(0, commas))
+    if commas < 0:
+        return ahead[0][0] if ahead else 0, opened
+    for span in ahead:
+        _step(text, opened, *span)
+    return commas, opened
+
+
+def _step(text: str, opened: list[tuple[str, int]], start: int, end: int) -> None:
+    if end - start == 1:
+        if text[start] in "[{":
+            opened.append(("LSQB" if text[start] == "[" else "LBRACE", start))
+        elif opened:
+            opened.pop()
 
 
 def _state(prefix: _Prefix) -> str:

@@ -11,6 +11,9 @@ from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity, Spa
 MAX_BYTES = 16 * 1024 * 1024
 """A document above this is refused unread: 100,000 ``capture_dst`` items are about 4 MiB."""
 
+MAX_CONTAINERS = 1_600_000
+"""Arrays and objects: no item of a configuration is shorter than 11 bytes, and smaller ones take memory only."""
+
 _WIDE_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _START = Span(0, 0, 1, 1)
 
@@ -30,6 +33,12 @@ def decode(data: bytes) -> Decoded:
         return _refuse(
             Code.TOO_LARGE,
             f"expected a document of at most {MAX_BYTES // 1024 // 1024} MiB, found more",
+            "split the configuration, or put addresses that change into an `ipset`",
+        )
+    if data.count(b"[") + data.count(b"{") > MAX_CONTAINERS:
+        return _refuse(
+            Code.TOO_LARGE,
+            f"expected a document of at most {MAX_CONTAINERS:,} arrays and objects, found more",
             "split the configuration, or put addresses that change into an `ipset`",
         )
     if data.startswith(_WIDE_MARKS) or data[:4].count(0) >= 2 or (len(data) == 2 and 0 in data):

@@ -41,6 +41,45 @@ NEW = {
 }
 
 
+FILTERS = [{"domain": "*.example.com", "port": 443}, {"ip_cidr": "10.0.0.0/8"}]
+OLD_DOORS = {
+    "add_ingress": [
+        {
+            "http_proxy": {"proxy_listen": {"host": "127.0.0.1", "port": 41000}, "dst_filters": FILTERS},
+            "verify": STRICT,
+        },
+        {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}, "verify": VERIFY},
+        {
+            "mapping": {
+                "in": {"host": "127.0.0.1", "port": 10001, "port_end": 10009},
+                "out": {"host": "192.0.2.1", "port": 20001, "port_end": 20009},
+            },
+            "verify": VERIFY,
+        },
+    ]
+}
+NEW_DOORS = {
+    "add_ingress": [
+        {
+            "http_proxy": {
+                "proxy_listen": {"host": "127.0.0.1", "port": 41000},
+                "dst_filters": FILTERS[:1],
+                "unmatched": "direct",
+            },
+            "verify": VERIFY,
+        },
+        {"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1081}}, "verify": VERIFY},
+        {
+            "mapping": {
+                "in": {"host": "127.0.0.1", "port": 10001, "port_end": 10004},
+                "out": {"host": "db.example", "port": 20001, "port_end": 20004},
+            },
+            "verify": VERIFY,
+        },
+    ]
+}
+
+
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory, which is the current one, with a document before and after a change."""
@@ -62,6 +101,23 @@ def test_what_people_and_programs_read(files: Path, golden: SnapshotAssertion, f
     result = tng("diff", "old.json", "new.json", "--format", format_)
     assert result.exit_code == Exit.CLEAN
     assert result.stdout == golden(name=f"diff/review.{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("format_", "suffix"), [("text", "txt"), ("json", "json"), ("markdown", "md"), ("github", "github.txt")]
+)
+def test_what_becomes_of_doors(files: Path, golden: SnapshotAssertion, format_: str, suffix: str) -> None:
+    (files / "old.json").write_bytes(text(OLD_DOORS))
+    (files / "new.json").write_bytes(text(NEW_DOORS))
+    result = tng("diff", "old.json", "new.json", "--format", format_)
+    assert result.stdout == golden(name=f"diff/doors.{suffix}")
+    assert tng("diff", "old.json", "new.json", "--fail-on", "unprotected").exit_code == Exit.FINDINGS
+    (files / "expected.json").write_text(tng("diff", "old.json", "new.json", "--format", "json").stdout)
+    assert tng("diff", "old.json", "new.json", "--expect", "expected.json").exit_code == Exit.CLEAN
+    result = tng("diff", "new.json", "old.json", "--expect", "expected.json")
+    assert result.exit_code == Exit.FINDINGS
+    assert "not expected: ingress http_proxy on 127.0.0.1 port 41000" in result.stderr
+    assert tng("diff", "new.json", "old.json", "--fail-on", "unprotected").exit_code == Exit.CLEAN
 
 
 def test_one_meaning_is_no_difference(files: Path) -> None:

@@ -249,3 +249,12 @@ DOORS = plan_of(OF_DOORS)
 )
 def test_doors_and_interfaces_are_found(pattern: str, witnesses: list[str]) -> None:
     assert [str(witness(region)) for region in find(DOORS, parse(pattern, DOORS))] == witnesses
+
+
+@pytest.mark.parametrize(
+    ("pattern", "meant"), [("plaintext", "passed"), ("captured && udp", "and"), ("not blocked", "refused")]
+)
+def test_what_people_write_instead_is_known(pattern: str, meant: str) -> None:
+    with pytest.raises(PatternError) as caught:
+        parse(pattern, PLAN)
+    assert caught.value.help == f"did you mean `{meant}`?"

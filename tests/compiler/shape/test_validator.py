@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
+from jsonschema.validators import extend
 from referencing import Registry
 
 import tng_schema
-from compiler.documents import EXAMPLES, egress, ingress
-from tng_compiler.shape.plain import plain
-from tng_compiler.shape.validator import errors
+from compiler.documents import EXAMPLES, VERIFY, egress, ingress
+from tng_compiler.shape import fits
+from tng_compiler.shape.validator import _config, errors
 
 SCHEMA = tng_schema.load("config")
 PLAIN_JSONSCHEMA = Draft7Validator(SCHEMA, registry=Registry())
@@ -54,6 +56,7 @@ def test_examples_pass_both_validators(path: Any) -> None:
     document = json.loads(path.read_text("utf-8"))
     assert PLAIN_JSONSCHEMA.is_valid(document)
     assert list(errors(document)) == []
+    assert fits.document()(document)
 
 
 def test_extensions_say_that_they_are_ours() -> None:
@@ -62,22 +65,43 @@ def test_extensions_say_that_they_are_ours() -> None:
         assert "extension of ours" in definition["title"]
 
 
+JSON = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 65537), st.floats(1, 65535), st.text(max_size=2),
+    st.lists(st.integers(0, 2), max_size=2), st.dictionaries(st.sampled_from(("port", "host", "in")), st.integers(0, 2))
+)  # fmt: skip
+DOCUMENTS = [json.loads(path.read_text("utf-8")) for path in EXAMPLES]
+# Every item is looked at, as jsonschema does.
+SLOW = extend(  # type: ignore[no-untyped-call]
+    type(_config()), {name: Draft7Validator.VALIDATORS[name] for name in ("items", "additionalProperties")}
+)(SCHEMA, registry=Registry())
+
+
 @settings(max_examples=300, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(("host", "ipset", "port", "port_end", "prot")),
-        st.one_of(st.none(), st.booleans(), st.integers(-1, 65537), st.floats(1, 65535), st.text(max_size=2)),
-    )
-)
-def test_what_is_passed_over_as_plain_is_right(item: dict[str, Any]) -> None:
-    if plain(item):
-        item_schema = {"$ref": "#/$defs/capture_dst_item", "$defs": SCHEMA["$defs"]}
-        # Relations between fields belong to the model.
-        relaxed = json.loads(json.dumps(item_schema).replace('"not"', '"x-not"').replace("dependencies", "x-dep"))
-        relaxed["$defs"]["capture_dst_item"].pop("anyOf")
-        for field in ("ipset", "host"):
-            relaxed["$defs"]["capture_dst_item"]["properties"][field].pop("pattern")
-        assert Draft7Validator(relaxed, registry=Registry()).is_valid(item)
+@given(st.data())
+def test_what_is_passed_over_is_right(data: st.DataObject) -> None:
+    """Documents with one value changed, added, or taken away."""
+    made = copy.deepcopy(data.draw(st.sampled_from(DOCUMENTS)))
+    place: Any = made
+    while isinstance(place, (dict, list)) and place:
+        step = data.draw(st.sampled_from(list(place) if isinstance(place, dict) else range(len(place))))
+        if not isinstance(place[step], (dict, list)) or data.draw(st.booleans()):
+            match data.draw(st.sampled_from(("change", "add", "remove"))):
+                case "change":
+                    place[step] = data.draw(JSON)
+                case "add" if isinstance(place, dict):
+                    place[data.draw(st.sampled_from(("port_end", "prot", "listen_port", "no_ra")))] = data.draw(JSON)
+                case _:
+                    del place[step]
+            break
+        place = place[step]
+    assert not fits.document()(made) or not list(SLOW.iter_errors(made))
+
+
+def test_what_is_too_much_is_not_looked_at() -> None:
+    (error,) = errors({"add_ingress": [{}] * 1001})
+    assert error.validator == "maxItems"
+    (error,) = errors(ingress({"capture_dst": []}, verify={**VERIFY, "as_headers": {f"x{n}": 1 for n in range(257)}}))
+    assert error.validator == "maxProperties"
 
 
 @pytest.mark.parametrize("port", [8080.0, True, "8080", 0, 65536, -1, [8080]])
@@ -98,11 +122,3 @@ def test_no_remote_reference_is_ever_followed() -> None:
     sys.addaudithook(lambda event, _args: opened.append(event) if event.startswith("socket.") else None)
     list(errors(ingress({"capture_dst": {"port": "x"}, "$ref": "https://example.com/schema.json"})))
     assert opened == []
-
-
-def test_texts_that_are_passed_over_have_no_other_condition() -> None:
-    conditions = {
-        name: value for name, value in tng_schema.load("config")["$defs"]["cgroup_path"].items()
-        if name not in ("title", "description", "examples", "pattern")  # patterns are the model's to check
-    }  # fmt: skip
-    assert conditions == {"type": "string", "minLength": 1}

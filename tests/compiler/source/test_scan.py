@@ -13,8 +13,7 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.diagnostics.pointer import child
 from tng_compiler.source.document import read
-from tng_compiler.source.lines import Lines
-from tng_compiler.source.scan import faults, walk
+from tng_compiler.source.scan import walk
 
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text()),
@@ -53,7 +52,7 @@ def test_what_is_not_wanted_is_skipped_and_nothing_else(value: Any, data: st.Dat
 
 
 def judged(text: str) -> tuple[Diagnostic, ...]:
-    return faults(text, Lines(text))
+    return read("x", text.encode("utf-8")).faults
 
 
 def test_a_duplicate_key_is_found_at_its_second_place() -> None:
