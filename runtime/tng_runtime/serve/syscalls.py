@@ -29,8 +29,9 @@ _INT = 0xFFFFFFFF
 
 # linux/seccomp.h; without SPEC_ALLOW (Linux 4.17) kernels before 5.16 make every such process slower
 _SET_MODE_FILTER, _SPEC_ALLOW = 1, 1 << 2
-# linux/prctl.h
-_PR_SET_NO_NEW_PRIVS = 38
+# linux/prctl.h, and SECCOMP_MODE_FILTER
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
+_MODE_FILTER = 2
 # linux/filter.h, struct sock_filter: the operation, where to go on, the number that is compared
 _INSTRUCTION, _NUMBER = struct.Struct("=HBBI"), 4
 # In place of a process's number, which is below 2^22 (proc_pid_max(5)).
@@ -121,7 +122,10 @@ def refuse() -> None:
     mode, flags = ctypes.c_ulong(_SET_MODE_FILTER), ctypes.c_ulong(_SPEC_ALLOW)
     if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0:
         raise _error("prctl")
-    if _LIBC.syscall(ctypes.c_long(made.call), mode, flags, ctypes.byref(program)) < 0:
+    if _LIBC.syscall(ctypes.c_long(made.call), mode, flags, ctypes.byref(program)) == 0:
+        return
+    # Where a unit's own filter (SystemCallFilter) knows nothing of seccomp(2), prctl(2) does the same without the flag.
+    if _LIBC.prctl(_PR_SET_SECCOMP, ctypes.c_ulong(_MODE_FILTER), ctypes.byref(program), 0, 0) < 0:
         raise _error("seccomp")
 
 
