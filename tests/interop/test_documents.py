@@ -160,7 +160,7 @@ THEY_ACCEPT = {
     "another word in a field of ours": (ingress({"capture_dst": PORT, "udp": "drop"}), Code.UNKNOWN_CHOICE),
     "an age out of range": (ingress({"capture_dst": PORT}, verify={**SKIP, "max_session_age": 0}), Code.OUT_OF_RANGE),
     "an empty policy": (ingress({"capture_dst": PORT}, verify={**SKIP, "policy_ids": [""]}), Code.EMPTY_TEXT),
-    "more than 16 MiB": (dst(PORT) + " " * (16 << 20), Code.TOO_LARGE),
+    "more than 12 MiB": (dst(PORT) + " " * (12 << 20), Code.TOO_LARGE),
     "the same entry twice": (
         json.dumps({"add_ingress": json.loads(dst(PORT))["add_ingress"] * 2}),
         Code.ENTRY_SHADOWED,

@@ -56,7 +56,7 @@ TEXT: dict[Code, Explanation] = {
     ),
     Code.TOO_LARGE: Explanation(
         "The document is too large",
-        "Above 16 MiB, or 1,600,000 arrays and objects, a document is refused unread, so that time and memory stay "
+        "Above 12 MiB, or 1,200,000 arrays and objects, a document is refused unread, so that time and memory stay "
         "bounded. 100,000 destinations are about 4 MiB; addresses that change belong into an `ipset`.",
     ),
     Code.TRAILING_COMMA: Explanation(

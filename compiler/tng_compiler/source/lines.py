@@ -10,7 +10,7 @@ _STEP = 1 << 15
 class Lines:
     """The lines of one text: line feeds are counted up to every ``_STEP``-th character, since a text may be all lines.
 
-    ``text_at`` returns the same string for the same line: a text may also be one line of 16 MiB, and every finding
+    ``text_at`` returns the same string for the same line: a text may also be one line of 12 MiB, and every finding
     shows its own.
     """
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Place, Severity, Span
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 12 * 1024 * 1024
 """A document above this is refused unread: 100,000 ``capture_dst`` items are about 4 MiB."""
 
-MAX_CONTAINERS = 1_600_000
+MAX_CONTAINERS = 1_200_000
 """Arrays and objects: no item of a configuration is shorter than 11 bytes, and smaller ones take memory only."""
 
 _WIDE_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
