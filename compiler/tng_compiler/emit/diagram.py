@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.algebra.space import EVERY_PORT, Box, Family, Ports
-from tng_compiler.model.types import Mapping, Socks5
+from tng_compiler.plan.doorways import Doorway, doorways
 from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
 MOST_LINES = 6
@@ -22,9 +22,9 @@ def render(plan: Plan) -> str:
     inside = [line for entry in plan.entries for line in _nodes(entry)]
     outside = [line for entry in plan.entries for line in _edges(entry)]
     for number, door in enumerate(plan.doors):
-        there, ways = _door(f"door_{number}", door)
-        inside.append(there)
-        outside += ways
+        node, *edges = _door(f"door_{number}", door, [way for way in doorways(plan) if way.door is door])
+        inside.append(node)
+        outside += edges
     lines = [
         "flowchart LR",
         f"  %% instance {plan.instance}, configuration {plan.config_sha256}",
@@ -56,6 +56,11 @@ def _edges(entry: Interception) -> Iterator[str]:
         tunnel = _label("RATS-TLS", "to what is captured:", *captured)
         yield f"{name}_peer({_label('their ingress')}) ==>|{tunnel}| {name}"
         yield f"{name} -->|{_label('plaintext')}| {name}_app"
+    yield from _proofs(name, entry)
+
+
+def _proofs(name: str, entry: Interception | PlannedDoor) -> Iterator[str]:
+    """Who proves what to whom, and who is asked about it."""
     if entry.attest:
         yield f"{name} -.->|{_label('proves itself', entry.attest.model)}| {name}_peer"
     if entry.verify:
@@ -69,18 +74,17 @@ def _edges(entry: Interception) -> Iterator[str]:
         yield f"{name} -->|{_label('gets tokens')}| {name}_issuer[({_label(entry.attest.service.as_addr)})]"
 
 
-def _door(name: str, door: PlannedDoor) -> tuple[str, list[str]]:
-    """Who connects to it may be anywhere, so that it has the ports alone."""
-    if isinstance(door.mode, Mapping):
-        ports = [f"{rule.host} port {rule.ports.first}" for rule in door.mode.rules]
-        there = [f"{rule.out_host} port {rule.out_first}" for rule in door.mode.rules]
+def _door(name: str, door: PlannedDoor, ways: list[Doorway]) -> Iterator[str]:
+    """Yield its node and its edges. Who connects to it may be anywhere, so that it has the ports alone."""
+    ports = short([f"{way.host} {_ports(way.box.ports)}" for way in ways])
+    there = short(list(dict.fromkeys(way.whole for way in ways)))
+    yield f"{name}[[{_label(f'{door.role} {door.pointer}', *{way.kind for way in ways}, *ports)}]]"
+    if door.role == "ingress":
+        yield f"{name} ==>|{_label('RATS-TLS', *there)}| {name}_peer({_label('their egress')})"
     else:
-        kind = "SOCKS5" if isinstance(door.mode, Socks5) else "HTTP proxy"
-        ports, there = [f"{kind}: {door.mode.host} port {door.mode.port}"], ["wherever programs ask for"]
-    peer = "their egress" if door.role == "ingress" else "service"
-    node = f"{name}[[{_label(f'{door.role} {door.pointer}', *short(ports))}]]"
-    arrow, what = ("==>", "RATS-TLS") if door.role == "ingress" else ("-->", "plaintext")
-    return node, [f"{name} {arrow}|{_label(what, *short(there))}| {name}_far({_label(peer)})"]
+        yield f"{name}_peer({_label('their ingress')}) ==>|{_label('RATS-TLS')}| {name}"
+        yield f"{name} -->|{_label('plaintext', *there)}| {name}_app({_label('service')})"
+    yield from _proofs(name, door)
 
 
 def destinations(entry: Interception) -> Iterator[str]:

@@ -35,7 +35,7 @@ def render(plan: Plan) -> str:
         lanes += lane
         top += height + MARGIN
     hosts = GATE[0] + GATE[1]
-    marks = ", ".join(str(mark) for mark in plan.marks)
+    marks = ", ".join(map(str, sorted({*plan.marks, *(door.so_mark for door in plan.doors)})))
     body = [
         f'<rect class="ground" width="{WIDTH}" height="{top + MARGIN}"/>',
         f'<rect class="host" x="{MARGIN}" y="60" width="{hosts + 4}" height="{top - 60}" rx="10"/>',

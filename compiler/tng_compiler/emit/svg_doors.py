@@ -23,14 +23,16 @@ def lane(door: PlannedDoor, plan: Plan) -> tuple[list[Arrow], list[str], list[st
     """Return the arrows at the near side, the words of the near box and of the door's own, and the notes below."""
     ways = [way for way in doorways(plan) if way.door is door]
     ports = [f"{way.host} port {_span(way.box.ports.first, way.box.ports.last)}" for way in ways]
-    there = list(dict.fromkeys(way.leads(way.box.ports.first) for way in ways))
-    gate = [f"{door.role}, {ways[0].kind}" if ways else door.role, f"mark {door.so_mark}", *short(ports)]
+    there = list(dict.fromkeys(way.whole for way in ways))
+    gate = [f"{door.role}, {ways[0].kind}" if ways else door.role, f"mark {door.so_mark}"]
     note = [("small", "a door: it captures nothing, and no rule is about it; what does not come to it passes")]
     if any(way.open for way in ways):
         note.append(("says-warn", "! passes in plaintext: what no filter takes (unmatched: direct)"))
     if door.role == "egress":
+        gate += short(ports)
         return [Arrow("plain", ("plaintext, after the verdict:", *short(there)), left=True)], [], gate, note
-    leads = Arrow("plain", ("connect, in plaintext, to", *short(there)), left=False)
+    gate += ["leads to", *short(there)] if any(way.rule for way in ways) else [f"leads {each}" for each in there]
+    leads = Arrow("plain", ("connect, in plaintext, to", *short(ports)), left=False)
     asks = isinstance(door.mode, Socks5) and door.mode.auth is not None
     return [leads], ["that know the password" if asks else "that know the door"], gate, note
 

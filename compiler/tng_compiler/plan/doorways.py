@@ -44,6 +44,17 @@ class Doorway:
             return "where its filters let the program go" if filtered else "wherever the program asks for"
         return f"{self.rule.out_host} port {self.rule.out_first + port - self.rule.ports.first}"
 
+    @property
+    def whole(self) -> str:
+        """Where all of its ports lead."""
+        ports = self.box.ports
+        last = (
+            ""
+            if self.rule is None or ports.first == ports.last
+            else f"-{self.rule.out_first + ports.last - ports.first}"
+        )
+        return self.leads(ports.first) + last
+
 
 def doorways(plan: Plan) -> Iterator[Doorway]:
     """Yield them in the order of the document."""
