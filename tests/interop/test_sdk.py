@@ -14,6 +14,7 @@ import pytest
 
 from interop import ends
 from interop.ends import ATTEST, FIRST_PORT, NO_RA, Program, Trust
+from runtime.plain import reads_checkout
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab, lab
 from tng_demo.sample_agent import SampleAgent
@@ -83,6 +84,7 @@ def examples(client: Host, peer: Path, url: str, options: dict[str, object], sen
     return done.stdout.splitlines(), done.stderr + logs
 
 
+@reads_checkout
 def test_its_examples_carry_requests(peer: Path, tmp_path: Path, scene: tuple[Lab, Web]) -> None:
     hosts, web = scene
     client, server = hosts["client"], hosts["server"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.plain import reads_checkout
 from runtime.test_app import CAPTURE, NO_RA, RUNTIME, tables
 from runtime.test_client_address import Service, seen
 from runtime.test_mapping import connect, egress, mapping
@@ -17,7 +18,7 @@ from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_schema import contract
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, reads_checkout]
 
 TNG = str(Path(sys.prefix) / "bin" / "tng")
 BACKEND = 5432

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.plain import reads_checkout
 from runtime.test_plain_user import TNG, as_user
 from tng_demo import scene as scenes
 from tng_demo import tunnel
@@ -34,6 +35,7 @@ def documents() -> dict[str, str]:
     return {next(iter(json.loads(text)["add_ingress"][0])): text for text in found}
 
 
+@reads_checkout
 def test_each_document_of_the_readme_carries_a_page(hosts: Lab) -> None:
     scene = scenes.set_up(hosts)
     client, server = scene.client, scene.server
