@@ -47,7 +47,7 @@ _guards: dict[int, Guard] = {}
 
 def watch(ssl: Any) -> Guard:
     """Count the handshake messages that ``ssl`` (SSL *, shaken hands) gets from now on; ``unwatch`` ends it."""
-    guard = _guards[_address(ssl)] = Guard()
+    guard = _guards[openssl.address(ssl)] = Guard()
     lib.SSL_set_info_callback(ssl, _on_info)
     return guard
 
@@ -55,15 +55,11 @@ def watch(ssl: Any) -> Guard:
 def unwatch(ssl: Any) -> None:
     """Forget the guard of ``ssl``, before it is freed."""
     lib.SSL_set_info_callback(ssl, ffi.NULL)
-    _guards.pop(_address(ssl), None)
-
-
-def _address(ssl: Any) -> int:
-    return int(ffi.cast("uintptr_t", ssl))
+    _guards.pop(openssl.address(ssl), None)
 
 
 def _info(ssl: Any, where: int, _: int) -> None:
-    if where & _SSL_CB_EXIT and (guard := _guards.get(_address(ssl))) is not None:
+    if where & _SSL_CB_EXIT and (guard := _guards.get(openssl.address(ssl))) is not None:
         guard.took(time.monotonic())
         if guard.tripped:
             own = ffi.cast("SSL *", ssl)

@@ -53,7 +53,7 @@ _REASONS = {
 
 _ALERT = re.compile(r"\balert (.+)")
 # Codes that say nothing about the peer.
-_OUR_TROUBLE = ("RA-SERVICE-", "NET-")
+_OUR_TROUBLE = ("RA-SERVICE-", "RA-SELF-")
 
 
 class Shows(Protocol):
@@ -90,7 +90,7 @@ class Handshaken:
     """A TLS connection to a peer of whom nothing is known yet but that it holds the key of its certificate.
 
     ``source`` is whose turn is used for it, ``end`` the time (the poller's) until which there must be a verdict;
-    ``verdict`` is there if it was asked for already.
+    ``verdict`` is there if it was asked for just now.
     """
 
     sock: socket.socket
@@ -146,10 +146,12 @@ class Door:
             connection.set_connect_state()
         else:
             connection.set_accept_state()
+        began = self._poller.time()
         try:
             verdict = await self._shake(connection, sock, source, end)
         except TimeoutError:
-            raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {self._deadline:g} s") from None
+            seconds = round(self._poller.time() - began, 1)
+            raise Refused(LinkCode.TLS_DEADLINE, f"no handshake within {seconds:g} s") from None
         if openssl.alpn(connection) != ALPN:
             raise Refused(LinkCode.TLS_ALPN, "the peer did not agree on rats-tls")
         return Handshaken(sock, connection, source, end, verdict)
@@ -214,6 +216,8 @@ class Door:
                     # It has our answer, and may have to ask its service about us before it goes on.
                     deadline = end
                 await self._hear(sock, deadline, READABLE if wants == openssl.SSL_ERROR_WANT_READ else WRITABLE)
+            # Who takes time after a verdict must not outlast it: ``verify`` asks for it once more.
+            verdict = None
 
     async def _judge(self, verifier: Believes, connection: SSL.Connection, source: str, end: float) -> Verdict:
         """What ``verifier`` says of a server; it gets an alert if that is a refusal."""

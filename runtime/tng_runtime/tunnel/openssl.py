@@ -105,6 +105,11 @@ def handle(connection: SSL.Connection) -> Any:
     return connection._ssl  # noqa: SLF001 - see the module's docstring
 
 
+def address(ssl: Any) -> int:
+    """Where an ``SSL *`` points: what it is known by while it lives."""
+    return int(ffi.cast("uintptr_t", ssl))
+
+
 def shake(connection: SSL.Connection) -> int:
     """Go on with the handshake; 0: it is over, else it waits.
 
@@ -182,11 +187,11 @@ def pause_for_verdict(context: SSL.Context) -> None:
 def judge(connection: SSL.Connection, alert: int | None) -> int:
     """``shake`` on where the peer is believed, or else refuse it with ``alert`` (BAD_CERTIFICATE, INTERNAL_ERROR)."""
     ssl = handle(connection)
-    _judged[_address(ssl)] = _ACCEPTED if alert is None else alert
+    _judged[address(ssl)] = _ACCEPTED if alert is None else alert
     try:
         return shake(connection)
     finally:
-        _judged.pop(_address(ssl), None)
+        _judged.pop(address(ssl), None)
 
 
 def harden(context: SSL.Context, groups: bytes, suites: bytes, max_certificate_message: int) -> None:
@@ -231,10 +236,6 @@ def _context(context: SSL.Context) -> Any:
     return context._context  # noqa: SLF001 - see the module's docstring
 
 
-def _address(ssl: Any) -> int:
-    return int(ffi.cast("uintptr_t", ssl))
-
-
 _judged: dict[int, int] = {}
 """By the address of an SSL that is about to verify its peer: an error of x509_vfy.h."""
 
@@ -242,7 +243,7 @@ _judged: dict[int, int] = {}
 def _verify(store: Any, _argument: Any) -> int:
     # SSL_CTX_set_cert_verify_callback(3) names how the SSL is found.
     ssl = lib.X509_STORE_CTX_get_ex_data(store, lib.SSL_get_ex_data_X509_STORE_CTX_idx())
-    error = _judged.get(_address(ssl))
+    error = _judged.get(address(ssl))
     if error is None:
         require()["SSL_ctrl"](ffi.cast("SSL *", ssl), _SSL_CTRL_SET_RETRY_VERIFY, 0, ffi.NULL)
     elif error != _ACCEPTED:

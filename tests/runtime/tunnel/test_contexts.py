@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import UTC, datetime
 
 import pytest
 from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
+from runtime.tunnel.tls import shake_in_memory
 from tng_runtime.tunnel import credentials, openssl
 from tng_runtime.tunnel.contexts import Contexts, Side
 from tng_runtime.tunnel.credentials import Credentials
@@ -44,14 +44,7 @@ async def test_a_peer_without_the_hybrid_gets_its_own_group(group: bytes) -> Non
     theirs = Contexts("server", verifies=False).for_credentials(await throwaway())
     assert lib.SSL_CTX_set1_curves_list(theirs._context, group) == 1
     client, server = SSL.Connection(ours), SSL.Connection(theirs)
-    client.set_connect_state()
-    server.set_accept_state()
-    for _ in range(4):
-        for one, other in ((client, server), (server, client)):
-            with contextlib.suppress(SSL.WantReadError):
-                one.do_handshake()
-            with contextlib.suppress(SSL.WantReadError):
-                other.bio_write(one.bio_read(1 << 16))
+    shake_in_memory(client, server)
     assert client.get_group_name() == server.get_group_name()
     name = server.get_group_name()
     assert name is not None

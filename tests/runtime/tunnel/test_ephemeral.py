@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 from datetime import UTC, datetime
 
@@ -11,6 +10,7 @@ from OpenSSL import SSL
 from OpenSSL._util import ffi, lib
 
 from runtime.relay.peers import unbound
+from runtime.tunnel.tls import pass_on, shake_in_memory
 from tng_runtime.tunnel import credentials, ephemeral, openssl
 from tng_runtime.tunnel.contexts import Contexts
 
@@ -43,24 +43,13 @@ def allocated() -> int:
     return int(LIBC.mallinfo2().fields[7])
 
 
-def pass_on(one: SSL.Connection, other: SSL.Connection) -> None:
-    with contextlib.suppress(SSL.WantReadError):
-        other.bio_write(one.bio_read(1 << 16))
-
-
 @pytest.mark.parametrize("group", [b"X25519MLKEM768", b"X25519", b"secp384r1"])
 async def test_key_shares_are_forgotten_and_payload_passes_with_new_keys_too(group: bytes) -> None:
     shown = await credentials.throwaway(datetime.now(UTC))
     client = SSL.Connection(Contexts("client", verifies=False).for_credentials(shown))
     server = SSL.Connection(Contexts("server", verifies=False).for_credentials(shown))
     assert lib.SSL_set1_curves_list(openssl.handle(server), group) == 1
-    client.set_connect_state()
-    server.set_accept_state()
-    for _ in range(4):
-        for one, other in ((client, server), (server, client)):
-            with contextlib.suppress(SSL.WantReadError):
-                one.do_handshake()
-            pass_on(one, other)
+    shake_in_memory(client, server)
     kept = [(client, ephemeral._SSL_CTRL_GET_TMP_KEY), (server, ephemeral._SSL_CTRL_GET_PEER_TMP_KEY)]
     assert not {kind(*each) for each in kept} & {0, lib.EVP_PKEY_RSA}, "what there is to be forgotten"
     before = allocated()
