@@ -43,7 +43,9 @@ def run_explain(argument: str, text: str, *, json: bool) -> Exit:
         answer = ask(outcome.plan, outcome.config, flow)
     except TooOpenError:
         fail(
-            Exit.USAGE, "the flow leaves too much open for this document", "give an address and a port: `to HOST:PORT`"
+            Exit.USAGE,
+            "the flow leaves too much open for this document",
+            "give an address, a port and a cgroup: `to HOST:PORT cgroup /PATH`",
         )
     if json:
         from tng_compiler.explain.as_json import render as as_json

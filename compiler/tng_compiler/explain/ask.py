@@ -23,6 +23,8 @@ from tng_compiler.shape.nearest import nearest
 
 MOST_JUDGED = 20_000
 """Situations times entries: a few seconds."""
+MOST_NEAR = 32
+"""Cases of an answer that has near misses: each asks the rules a hundred times."""
 
 
 def ask(plan: Plan, config: Config, flow: Flow) -> Answer:
@@ -40,9 +42,10 @@ class _Question:
         self._lines = first_lines(plan, self._world.table)
 
     def answer(self) -> Answer:
-        budget = max(2_000, MOST_JUDGED // (1 + len(self._plan.entries) // 4))
+        budget = max(1_000, MOST_JUDGED // (1 + len(self._plan.entries) // 4))
         node = solve(start(self._flow), parts(self._flow, self._world), self._judge, budget)
-        cases = tuple(self._case(conditions, leaf) for conditions, leaf in leaves(node))
+        found = list(leaves(node))
+        cases = tuple(self._case(*each, near=len(found) <= MOST_NEAR) for each in found)
         fates: set[Fate] = {case.fate for case in cases}
         fate: Fate = "depends" if len(fates) > 1 else cases[0].fate
         return Answer(self._flow.text, fate, kinds(node), tuple(_assumed(self._flow, self._plan)), cases)
@@ -64,7 +67,7 @@ class _Question:
         comment = decision.path[-1].rule.comment if decision.path else ""
         return next((entry for entry in self._plan.entries if entry.pointer == comment), None)
 
-    def _case(self, conditions: Conditions, leaf: Leaf) -> Case:
+    def _case(self, conditions: Conditions, leaf: Leaf, *, near: bool) -> Case:
         situation = leaf.situation
         decision = self._decide(situation)
         if door := doors.door_of(self._world, situation, decision):
@@ -83,7 +86,7 @@ class _Question:
             reason=_reason(decision, entry, situation),
             example=spelled(self._plan, situation),
             steps=tuple(self._steps(decision)),
-            misses=near_misses(self._world, self._config, situation, captor),
+            misses=near_misses(self._world, self._config, situation, captor) if near else (),
             after=after(entry, self._plan, situation) if captured and entry else None,
         )
 

@@ -12,7 +12,7 @@ from tng_compiler.algebra.space import BITS, EVERY_PORT, FAMILIES, Box, Family, 
 from tng_compiler.explain.ends import LOOPBACK, End
 from tng_compiler.explain.flow import Flow, Speaker
 from tng_compiler.explain.situation import CLIENT_PORT, MULTICAST, Situation
-from tng_compiler.explain.space import Named, Place, Span, places, ports, without
+from tng_compiler.explain.space import Named, Place, Span, compared, places, ports, without
 from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
 from tng_compiler.plan.names import operator
@@ -67,6 +67,8 @@ class World:
         self.plan = plan
         self.table = table
         self.doors = tuple(doorways(plan))
+        sides: tuple[tree.Side, ...] = ("source", "destination")
+        self.compared = {side: compared(table.chains, side) for side in sides}
         self._others = tuple(group for group in table.sets if not isinstance(group, tree.AddressSet))
         self._boxes = tuple(group for group in table.sets if isinstance(group, tree.AddressSet))
 
@@ -206,7 +208,7 @@ def _source_ports(flow: Flow, world: World, situation: Situation) -> list[Value]
 def _cut(world: World, sides: Sequence[tree.Side], place: Place, domain: Span) -> list[Span]:
     spans = [domain]
     for side in sides:
-        spans = [cut for span in spans for cut in ports(world.table.chains, side, place.boxes, span)]
+        spans = [cut for span in spans for cut in ports(world.compared[side], place.boxes, span)]
     return spans
 
 

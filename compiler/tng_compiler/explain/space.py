@@ -75,20 +75,23 @@ def places(named: Iterable[Named], domain: Sequence[Span], at: Span = WHOLE) -> 
     return [Place(first_of[key], tuple(found), boxes[key]) for key, found in spans.items()]
 
 
-def ports(chains: Iterable[tree.Chain], side: tree.Side, boxes: Iterable[Named], domain: Span) -> list[Span]:
-    """Return the intervals of ``domain`` that no comparison of the chains and no box cuts."""
-    cuts = {domain[0], domain[1] + 1}
-    intervals = [(box.ports.first, box.ports.last) for _, box in boxes if box.ports != EVERY_PORT]
-    for chain in chains:
-        for rule in chain.rules:
-            for match in rule.matches:
-                if isinstance(match, tree.AtPorts) and match.side == side:
-                    intervals += [(each.first, each.last) for each in match.ports]
-                elif isinstance(match, tree.AtListener) and match.side == side:
-                    intervals += [(port, port) for port in match.ports]
-    for low, high in intervals:
-        cuts |= {cut for cut in (low, high + 1) if domain[0] < cut <= domain[1]}
-    ordered = sorted(cuts)
+def compared(chains: Iterable[tree.Chain], side: tree.Side) -> frozenset[int]:
+    """Return where the ports of ``side`` begin that some rule of the chains compares with, and what is above them."""
+    matches = {match for chain in chains for rule in chain.rules for match in rule.matches}
+    found: set[int] = set()
+    for match in matches:
+        if isinstance(match, tree.AtPorts) and match.side == side:
+            found.update(cut for each in match.ports for cut in (each.first, each.last + 1))
+        elif isinstance(match, tree.AtListener) and match.side == side:
+            found.update(cut for port in match.ports for cut in (port, port + 1))
+    return frozenset(found)
+
+
+def ports(edges: Iterable[int], boxes: Iterable[Named], domain: Span) -> list[Span]:
+    """Return the intervals of ``domain`` that no edge and no box cuts."""
+    cuts = {cut for _, box in boxes if box.ports != EVERY_PORT for cut in (box.ports.first, box.ports.last + 1)}
+    inside = {cut for cut in (*edges, *cuts) if domain[0] < cut <= domain[1]}
+    ordered = sorted({domain[0], *inside, domain[1] + 1})
     return [(start, stop - 1) for start, stop in pairwise(ordered)]
 
 

@@ -256,6 +256,17 @@ def test_what_leaves_too_much_open_is_said_and_ends(monkeypatch: pytest.MonkeyPa
         answer(compile_bytes("case.json", text(ingress({"capture_dst": items}))), "")
 
 
+def test_many_cases_are_told_without_near_misses() -> None:
+    def near(count: int) -> int:
+        entries = [{"netfilter": {"capture_dst": {"port": port}}, "no_ra": True} for port in range(1, count)]
+        found = answer(compile_bytes("many.json", text({"add_ingress": entries})), "ingress to 10.0.0.1")
+        assert len(found.cases) == count
+        return sum(len(case.misses) for case in found.cases)
+
+    assert near(20) > 0
+    assert near(60) == 0
+
+
 def test_a_document_that_captures_nothing_passes_everything() -> None:
     out = {"host": "db.example", "port": 20001}
     door = {"mapping": {"in": {"host": "127.0.0.1", "port": 10001}, "out": out}, "no_ra": True}
