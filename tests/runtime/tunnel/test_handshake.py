@@ -73,7 +73,7 @@ class Everybody:
 
     async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
         self.asked.append(tuple(chain))
-        return Verdict(None, ("default",), "sample", "ear")
+        return Verdict(None, ("default",))
 
 
 async def attested(agent: SampleAgent) -> Credentials:

@@ -83,7 +83,7 @@ async def test_an_affirmed_peer_is_believed_and_remembered(
     chain = await shown(agent)
     assert verifier.cached(chain) is None
     verdict = await verifier.verify(chain, SOURCE)
-    assert (verdict.tee, verdict.policy_ids) == ("sample", ("default",))
+    assert verdict.policy_ids == ("default",)
     assert verifier.cached(chain) is verdict
     assert await verifier.verify(chain, SOURCE) is verdict
     assert service.calls == {"/certificate": 1, "/attestation": 1}
@@ -92,7 +92,7 @@ async def test_an_affirmed_peer_is_believed_and_remembered(
 async def test_a_passport_is_believed_without_asking_about_it(agent: SampleAgent, service: SampleService) -> None:
     chain = await shown(agent, service)
     verifier = Verifier(settings(service, "passport"), None)
-    assert (await verifier.verify(chain, SOURCE)).form == "ear"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert service.calls == {"/attestation": 1, "/certificate": 1}
 
 
@@ -103,7 +103,7 @@ async def test_every_dialect_and_form_of_a_service_is_understood(
     agent: SampleAgent, service: SampleService, verifier: Verifier, dialect: str, form: str, x5c: str
 ) -> None:
     service.change(dialect=dialect, form=form, x5c=x5c)
-    assert (await verifier.verify(await shown(agent), SOURCE)).form == form
+    assert (await verifier.verify(await shown(agent), SOURCE)).policy_ids == ("default",)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_h36_evidence_that_the_service_does_not_affirm_is_refused_until_it
     assert await refusal(verifier, chain) == Code.TOKEN_STATUS
     assert await refusal(verifier, chain) == Code.TOKEN_STATUS
     service.change(affirming=True)
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert service.calls["/attestation"] == 3
 
 
@@ -155,7 +155,7 @@ async def test_h50_a_device_that_is_not_affirmed_is_refused(
     service.change(devices=False)
     assert await refusal(verifier, chain) == Code.TOKEN_STATUS
     service.change(devices=True)
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
 
 
 async def test_h24_the_other_model_is_refused(agent: SampleAgent, service: SampleService, verifier: Verifier) -> None:
@@ -182,7 +182,7 @@ async def test_a_verdict_is_kept_for_a_minute(agent: SampleAgent, service: Sampl
     assert verifier.cached(chain) is not None
     clock.forward(seconds=1)
     assert verifier.cached(chain) is None
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert service.calls["/attestation"] == 2
 
 
@@ -210,7 +210,7 @@ async def test_h59_while_the_service_is_down_a_verdict_holds_until_its_end_and_o
     await verifier.verify(chain, SOURCE)
     service.close()
     clock.forward(seconds=kept)
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert await refusal(verifier, other) == Code.SERVICE_UNREACHABLE
     clock.forward(seconds=5)
     assert await refusal(verifier, chain) == Code.SERVICE_UNREACHABLE
@@ -239,7 +239,7 @@ async def test_h60_a_pin_is_exclusive(agent: SampleAgent, service: SampleService
     assert await refusal(verifier, chain) == Code.TOKEN_UNTRUSTED
     assert service.calls["/certificate"] == 0
     service.authority = pinned
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert service.calls["/certificate"] == 0
 
 
@@ -249,7 +249,7 @@ async def test_several_pins_each_count(agent: SampleAgent, service: SampleServic
     pins = (str(tmp_path / "other.pem"), str(tmp_path / "ca.pem"))
     verifier = Verifier(settings(service, pins=pins), None)
     await verifier.start()
-    assert (await verifier.verify(await shown(agent), SOURCE)).tee == "sample"
+    assert (await verifier.verify(await shown(agent), SOURCE)).policy_ids == ("default",)
 
 
 async def test_a_passport_with_a_pin_needs_no_service(
@@ -260,7 +260,7 @@ async def test_a_passport_with_a_pin_needs_no_service(
     service.close()
     verifier = Verifier(settings(None, "passport", pins=(str(tmp_path / "ca.pem"),)), None)
     await verifier.start()
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
 
 
 async def test_skipping_the_signers_certificates_trusts_any_ca(agent: SampleAgent, service: SampleService) -> None:
@@ -268,7 +268,7 @@ async def test_skipping_the_signers_certificates_trusts_any_ca(agent: SampleAgen
     await verifier.start()
     await verifier.prefetch()
     service.authority = create_authority()
-    assert (await verifier.verify(await shown(agent), SOURCE)).tee == "sample"
+    assert (await verifier.verify(await shown(agent), SOURCE)).policy_ids == ("default",)
     assert service.calls["/certificate"] == 0
 
 
@@ -311,7 +311,7 @@ async def test_a_service_that_is_absent_at_the_start_refuses_every_peer_until_it
     assert await refusal(verifier, chain) == Code.SERVICE_UNREACHABLE
     service.start()
     clock.forward(seconds=trust.FAILURE_AGE.total_seconds())
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
 
 
 async def test_a_new_ca_of_the_service_is_fetched_but_not_at_any_rate(
@@ -326,7 +326,7 @@ async def test_a_new_ca_of_the_service_is_fetched_but_not_at_any_rate(
     assert await refusal(verifier, chain) == Code.TOKEN_UNTRUSTED
     assert service.calls["/certificate"] == 1
     clock.forward(seconds=trust.MIN_AGE.total_seconds())
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert service.calls["/certificate"] == 2
 
 
@@ -340,7 +340,7 @@ async def test_a_rogue_signer_does_not_multiply_calls(agent: SampleAgent, servic
             clock.forward(seconds=3)
             assert await refusal(verifier, await shown(agent, rogue)) == Code.TOKEN_UNTRUSTED
     assert service.calls["/certificate"] <= 3
-    assert (await verifier.verify(await shown(agent, service), SOURCE)).tee == "sample"
+    assert (await verifier.verify(await shown(agent, service), SOURCE)).policy_ids == ("default",)
 
 
 async def test_h64_a_hundred_clients_with_a_slow_service_make_one_request_for_each_certificate(
@@ -376,7 +376,7 @@ async def test_those_who_wait_share_a_refusal_and_the_next_asks_again(
     assert codes == [Code.TOKEN_STATUS] * 10
     assert service.calls["/attestation"] == 1
     service.change(affirming=True, delay=0.0)
-    assert (await verifier.verify(chain, SOURCE)).tee == "sample"
+    assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
 
 
 async def test_when_the_one_who_asks_gives_up_the_next_one_asks(
