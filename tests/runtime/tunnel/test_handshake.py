@@ -50,7 +50,7 @@ async def poller() -> AsyncIterator[Poller]:
 
 def verifying(service: SampleService) -> Verifier:
     return Verifier(
-        Verify("background_check", Service(service.url, ()), ("default",), (), False, None, None), so_mark=None
+        Verify("background_check", Service(service.url, ()), ("default",), (), False, None, None), so_mark=0
     )
 
 

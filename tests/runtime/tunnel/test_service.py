@@ -118,7 +118,7 @@ def silent(server: HostileServer, _: socket.socket) -> None:
 
 @contextlib.asynccontextmanager
 async def client_of(url: str, *headers: tuple[str, str], deadline: float = 5) -> AsyncIterator[ServiceClient]:
-    client = ServiceClient(Service(url, headers), None, deadline=deadline)
+    client = ServiceClient(Service(url, headers), 0, deadline=deadline)
     yield client
     await client.aclose()
 
@@ -269,19 +269,19 @@ async def test_a_private_ca_is_named_and_is_then_the_only_one(tmp_path: Path, mo
     with SampleService(("127.0.0.1", 0), ("::1", 0), tls=tls) as service:
         for url in service.urls:
             for paths in ((named,), (other, named), (str(tmp_path / "words.pem"),)):
-                client = ServiceClient(Service(url, (), paths), None)
+                client = ServiceClient(Service(url, (), paths), 0)
                 assert b"BEGIN CERTIFICATE" in await client.certificates()
                 await client.aclose()
         assert (await refusal(service.url)).code == Code.SERVICE_CA
         monkeypatch.setenv("SSL_CERT_FILE", named)
-        assert await ServiceClient(Service(service.url, ()), None).certificates()
+        assert await ServiceClient(Service(service.url, ()), 0).certificates()
         with pytest.raises(Refused) as caught:
-            await ServiceClient(Service(service.url, (), (other,)), None).certificates()
+            await ServiceClient(Service(service.url, (), (other,)), 0).certificates()
         assert caught.value.code == Code.SERVICE_CA
         assert "as_ca_paths" in caught.value.code.action
         by_name = service.url.replace("127.0.0.1", "localhost")
         with pytest.raises(Refused, match="Hostname mismatch") as caught:
-            await ServiceClient(Service(by_name, (), (named,)), None).certificates()
+            await ServiceClient(Service(by_name, (), (named,)), 0).certificates()
         assert caught.value.code == Code.SERVICE_CERTIFICATE
 
 
@@ -304,7 +304,7 @@ async def test_a_file_of_authorities_that_cannot_be_used_keeps_the_host_from_sta
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(HostError, match=rf"as_ca_paths: {path}: .*{problem}") as caught:
-        ServiceClient(Service("https://127.0.0.1:1/", (), (str(path),)), None)
+        ServiceClient(Service("https://127.0.0.1:1/", (), (str(path),)), 0)
     assert caught.value.exit_code == 3
     assert "trusted_certs_paths is for tokens" in caught.value.hint
 
@@ -362,7 +362,7 @@ async def test_an_address_or_a_header_that_cannot_be_used_is_told(
     address: str, headers: tuple[tuple[str, str], ...]
 ) -> None:
     with pytest.raises(HostError) as caught:
-        ServiceClient(Service(address, headers), None)
+        ServiceClient(Service(address, headers), 0)
     assert caught.value.exit_code == 1
 
 

@@ -58,7 +58,7 @@ async def shown(agent: SampleAgent, service: SampleService | None = None) -> tup
     else:
         address = Service(service.url, ())
         attest = Attest("passport", str(agent.path), 600, address, ("default",))
-        source = credentials.passport(attest, ServiceClient(address, None))
+        source = credentials.passport(attest, ServiceClient(address, 0))
     return ((await source(datetime.now(UTC))).certificate_der,)
 
 
@@ -71,7 +71,7 @@ async def refusal(verifier: Verifier, chain: tuple[bytes, ...]) -> str:
 
 @pytest.fixture
 async def verifier(service: SampleService) -> AsyncIterator[Verifier]:
-    made = Verifier(settings(service), None)
+    made = Verifier(settings(service), 0)
     await made.start()
     yield made
     await made.aclose()
@@ -91,7 +91,7 @@ async def test_an_affirmed_peer_is_believed_and_remembered(
 
 async def test_a_passport_is_believed_without_asking_about_it(agent: SampleAgent, service: SampleService) -> None:
     chain = await shown(agent, service)
-    verifier = Verifier(settings(service, "passport"), None)
+    verifier = Verifier(settings(service, "passport"), 0)
     assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
     assert service.calls == {"/attestation": 1, "/certificate": 1}
 
@@ -160,7 +160,7 @@ async def test_h50_a_device_that_is_not_affirmed_is_refused(
 
 async def test_h24_the_other_model_is_refused(agent: SampleAgent, service: SampleService, verifier: Verifier) -> None:
     assert await refusal(verifier, await shown(agent, service)) == Code.EVIDENCE_MODEL
-    passport = Verifier(settings(service, "passport"), None)
+    passport = Verifier(settings(service, "passport"), 0)
     assert await refusal(passport, await shown(agent)) == Code.EVIDENCE_MODEL
 
 
@@ -175,7 +175,7 @@ async def test_h14_no_certificate_or_two_are_refused_though_one_is_cached(
 
 async def test_a_verdict_is_kept_for_a_minute(agent: SampleAgent, service: SampleService) -> None:
     clock = Clock()
-    verifier = Verifier(settings(service), None, now=clock)
+    verifier = Verifier(settings(service), 0, now=clock)
     chain = await shown(agent)
     await verifier.verify(chain, SOURCE)
     clock.forward(seconds=KEPT.total_seconds() - 1)
@@ -188,7 +188,7 @@ async def test_a_verdict_is_kept_for_a_minute(agent: SampleAgent, service: Sampl
 
 async def test_a_clock_that_is_set_back_does_not_prolong_a_verdict(agent: SampleAgent, service: SampleService) -> None:
     clock = Clock()
-    verifier = Verifier(settings(service), None, now=clock)
+    verifier = Verifier(settings(service), 0, now=clock)
     chain = await shown(agent)
     clock.forward(seconds=5)
     await verifier.verify(chain, SOURCE)
@@ -205,7 +205,7 @@ async def test_h59_while_the_service_is_down_a_verdict_holds_until_its_end_and_o
 ) -> None:
     clock = Clock()
     service.change(lifetime=lifetime)
-    verifier = Verifier(settings(service), None, now=clock)
+    verifier = Verifier(settings(service), 0, now=clock)
     chain, other = await shown(agent), await shown(agent)
     await verifier.verify(chain, SOURCE)
     service.close()
@@ -219,7 +219,7 @@ async def test_h59_while_the_service_is_down_a_verdict_holds_until_its_end_and_o
 async def test_a_verdict_ends_with_its_certificate(agent: SampleAgent, service: SampleService) -> None:
     clock = Clock()
     service.change(lifetime=100_000)
-    verifier = Verifier(settings(service), None, now=clock)
+    verifier = Verifier(settings(service), 0, now=clock)
     chain = await shown(agent)
     clock.forward(hours=6, seconds=-30)
     await verifier.verify(chain, SOURCE)
@@ -232,7 +232,7 @@ async def test_h60_a_pin_is_exclusive(agent: SampleAgent, service: SampleService
     """The service shows a CA of its own and signs with it; the pin is another one's."""
     pinned = create_authority()
     (tmp_path / "ca.pem").write_bytes(pinned.ca_pem)
-    verifier = Verifier(settings(service, pins=(str(tmp_path / "ca.pem"),)), None)
+    verifier = Verifier(settings(service, pins=(str(tmp_path / "ca.pem"),)), 0)
     await verifier.start()
     await verifier.prefetch()
     chain = await shown(agent)
@@ -247,7 +247,7 @@ async def test_several_pins_each_count(agent: SampleAgent, service: SampleServic
     (tmp_path / "other.pem").write_bytes(create_authority().ca_pem)
     (tmp_path / "ca.pem").write_bytes(service.authority.ca_pem)
     pins = (str(tmp_path / "other.pem"), str(tmp_path / "ca.pem"))
-    verifier = Verifier(settings(service, pins=pins), None)
+    verifier = Verifier(settings(service, pins=pins), 0)
     await verifier.start()
     assert (await verifier.verify(await shown(agent), SOURCE)).policy_ids == ("default",)
 
@@ -258,13 +258,13 @@ async def test_a_passport_with_a_pin_needs_no_service(
     (tmp_path / "ca.pem").write_bytes(service.authority.ca_pem)
     chain = await shown(agent, service)
     service.close()
-    verifier = Verifier(settings(None, "passport", pins=(str(tmp_path / "ca.pem"),)), None)
+    verifier = Verifier(settings(None, "passport", pins=(str(tmp_path / "ca.pem"),)), 0)
     await verifier.start()
     assert (await verifier.verify(chain, SOURCE)).policy_ids == ("default",)
 
 
 async def test_skipping_the_signers_certificates_trusts_any_ca(agent: SampleAgent, service: SampleService) -> None:
-    verifier = Verifier(settings(service, skip=True), None)
+    verifier = Verifier(settings(service, skip=True), 0)
     await verifier.start()
     await verifier.prefetch()
     service.authority = create_authority()
@@ -293,7 +293,7 @@ async def test_a_pin_that_cannot_be_used_is_an_error_at_the_start(
 ) -> None:
     path = tmp_path / "ca.pem"
     write(path)
-    verifier = Verifier(settings(service, pins=(str(path),)), None, now=lambda: datetime.now(UTC) + after)
+    verifier = Verifier(settings(service, pins=(str(path),)), 0, now=lambda: datetime.now(UTC) + after)
     with pytest.raises(HostError, match=r"trusted_certs_paths: .*/ca\.pem: \w") as caught:
         await verifier.start()
     assert caught.value.exit_code == 3
@@ -304,7 +304,7 @@ async def test_a_service_that_is_absent_at_the_start_refuses_every_peer_until_it
 ) -> None:
     service.close()
     clock = Clock()
-    verifier = Verifier(settings(service), None, now=clock)
+    verifier = Verifier(settings(service), 0, now=clock)
     await verifier.start()
     await verifier.prefetch()
     chain = await shown(agent)
@@ -318,7 +318,7 @@ async def test_a_new_ca_of_the_service_is_fetched_but_not_at_any_rate(
     agent: SampleAgent, service: SampleService
 ) -> None:
     clock = Clock()
-    verifier = Verifier(settings(service), None, now=clock)
+    verifier = Verifier(settings(service), 0, now=clock)
     await verifier.start()
     await verifier.prefetch()
     service.authority = create_authority()
@@ -333,7 +333,7 @@ async def test_a_new_ca_of_the_service_is_fetched_but_not_at_any_rate(
 async def test_a_rogue_signer_does_not_multiply_calls(agent: SampleAgent, service: SampleService) -> None:
     """A passport under an unknown CA costs one call to ``/certificate`` in ten seconds and changes no trust."""
     clock = Clock()
-    verifier = Verifier(settings(service, "passport"), None, now=clock)
+    verifier = Verifier(settings(service, "passport"), 0, now=clock)
     await verifier.start()
     with SampleService() as rogue:
         for _ in range(5):
@@ -409,7 +409,7 @@ async def _cancel_when(reached: Callable[[], bool], scope: anyio.CancelScope) ->
 async def test_h58_a_service_that_is_too_slow_is_a_refusal_within_the_deadline(
     agent: SampleAgent, service: SampleService
 ) -> None:
-    verifier = Verifier(settings(service), None, deadline=0.3)
+    verifier = Verifier(settings(service), 0, deadline=0.3)
     await verifier.start()
     service.change(delay=30)
     with anyio.fail_after(2):
