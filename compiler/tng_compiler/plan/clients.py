@@ -17,9 +17,6 @@ def clients(config: Config, plan: Plan) -> Iterator[Diagnostic]:
     for entry in config.entries:
         hides = entry.netfilter.client_address == "tunnel" and entry.proxy_protocol is None
         if entry.role == "egress" and hides:
-            message = (
-                "expected services to see their clients, found that they see this host: as local users, all of them"
-            )
             advice = (
                 "whoever comes through the tunnel passes `samehost`, `allow 127.0.0.1` and the like: trust no address, "
                 'or write `"client_address": "original"` here, or `"proxy_protocol": "v2"` beside it'

@@ -57,9 +57,6 @@ def doors(config: Config, plan: Plan, budget: Budget) -> Iterator[Diagnostic]:
             place = Place(f"{door.mode.pointer}/unmatched")
             yield Diagnostic(Code.UNMATCHED_OPEN, Severity.WARNING, message, place, (), 'write "unmatched": "refuse"')
         if door.role == "egress" and door.proxy_protocol is None:
-            message = (
-                "expected services to see their clients, found that they see this host: as local users, all of them"
-            )
             advice = 'trust no address, or write `"proxy_protocol": "v2"` beside the mapping'
             yield Diagnostic(Code.CLIENTS_HIDDEN, Severity.NOTE, HIDDEN, Place(door.mode.pointer), (), advice)
 
