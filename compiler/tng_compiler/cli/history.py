@@ -128,7 +128,7 @@ def prepare(
     number = max((number_of(path) for path in _entries(directory) if _NAME.fullmatch(path.name)), default=0) + 1
     name = f"{number:04d}-{now:%Y%m%dT%H%M%SZ}-{sha256[:12]}"
     for_unit = tuple(command) == UNIT
-    hidden = directory / f".{name}.{contract.PREPARED}" if for_unit else _hidden(directory / name)
+    hidden = directory / contract.hidden_record(name, contract.PREPARED) if for_unit else _hidden(directory / name)
     words = {
         "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "sha256": sha256,
@@ -170,7 +170,7 @@ def _is_prepared(path: Path) -> bool:
 
 
 def _hidden(record: Path) -> Path:
-    return record.with_name(f".{record.name}.{os.getpid()}")
+    return record.with_name(contract.hidden_record(record.name, os.getpid()))
 
 
 def _write(path: Path, data: bytes) -> None:
