@@ -400,7 +400,7 @@ async def test_when_the_one_who_asks_gives_up_the_next_one_asks(
 
 
 async def _cancel_when(reached: Callable[[], bool], scope: anyio.CancelScope) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         while not reached():  # noqa: ASYNC110 - the service counts in a thread, which has no event of this loop
             await anyio.sleep(0.01)
     scope.cancel()
@@ -409,8 +409,8 @@ async def _cancel_when(reached: Callable[[], bool], scope: anyio.CancelScope) ->
 async def test_h58_a_service_that_is_too_slow_is_a_refusal_within_the_deadline(
     agent: SampleAgent, service: SampleService
 ) -> None:
-    verifier = Verifier(settings(service), 0, deadline=0.3)
+    verifier = Verifier(settings(service), 0, deadline=1)
     await verifier.start()
     service.change(delay=30)
-    with anyio.fail_after(2):
+    with anyio.fail_after(20):
         assert await refusal(verifier, await shown(agent)) == Code.SERVICE_DEADLINE
