@@ -134,7 +134,7 @@ def test_real_token_is_refused_with_another_last_character(name: str) -> None:
             assert_refused_when_altered(real, len(real.token) - 1, replacement)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(name=st.sampled_from(NAMES), data=st.data())
 def test_real_token_is_refused_with_any_byte_replaced(name: str, data: st.DataObject) -> None:
     """Any position, any other byte."""
