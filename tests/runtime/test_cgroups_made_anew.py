@@ -21,7 +21,7 @@ import pytest
 
 from packets.cgroups import cgroups, remake, with_cgroups
 from runtime.servers import answering
-from runtime.test_app import compiled
+from runtime.tunnels import compiled
 from tng_demo.capture import Capture
 from tng_demo.lab import Lab
 from tng_demo.process import Process
