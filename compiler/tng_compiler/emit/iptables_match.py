@@ -57,6 +57,8 @@ def alternatives(match: tree.Match, family: Family, sets: Sets) -> tuple[Part, .
             return tuple(Part(words=f"-i {name[:-1]}+" if name.endswith("*") else f"-i {name}") for name in interfaces)
         case tree.CameFromInside():
             return _NEVER
+        case tree.LeavesInside():
+            return _HOLDS
         case tree.AddressType(side, kinds, negated):
             return _address_types(side, kinds, family, negated=negated)
         case tree.TcpFlags(mask, wanted):
