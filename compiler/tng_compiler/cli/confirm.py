@@ -24,7 +24,7 @@ from typing import Literal, NoReturn
 from tng_compiler.cli import history
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.runtime import become, find_runtime
-from tng_compiler.host import nft, running
+from tng_compiler.host import program, running
 from tng_compiler.host.places import run_directory
 
 _CONFIRM, _NOT_YET, _DONE = b"confirm", b"not yet", b"confirmed"
@@ -207,7 +207,7 @@ def _end(table: str) -> None:
 
 
 def _has_tables(table: str) -> bool:
-    done = nft.run("list", "tables", "inet")
+    done = program.run("nft", "list", "tables", "inet")
     if done is None or done.returncode != 0:
         problem = done.stderr.strip() if done else "it cannot be executed"
         fail(Exit.HOST_NOT_READY, f"`nft list tables` failed: {problem}", "`tng doctor` says what is missing")
