@@ -22,6 +22,9 @@ ROOT = Path(__file__).parent.parent
 
 _PRIVILEGED = ("netns", "interop")
 
+# Programs are to buffer their output as installed ones do, whose interpreter is isolated from the environment.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
