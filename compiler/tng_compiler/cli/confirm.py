@@ -236,9 +236,6 @@ def _has_tables(table: str) -> bool:
 
 
 def _say(text: str) -> None:
-    try:
+    # Whoever typed may have gone, and the terminal with them.
+    with suppress(OSError):
         print(f"tng: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        # Whoever typed has gone, and the terminal with them. What could not be written stays in the buffer, and fails
-        # again with whatever is flushed next: it goes where writing ends well.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

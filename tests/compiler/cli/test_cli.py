@@ -226,7 +226,14 @@ def test_a_bug_of_ours_is_called_one(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("redirection", "code"),
-    [(">/dev/full", Exit.USAGE), (">&-", Exit.CLEAN), ("<&-", Exit.FINDINGS), ("</dev/zero", Exit.FINDINGS)],
+    [
+        (">/dev/full", Exit.USAGE),
+        (">&-", Exit.CLEAN),
+        ("<&-", Exit.FINDINGS),
+        ("</dev/zero", Exit.FINDINGS),
+        ("--no-such 2>/dev/full", Exit.USAGE),
+        ("nowhere.json 2>/dev/full", Exit.USAGE),
+    ],
 )
 def test_strange_streams_are_no_bug_of_ours(files: Path, redirection: str, code: Exit) -> None:
     argument = "-" if "<" in redirection else str(files / "good.json")
