@@ -203,7 +203,7 @@ def _return_to(table: str, was: Before, restore: Callable[[Before], Sequence[str
     if was.state != "serving":
         if (run := running.find(table)) is not None and (found := _open(run.pid)) is not None:
             _end(found)
-        if was.state == "open":
+        if was.state == "open" and not any(nft.privileges()):
             become(find_runtime(), ["down", "--table", table])
         if was.record is None:
             _say(f"inet {table}: the rules of the document that was taken back refuse, there is none of before")
@@ -228,6 +228,8 @@ def _end(run: int) -> None:
 
 
 def _has_tables(table: str) -> bool:
+    if any(nft.privileges()):
+        return False  # a run of doors alone: there are no rules
     done = nft.run("list", "tables", "inet")
     if done is None or done.returncode != 0:
         problem = done.stderr.strip() if done else "it cannot be executed"
