@@ -27,6 +27,9 @@ _PRIVILEGED = ("netns", "interop")
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
+# Programs are to buffer their output as installed ones do, whose interpreter is isolated from the environment.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

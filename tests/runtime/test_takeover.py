@@ -422,6 +422,25 @@ def test_a_hangup_after_one_that_failed_is_done(ends: Tunnel) -> None:
         assert all(works(*both) for both in made)
 
 
+def test_who_has_handed_over_reloads_no_more_and_has_nothing_to_say_of_its_heirs_end(ends: Tunnel) -> None:
+    client = ends.lab["client"]
+    ends.start("server")
+    run = ends.start("client", "--workers", "1")
+    with connections(ends, 1) as made:
+        run.popen.send_signal(signal.SIGHUP)
+        run.wait_for("event=handed_over", PATIENCE)
+        run.wait_for(r"event=serving\b.*\n(?:.*\n)*.*event=serving\b", PATIENCE)
+        heir = int(*client.run("sh", "-c", "cat /run/tng/*.lock").stdout.split())
+        os.kill(heir, signal.SIGTERM)
+        run.wait_for("event=stopped", PATIENCE)
+        run.popen.send_signal(signal.SIGHUP)
+        run.wait_for("event=not_reloading", PATIENCE)
+        assert all(works(*both) for both in made)
+    assert run.wait(PATIENCE) == 0, run.output()
+    assert run.output().count("event=reloading") == 1
+    assert "reload_failed" not in run.output()
+
+
 def test_an_instance_that_drains_without_end_has_a_judge_as_long_as_one_can_be_asked(ends: Tunnel) -> None:
     ends.start("server")
     old = ends.start("client")

@@ -233,9 +233,13 @@ def apply(
     strict: Strict = False,
     instance: Instance = None,
     confirm: Annotated[
-        float | None,
+        int | None,
         typer.Option(
-            "--confirm", metavar="SECONDS", min=1, help="Without `tng confirm` until then what was before returns."
+            "--confirm",
+            metavar="SECONDS",
+            min=1,
+            max=options.LONGEST_CONFIRM,
+            help="Without `tng confirm` until then what was before returns.",
         ),
     ] = None,
     drain: options.Drain = None,
@@ -250,6 +254,7 @@ def apply(
     log_level: options.LogLevel = None,
 ) -> None:
     """Compile a document and become the runtime that executes it; what follows -- goes to `tng-runtime run`."""
+    options.require_options(context)
     from tng_compiler.cli.apply import Wish, run_apply
 
     command = options.command_line(
@@ -284,6 +289,7 @@ def rollback(
     list_: Annotated[bool, typer.Option("--list", help="List what is kept, the last one last.")] = False,
 ) -> None:
     """Apply the document again that was there before; what follows -- goes to `tng-runtime run`."""
+    options.require_options(context)
     from tng_compiler.cli.rollback import run_rollback
 
     raise typer.Exit(run_rollback(table(instance), context.args, only_print=print_, only_list=list_))

@@ -27,6 +27,11 @@ class MistakeError(Exception):
         self.mistake = mistake
 
 
+def number(digits: str) -> int | None:
+    """Return what the digits of an author say, None if they are none; too many for ``int`` are a number as large."""
+    return int(digits.lstrip("0")[:20] or "0") if digits.isdecimal() else None
+
+
 def render(name: str, text: str, mistake: Mistake) -> str:
     """Return the paragraph for people; what does not print is shown as U+FFFD, so that no text drives a terminal."""
     first = 0 if mistake.start < _SHOWN // 2 else mistake.start - _SHOWN // 4

@@ -197,6 +197,9 @@ def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
             return f"iifname {_one_or_set(map(_quote, interfaces))}"
         case tree.CameFromInside():
             return 'meta iifkind { "bridge", "veth" } fib daddr . iif oif missing'
+        case tree.LeavesInside():
+            # A tap is a tun interface that carries frames (tuntap.rst).
+            return 'meta oifkind { "bridge", "veth", "tun" } meta oiftype ether'
         case tree.ToLoopbackAddress(family):
             return f"{_HEADER[family]} daddr {_LOOPBACK[family]}"
         case tree.AddressType(side, kinds, negated):

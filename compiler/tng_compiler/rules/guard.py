@@ -26,6 +26,7 @@ from tng_compiler.rules.tree import (
     Hook,
     Jump,
     Labelled,
+    LeavesInside,
     OpenedInZone,
     OverLoopback,
     Protocol,
@@ -111,8 +112,9 @@ def _input(plan: Plan) -> Iterator[Chain]:
 def _forward(plan: Plan) -> Iterator[Chain]:
     """A forwarded packet has no socket here: an entry that captures by cgroup has nothing to say of it.
 
-    What came for an address of this host and is forwarded all the same, because another table translates it, is a port
-    that this host publishes for a container: it does not leave for a captured destination.
+    What came for an address of this host and is forwarded all the same, because another table translates it, is for a
+    port that this host publishes. If it leaves by an interface as containers have, it is theirs, at whatever port they
+    listen. If not, the translation leads to somebody else's host, and that may be a captured destination.
     """
     entries = [entry for entry in plan.entries if entry.minds_forwarded]
     if not entries:
@@ -120,8 +122,10 @@ def _forward(plan: Plan) -> Iterator[Chain]:
     for_us = (OverLoopback("came", negated=True), States(("new",)), AddressType("destination", ("local",)))
     ours = Rule(for_us, SetLabel(plan.published_label), "came for this host, not through it")
     yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_NAT))
+    published = Labelled(plan.published_label)
     rules = [
-        Rule((Labelled(plan.published_label),), Return(), "came for a port that this host publishes"),
+        Rule((published, Direction("reply")), Return(), "answers who came for a port that this host publishes"),
+        Rule((published, LeavesInside()), Return(), "came for a port that this host publishes"),
         *(Rule((), Jump(without_sender(entry, guard(entry))), entry.pointer) for entry in entries),
     ]
     yield _base("guard_forward", "forward", rules, entries)

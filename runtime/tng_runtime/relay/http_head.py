@@ -24,6 +24,7 @@ _HOST = rb"\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_](?:[A-Za-z0-9_
 _AUTHORITY = re.compile(rb"(?:" + _HOST + rb")(?::(?P<port>[0-9]{1,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#]+)([^#]*)")
 _HTTP_PORT = 80
+_SHOWN = re.compile(r":? b(?:ytearray\(b)?['\"].*", re.DOTALL)
 _SAFE = (b"GET", b"HEAD", b"OPTIONS")
 # RFC 9110, section 7.6.1, and what older programs say to proxies.
 _BETWEEN_TWO = frozenset(
@@ -69,7 +70,7 @@ def read(head: bytes) -> Request:
         asked = reader.next_event()
         ends = isinstance(reader.next_event(), h11.EndOfMessage)
     except h11.RemoteProtocolError as error:
-        raise Unfit(error.error_status_hint, str(error)) from None
+        raise Unfit(error.error_status_hint, why(error)) from None
     if not isinstance(asked, h11.Request):
         raise Unfit(400, "there is no request in the head")
     _framing_that_is_known(asked)
@@ -83,6 +84,11 @@ def read(head: bytes) -> Request:
         method=asked.method, target=target, headers=[(b"Host", named), *_end_to_end(asked.headers.raw_items())]
     )
     return Request(host, port, forwarded, reader, ends, head)
+
+
+def why(error: h11.ProtocolError) -> str:
+    """What h11 says, without the bytes of which: they may be a password, and no log is the place for one."""
+    return _SHOWN.sub("", str(error))
 
 
 def _look(head: bytes) -> None:

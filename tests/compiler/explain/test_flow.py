@@ -52,6 +52,7 @@ FLOWS = {
     "any -> :53": {"destination": End(ports=Ports(53, 53))},
     "established untracked egress": {"direction": "egress", "established": True, "tracked": False},
     "runtime down mark 0x235": {"runtime": "down", "mark": 565},
+    f"to :{'0' * 30}443 mark {'0' * 30}7": {"destination": End(ports=Ports(443, 443)), "mark": 7},
     'cgroup "/a b" newer': {"cgroup": "a b", "newer": True},
     "cgroup /": {"cgroup": ""},
     "set a,b-1": {"sets": frozenset({"a", "b-1"})},
