@@ -24,7 +24,7 @@ from tng_demo import tunnel
 from tng_demo.capture import capture
 from tng_demo.process import PATIENCE
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
-from tng_runtime.serve.privileges import CAP_NET_RAW
+from tng_runtime.kernel.capabilities import CAP_NET_RAW
 
 pytestmark = pytest.mark.netns
 
