@@ -29,13 +29,13 @@ from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.events import Access
-from tng_runtime.kernel import cgroups, manager, memory, nftables, probe, record, trusted
+from tng_runtime.kernel import captured, cgroups, manager, memory, nftables, probe, record, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.places import require_shared
 from tng_runtime.kernel.plain import PlainUpkeep, is_plain, without_marks
 from tng_runtime.kernel.probe import Probe, ProbeFailedError
-from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
+from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening, turn_away
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
@@ -45,7 +45,7 @@ from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.standing import Stand, private_socket, public_socket
-from tng_runtime.serve.takeover import Predecessor, Successors
+from tng_runtime.serve.takeover import Inheritance, Predecessor, Successors
 from tng_runtime.serve.tally import Sums
 from tng_runtime.serve.team import Team
 from tng_runtime.tunnel import openssl
@@ -108,6 +108,8 @@ class _Course:
     """Nobody had rules of this table here before us."""
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
+    changed: list[socket.socket] = field(default_factory=list)
+    """Inherited listeners that belonged to an entry of other terms."""
 
     @property
     def manifest(self) -> Manifest:
@@ -235,6 +237,8 @@ async def serve(course: _Course) -> None:
         if course.old is None:
             course.was_open = is_plain(course.bundle) or not nftables.exists(manifest.table)
             course.upkeep.install()
+            if ports := {entry.listen_port for entry in manifest.entries if not entry.is_door}:
+                _forget(ports)
             course.background.start_soon(course.upkeep.run)
             _show(course, _standing(course))
         openssl.require()
@@ -267,7 +271,12 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.upkeep.look()
     shown = _standing(course)
     _mark(course)
-    course.lock.adopt(await old.replace(course.upkeep.rules.restore, course.upkeep.rules.own))
+
+    def load() -> None:
+        course.upkeep.rules.restore()
+        _turn_away(course.changed)
+
+    course.lock.adopt(await old.replace(load, course.upkeep.rules.own))
     try:
         await probe.run(course.options.probes)
     except Exception:
@@ -370,11 +379,16 @@ async def _wait_for_heirs(course: _Course) -> None:
                 await anyio.sleep(RETRY_SECONDS)
             else:
                 break
+        entries = zip(course.manifest.entries, course.bound, strict=True)
+        # Who has come meanwhile may have been captured by the rules of whoever failed.
+        _turn_away([sock for entry, sockets in entries if not entry.is_door for sock in sockets])
         course.background.start_soon(course.upkeep.run)
         course.team.resume()
 
-    def inheritance() -> list[socket.socket]:
-        return [*course.listeners(), *([course.public] if course.public else [])]
+    def inheritance() -> list[Inheritance]:
+        entries = zip(course.manifest.entries, course.bound, strict=True)
+        found = [(sock, entry.terms) for entry, sockets in entries for sock in sockets]
+        return [*found, *([(course.public, b"")] if course.public else [])]
 
     successors = Successors(course.lock.socket_path, inheritance, pause, release, resume)
     course.resources.callback(successors.close)
@@ -396,13 +410,17 @@ async def _prove(course: _Course) -> None:
         starting.cancel_scope.cancel()
 
 
-def _bind(course: _Course, inherited: list[socket.socket]) -> None:
+def _bind(course: _Course, inheritance: list[Inheritance]) -> None:
+    terms = dict(inheritance)
+    inherited = list(terms)
     for sock in inherited:
         course.resources.callback(sock.close)
     for entry in course.manifest.entries:
         course.bound.append(listeners(entry, inherited))
         for sock in course.bound[-1]:
             course.resources.callback(sock.close)
+            if terms.get(sock, entry.terms) != entry.terms:
+                course.changed.append(sock)
     if course.old is not None and course.manifest.control is not None:
         course.public = public_socket(course.manifest.control, inherited)
     for sock in inherited:
@@ -433,6 +451,33 @@ def _mark(course: _Course) -> None:
     for entry, sockets in zip(course.manifest.entries, course.bound, strict=True):
         for sock in sockets:
             set_mark(sock, entry.so_mark)
+
+
+def _turn_away(waited_at: Sequence[socket.socket]) -> None:
+    """Let nobody through who was captured by other rules than those of now.
+
+    That is who waits to be accepted at one of these listeners, and who has not finished its handshake.
+    """
+    if not waited_at:
+        return
+    ports = {sock.getsockname()[1] for sock in waited_at}
+    _forget(ports)
+    if number := sum(turn_away(sock) for sock in waited_at):
+        log.info("turned_away", connections=number, meaning="they were captured by the rules of before")
+    # Connection tracking remembers those that we have reset as well.
+    _forget(ports)
+
+
+def _forget(ports: set[int]) -> None:
+    try:
+        captured.forget_unfinished(ports)
+    except OSError as error:
+        log.warning(
+            "redirects_not_forgotten",
+            reason=error.strerror,
+            meaning="what began under the rules of before may come to another entry of these",
+            advice="the kernel needs nf_conntrack_netlink (CONFIG_NF_CT_NETLINK)",
+        )
 
 
 def _listen_no_more(course: _Course) -> None:
