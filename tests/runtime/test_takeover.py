@@ -454,6 +454,34 @@ def test_who_was_captured_for_an_entry_is_not_carried_on_the_terms_of_its_ports_
         ends.listener.accept()
 
 
+def test_a_port_that_is_used_again_after_a_restart_meets_the_entry_of_now(ends: Tunnel) -> None:
+    """Connection tracking remembers for 10 s where the rules of before led what was reset."""
+    client, there = ends.lab["client"], (ends.lab["server"].ipv4, PORT)
+    ends.start("server")
+    verifies = {"netfilter": CAPTURE, "verify": VERIFY}
+    old = client.start(RUNTIME, "run", str(compiled(client, {"add_ingress": [verifies]})))
+    old.wait_for(r"event=serving\b", PATIENCE)
+    with client.inside(), socket.create_connection(there, timeout=PATIENCE) as first:
+        place = first.getsockname()
+        with pytest.raises(ConnectionResetError):
+            first.recv(1)
+    assert old.stop() == 0
+    compiled(client, {"add_ingress": [{"netfilter": {"capture_dst": {"port": 9999}}, **NO_RA}, verifies]})
+    new = client.start(RUNTIME, "run", str(ends.client))
+    new.wait_for(r"event=serving\b", PATIENCE)
+    with client.inside(), socket.socket() as again:
+        again.settimeout(PATIENCE)
+        again.bind(place)
+        again.connect(there)
+        again.sendall(b"for a verified peer alone")
+        with pytest.raises(ConnectionResetError):
+            again.recv(1)
+    new.wait_for("event=refused code=RA-CERT-NO-EVIDENCE", PATIENCE)
+    ends.listener.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        ends.listener.accept()
+
+
 def test_who_waits_is_served_on_if_its_entry_has_another_place_in_the_next_document(ends: Tunnel) -> None:
     client = ends.lab["client"]
     ends.start("server")
