@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,13 +29,13 @@ from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.events import Access
-from tng_runtime.kernel import captured, cgroups, manager, memory, nftables, probe, record, trusted
+from tng_runtime.kernel import cgroups, manager, memory, nftables, probe, record, reused, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.places import require_shared
 from tng_runtime.kernel.plain import PlainUpkeep, is_plain, without_marks
 from tng_runtime.kernel.probe import Probe, ProbeFailedError
-from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening, turn_away
+from tng_runtime.kernel.sockets import listeners, missing_listeners, set_mark, stop_listening
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
@@ -115,6 +115,11 @@ class _Course:
     def manifest(self) -> Manifest:
         """Of the bundle."""
         return self.bundle.manifest
+
+    def by_entry(self) -> Iterator[tuple[Entry, socket.socket]]:
+        """The listeners, each with its entry."""
+        for entry, sockets in zip(self.manifest.entries, self.bound, strict=True):
+            yield from ((entry, sock) for sock in sockets)
 
     def listeners(self) -> list[socket.socket]:
         """Those of all entries."""
@@ -237,8 +242,7 @@ async def serve(course: _Course) -> None:
         if course.old is None:
             course.was_open = is_plain(course.bundle) or not nftables.exists(manifest.table)
             course.upkeep.install()
-            if ports := {entry.listen_port for entry in manifest.entries if not entry.is_door}:
-                _forget(ports)
+            reused.forget({entry.listen_port for entry in manifest.entries if not entry.is_door})
             course.background.start_soon(course.upkeep.run)
             _show(course, _standing(course))
         openssl.require()
@@ -274,7 +278,7 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
 
     def load() -> None:
         course.upkeep.rules.restore()
-        _turn_away(course.changed)
+        reused.turn_away(course.changed)
 
     course.lock.adopt(await old.replace(load, course.upkeep.rules.own))
     try:
@@ -379,15 +383,13 @@ async def _wait_for_heirs(course: _Course) -> None:
                 await anyio.sleep(RETRY_SECONDS)
             else:
                 break
-        entries = zip(course.manifest.entries, course.bound, strict=True)
         # Who has come meanwhile may have been captured by the rules of whoever failed.
-        _turn_away([sock for entry, sockets in entries if not entry.is_door for sock in sockets])
+        reused.turn_away([sock for entry, sock in course.by_entry() if not entry.is_door])
         course.background.start_soon(course.upkeep.run)
         course.team.resume()
 
     def inheritance() -> list[Inheritance]:
-        entries = zip(course.manifest.entries, course.bound, strict=True)
-        found = [(sock, entry.terms) for entry, sockets in entries for sock in sockets]
+        found = [(sock, reused.terms(entry)) for entry, sock in course.by_entry()]
         return [*found, *([(course.public, b"")] if course.public else [])]
 
     successors = Successors(course.lock.socket_path, inheritance, pause, release, resume)
@@ -419,7 +421,7 @@ def _bind(course: _Course, inheritance: list[Inheritance]) -> None:
         course.bound.append(listeners(entry, inherited))
         for sock in course.bound[-1]:
             course.resources.callback(sock.close)
-            if terms.get(sock, entry.terms) != entry.terms:
+            if sock in terms and terms[sock] != reused.terms(entry):
                 course.changed.append(sock)
     if course.old is not None and course.manifest.control is not None:
         course.public = public_socket(course.manifest.control, inherited)
@@ -448,36 +450,8 @@ async def _bind_late(course: _Course, number: int, entry: Entry) -> None:
 
 
 def _mark(course: _Course) -> None:
-    for entry, sockets in zip(course.manifest.entries, course.bound, strict=True):
-        for sock in sockets:
-            set_mark(sock, entry.so_mark)
-
-
-def _turn_away(waited_at: Sequence[socket.socket]) -> None:
-    """Let nobody through who was captured by other rules than those of now.
-
-    That is who waits to be accepted at one of these listeners, and who has not finished its handshake.
-    """
-    if not waited_at:
-        return
-    ports = {sock.getsockname()[1] for sock in waited_at}
-    _forget(ports)
-    if number := sum(turn_away(sock) for sock in waited_at):
-        log.info("turned_away", connections=number, meaning="they were captured by the rules of before")
-    # Connection tracking remembers those that we have reset as well.
-    _forget(ports)
-
-
-def _forget(ports: set[int]) -> None:
-    try:
-        captured.forget_unfinished(ports)
-    except OSError as error:
-        log.warning(
-            "redirects_not_forgotten",
-            reason=error.strerror,
-            meaning="what began under the rules of before may come to another entry of these",
-            advice="the kernel needs nf_conntrack_netlink (CONFIG_NF_CT_NETLINK)",
-        )
+    for entry, sock in course.by_entry():
+        set_mark(sock, entry.so_mark)
 
 
 def _listen_no_more(course: _Course) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -156,12 +156,6 @@ class Entry:
     def is_door(self) -> bool:
         """Whether it captures nothing."""
         return bool(self.mapping) or self.proxy is not None
-
-    @property
-    def terms(self) -> bytes:
-        """A digest of what becomes of a connection that is captured here; nothing for a door, which captures none."""
-        alike = replace(self, pointer="", listen_port=0, so_mark=0, families=())
-        return b"" if self.is_door else hashlib.sha256(repr(alike).encode()).digest()
 
     @property
     def proxy(self) -> Socks5 | HttpProxy | None:

@@ -334,7 +334,7 @@ class TakeOver(Message):
 
 @dataclass(frozen=True, slots=True)
 class Inherit(Message):
-    """A listening socket of the old instance; ``terms`` are those of its entry (``manifest.Entry``)."""
+    """A listening socket of the old instance; ``terms`` are those of its entry (``kernel.reused``)."""
 
     descriptors: ClassVar[int] = 1
     terms: bytes

@@ -200,16 +200,6 @@ def stop_listening(listener: socket.socket) -> None:
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def turn_away(listener: socket.socket) -> int:
-    """Reset what waits to be accepted, and return how many they were."""
-    number = 0
-    with contextlib.suppress(OSError):  # nobody waits any more, or it does not listen
-        while True:
-            abort(listener.accept()[0])
-            number += 1
-    return number
-
-
 def dial_socket(family: Family, mark: int) -> socket.socket:
     """A non-blocking TCP socket that carries ``mark`` (SO_MARK, socket(7)), so that the rules let its packets pass.
 
