@@ -148,7 +148,7 @@ def run(directory: Path, options: Options) -> None:
         old = _lock_or_holder(lock)
         lock.keep(directory)
         rehearse()
-        if (reason := syscalls.available()) is not None:
+        if (reason := syscalls.available(borrows=bundle.manifest.way_back is not None)) is not None:
             log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
