@@ -191,13 +191,14 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:
         async with anyio.create_task_group() as background:
-            team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
+            workers = options.workers or cpus.usable()
+            team = Team(bundle.manifest, nursery, workers, background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
             upkeep = _upkeep(bundle)
             stand = Stand(
                 bundle.manifest,
                 team,
-                options.workers or cpus.usable(),
+                workers,
                 lambda: course.upkeep,
                 lambda: course.bound,
                 captures(bundle.ruleset),
@@ -244,7 +245,7 @@ async def serve(course: _Course) -> None:
             course.upkeep.install()
             reused.forget({entry.listen_port for entry in manifest.entries if not entry.is_door})
             course.background.start_soon(course.upkeep.run)
-            _show(course, _standing(course))
+            course.team.show(_standing(course))
         openssl.require()
         cgroups.require_present(manifest.cgroups)
         inherited = await course.old.inherit(course.options.drain_seconds) if course.old else []
@@ -290,7 +291,7 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
-    _show(course, shown)
+    course.team.show(shown)
     log.info("taken_over", table=course.manifest.table)
 
 
@@ -352,10 +353,6 @@ def _standing(course: _Course) -> list[tuple[bool, socket.socket]]:
         course.resources.callback(course.public.close)
         shown.append((False, course.public))
     return shown
-
-
-def _show(course: _Course, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
-    course.team.show(sockets)
 
 
 async def _wait_for_heirs(course: _Course) -> None:

@@ -37,7 +37,6 @@ ProxyProtocol = Literal["v2"]
 ClientAddress = Literal["tunnel", "original"]
 Unmatched = Literal["refuse", "direct"]
 
-MANIFEST_VERSION = 2
 # What a directory holds that is executed.
 FILES = (MANIFEST_FILE, RULESET_FILE, GUARD_FILE) = (contract.MANIFEST, contract.RULESET, contract.GUARD)
 MAX_BYTES = 16 << 20
@@ -295,8 +294,8 @@ def parse_manifest(data: bytes) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise _bad("", f"not a JSON document: {error}") from None
     root = _Object(document, "")
-    if (version := root.get("manifest_version", _integer)) != MANIFEST_VERSION:
-        raise _bad("/manifest_version", f"expected {MANIFEST_VERSION}, got {version}")
+    if (version := root.get("manifest_version", _integer)) != contract.MANIFEST_VERSION:
+        raise _bad("/manifest_version", f"expected {contract.MANIFEST_VERSION}, got {version}")
     manifest = Manifest(
         compiler_version=root.get("compiler_version", _text),
         config_sha256=root.get("config_sha256", _sha256),
@@ -314,7 +313,7 @@ def parse_manifest(data: bytes) -> Manifest:
     if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
         raise _bad("/ipsets", "expected each set once")
     if manifest.guard_table != manifest.table + contract.GUARD_SUFFIX:
-        raise _bad("/guard_table", f"expected {manifest.table}_guard, got {manifest.guard_table}")
+        raise _bad("/guard_table", f"expected {manifest.table}{contract.GUARD_SUFFIX}, got {manifest.guard_table}")
     if any(entry.client_address == "original" for entry in manifest.entries) != (manifest.way_back is not None):
         raise _bad("/way_back", "expected one if some entry has the client_address original, else null")
     if manifest.way_back not in (None, contract.way_back(manifest.table)):

@@ -312,8 +312,6 @@ class VerdictGiven(Message):
     kept_until: datetime | None
     expires_at: datetime | None
     policy_ids: tuple[str, ...]
-    tee: str | None
-    form: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,10 @@ class Tunnel:
     def connect(self) -> tuple[socket.socket, socket.socket]:
         """An application's connection through the tunnel, and the other end of it."""
         with self.lab["client"].inside():
-            near = socket.create_connection((self.lab["server"].ipv4, PORT), timeout=10)
+            near = socket.create_connection((self.lab["server"].ipv4, PORT), timeout=60)
         near.sendall(b"hello")
         far, _ = self.listener.accept()
-        far.settimeout(10)
+        far.settimeout(60)
         assert far.recv(100) == b"hello"
         return near, far
 
@@ -65,7 +65,7 @@ def ends(hosts: Lab) -> Iterator[Tunnel]:
     server = compiled(hosts["server"], {"add_egress": [{"netfilter": CAPTURE, **NO_RA}]})
     with hosts["server"].inside():
         listener = socket.create_server(("0.0.0.0", PORT))
-    listener.settimeout(10)
+    listener.settimeout(60)
     with listener:
         yield Tunnel(hosts, client, server, listener)
 
@@ -81,7 +81,7 @@ def assert_closed(host: Host, target: str) -> None:
     """Both tables are there, and refuse what they capture."""
     assert tables(host) == BOTH
     with host.inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((target, PORT), timeout=5)
+        socket.create_connection((target, PORT), timeout=60)
 
 
 def refused(host: Host, *argv: str) -> str:
@@ -144,7 +144,7 @@ def test_107_a_stopped_run_leaves_the_rules_and_down_opens(ends: Tunnel) -> None
     assert_closed(client, ends.lab["server"].ipv4)
     client.run(RUNTIME, "down")
     assert tables(client) == set()
-    with client.inside(), socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=5):
+    with client.inside(), socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=60):
         ends.listener.accept()[0].close()
 
 
@@ -153,7 +153,7 @@ def test_66_after_a_kill_the_rules_refuse_and_the_next_start_replaces_them(ends:
     ends.start("client").kill()
     before = ends.lab["client"].run("nft", "list", "ruleset").stdout
     with ends.lab["client"].inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=5)
+        socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=60)
     again = ends.start("client", "--on-exit", "open")
     assert len(ends.lab["client"].run("nft", "list", "ruleset").stdout.splitlines()) == len(before.splitlines())
     near, far = ends.connect()
@@ -171,7 +171,7 @@ def test_a_taken_port_refuses_the_start_and_leaves_it_closed(ends: Tunnel) -> No
     assert "`tng down` opens" in said
     assert tables(server) == BOTH
     with ends.lab["client"].inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((server.ipv4, PORT), timeout=5)
+        socket.create_connection((server.ipv4, PORT), timeout=60)
 
 
 def test_a_start_that_fails_opens_when_that_was_asked_for(ends: Tunnel) -> None:
@@ -210,7 +210,7 @@ def test_before_the_agent_answers_it_is_closed_and_a_signal_ends_the_start(hosts
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(server.state / "run" / "a.sock"))
         silent.listen()
-        silent.settimeout(10)
+        silent.settimeout(60)
         run = server.start(RUNTIME, "run", str(directory))
         asked, _ = silent.accept()
         with asked:
@@ -227,7 +227,7 @@ def test_a_service_that_hangs_delays_neither_rules_nor_listeners(hosts: Lab) -> 
     verify = {"verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]}}
     directory = compiled(client, {"add_ingress": [{"netfilter": CAPTURE, **verify}]})
     with client.inside(), socket.create_server(("127.0.0.1", 8081)) as service:
-        service.settimeout(30)
+        service.settimeout(60)
         run = client.start(RUNTIME, "run", str(directory))
         asked, _ = service.accept()
         with asked:
@@ -244,12 +244,12 @@ def test_ipv6_that_comes_after_the_start_is_served_as_soon_as_it_is_there(ends: 
         listener = socket.create_server(("::", PORT), family=socket.AF_INET6)
     with listener:
         with client.inside(), pytest.raises(OSError):  # noqa: PT011 - refused or unreachable, as the kernel likes
-            socket.create_connection((server.ipv6, PORT), timeout=5)
+            socket.create_connection((server.ipv6, PORT), timeout=60)
         client.run("ip", "addr", "add", "::1/128", "dev", "lo")
         run.wait_for("event=listening_late .*::1")
-        with client.inside(), socket.create_connection((server.ipv6, PORT), timeout=10) as near:
+        with client.inside(), socket.create_connection((server.ipv6, PORT), timeout=60) as near:
             near.sendall(b"hello")
-            listener.settimeout(20)
+            listener.settimeout(60)
             with listener.accept()[0] as far:
                 assert far.recv(100) == b"hello"
 
@@ -260,7 +260,7 @@ def test_guard_closes_before_the_first_start_and_leaves_a_live_run_alone(ends: T
     assert 'opens="tng down"' in done.stderr
     assert tables(client) == {"table inet tng"}
     with client.inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((target, PORT), timeout=5)
+        socket.create_connection((target, PORT), timeout=60)
     assert client.run("ls", "/run").stdout == ""
     ends.start("server")
     run = ends.start("client")
@@ -301,7 +301,7 @@ def test_readiness_is_told_to_the_service_manager(ends: Tunnel) -> None:
     path = client.state / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
-        manager.settimeout(15)
+        manager.settimeout(60)
         run = client.start(RUNTIME, "run", str(ends.client), env={"NOTIFY_SOCKET": str(path)})
         assert manager.recv(200).decode().splitlines()[:2] == ["READY=1", f"MAINPID={run.pid}"]
         run.stop()

@@ -64,9 +64,10 @@ def is_narrow(narrow: Lab, address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         listener = socket.create_server((address, PORT), family=family)
     with listener, connected(narrow, address) as near, listener.accept()[0] as far:
-        far.settimeout(3)
+        far.settimeout(PATIENCE)
         near.sendall(b"little")
         assert far.recv(100) == b"little"
+        far.settimeout(3)
         near.sendall(bytes(1400))
         with pytest.raises(TimeoutError):
             far.recv(2000)

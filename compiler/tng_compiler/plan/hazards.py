@@ -40,8 +40,9 @@ def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
 
 
 def _of_entry(entry: Entry) -> Iterator[Diagnostic]:
-    yield from _nothing_captured(entry)
     yield from _cgroup_conditions(entry)
+    yield from forwarded(entry.netfilter)
+    yield from _nothing_captured(entry)
     yield from _well_known_mark(entry)
     yield from _broad(entry)
     yield from _passing_by(entry)
@@ -141,7 +142,6 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
     if netfilter.forwarded == "bypass":
         message = "expected what this host forwards to be refused, found `bypass`: it passes in plaintext"
         yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`, or `capture`")
-    yield from forwarded(netfilter)
     if netfilter.udp == "bypass":
         message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.algebra.space import FAMILIES
-from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.destinations import listening, strays
 from tng_compiler.rules.entries import guard, without_sender
@@ -40,6 +39,7 @@ from tng_compiler.rules.tree import (
     Status,
     ToLoopbackAddress,
 )
+from tng_schema import contract
 
 GUARD_PRIORITY = -5
 # Our own redirect is at -105, other tables' DNAT at -100 (NF_IP_PRI_NAT_DST): before both the destination is still what
@@ -88,16 +88,16 @@ def _input(plan: Plan) -> Iterator[Chain]:
     takers = [entry for entry in plan.entries if entry.takes_forwarded]
     # What somebody else's rules translate to the port of an ingress came for an address of this host.
     relayed = (listening("destination", takers), Labelled(plan.published_label))
-    lent = [Rule(relayed, Reset(), "was not forwarded, but translated by others", names.DIRECT)] if takers else []
+    lent = [Rule(relayed, Reset(), "was not forwarded, but translated by others", contract.DIRECT)] if takers else []
     yield Chain(
         "guard_listeners",
         (
             *NO_PAYLOAD[:1],
             Rule((Direction("reply"),), Return(), "answers of a connection that this host opened"),
-            Rule((stranger,), Reset(), "a socket of somebody else has the port", names.SQUATTED),
+            Rule((stranger,), Reset(), "a socket of somebody else has the port", contract.SQUATTED),
             *lent,
             Rule((Status("dnat"),), Return(), "came through the redirect"),
-            Rule((), Reset(), "listeners are not reachable directly", names.DIRECT),
+            Rule((), Reset(), "listeners are not reachable directly", contract.DIRECT),
         ),
     )
     rules = [

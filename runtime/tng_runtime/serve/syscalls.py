@@ -1,4 +1,4 @@
-"""System calls that judge and workers never make, and then cannot: a filter by libseccomp, where the host has it.
+"""System calls that the unprivileged processes never make, and then cannot: a filter by libseccomp, if there is one.
 
 It is a list of what is refused (EPERM), not of what is allowed: what an interpreter, OpenSSL, the resolver and uvloop
 call changes with their versions, and a worker that dies of a new one is worse than one that keeps a harmless one. What

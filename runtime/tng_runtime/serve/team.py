@@ -65,7 +65,7 @@ JUDGE_SECONDS = 2 * VERDICT_SECONDS
 
 @dataclass(eq=False, slots=True)
 class Child:
-    """One judge or worker; ``pid`` 0 until the nursery tells it."""
+    """A judge, control or worker; ``pid`` 0 until the nursery tells it."""
 
     number: int
     role: ChildRole

@@ -19,6 +19,8 @@ from tng_runtime.kernel.readiness import BROKEN, ENDED, LOOK, READABLE, WRITABLE
 
 pytestmark = pytest.mark.anyio
 
+PATIENCE = 60.0
+
 
 @pytest.fixture
 def anyio_backend() -> tuple[str, dict[str, bool]]:
@@ -49,7 +51,7 @@ async def rounds(count: int = 20) -> None:
 
 
 async def until_some(seen: list[int], count: int = 1) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         while len(seen) < count:  # noqa: ASYNC110 - handlers are plain functions
             await anyio.sleep(0.001)
 
@@ -111,15 +113,15 @@ async def test_wait_resumes_with_the_next_event_and_a_cancelled_wait_does_no_har
 ) -> None:
     near, far = pair
     poller.register(near.fileno(), lambda _: None)
-    await poller.wait(near.fileno(), poller.time() + 5)
+    await poller.wait(near.fileno(), poller.time() + PATIENCE)
     with anyio.move_on_after(0.01) as scope:
-        await poller.wait(near.fileno(), poller.time() + 5)
+        await poller.wait(near.fileno(), poller.time() + PATIENCE)
     assert scope.cancelled_caught
     far.sendall(b"x")
     await rounds()
     far.sendall(b"y")
-    with anyio.fail_after(5):
-        assert await poller.wait(near.fileno(), poller.time() + 5) & READABLE
+    with anyio.fail_after(PATIENCE):
+        assert await poller.wait(near.fileno(), poller.time() + PATIENCE) & READABLE
 
 
 async def test_wait_ends_at_its_deadline_and_a_later_event_does_no_harm(
@@ -127,7 +129,7 @@ async def test_wait_ends_at_its_deadline_and_a_later_event_does_no_harm(
 ) -> None:
     near, far = pair
     poller.register(near.fileno(), lambda _: None)
-    await poller.wait(near.fileno(), poller.time() + 5)
+    await poller.wait(near.fileno(), poller.time() + PATIENCE)
     with pytest.raises(TimeoutError):
         await poller.wait(near.fileno(), poller.time() + 0.01)
     far.sendall(b"x")
