@@ -332,9 +332,10 @@ class TakeOver(Message):
 
 @dataclass(frozen=True, slots=True)
 class Inherit(Message):
-    """A listening socket of the old instance."""
+    """A listening socket of the old instance; ``terms`` are those of its entry (``kernel.reused``)."""
 
     descriptors: ClassVar[int] = 1
+    terms: bytes
 
 
 @dataclass(frozen=True, slots=True)

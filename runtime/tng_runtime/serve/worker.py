@@ -60,7 +60,7 @@ def run(manifest: Manifest, to: Unprivileged, limits: Limits, access: Access, so
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
-    syscalls.refuse()
+    syscalls.refuse(borrows=manifest.way_back is not None)
     anyio.run(_run, manifest, limits, access, sock, backend_options={"use_uvloop": True})
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tng_demo.lab import Host, Lab
 from tng_runtime.kernel import captured, diag, nftables, sockets
+from tng_runtime.manifest import Family
 
 pytestmark = pytest.mark.netns
 
@@ -81,6 +82,38 @@ def test_a_half_closed_connection_that_is_still_tracked_is_left_alone(hosts: Lab
         assert captured.end("tng") == 0
         app.sendall(b"the rest")
         assert far.recv(100) == b"the rest"
+
+
+DROPS = "table inet drops {\n chain c {\n type filter hook input priority 0\ntcp dport 15001 tcp flags syn drop\n}\n}"
+
+
+@pytest.mark.parametrize("family", ["ipv4", "ipv6"])
+def test_what_is_no_connection_yet_or_any_more_is_forgotten(hosts: Lab, client: Host, family: Family) -> None:
+    target = (hosts["server"].ipv4 if family == "ipv4" else hosts["server"].ipv6, 8080)
+    with (
+        sockets.listener("ingress", family, 15001, MARK) as listener,
+        socket.create_connection(target, timeout=5) as app,
+        socket.create_connection(target, timeout=5) as ended,
+        socket.socket(app.family) as begun,
+    ):
+        mine = [each.getsockname()[1] for each in (app, ended)]
+        listener.setblocking(True)
+        with listener.accept()[0]:
+            sockets.abort(listener.accept()[0])
+            client.run("nft", "-f", "-", stdin=DROPS)
+            begun.setblocking(False)
+            assert begun.connect_ex(target) == errno.EINPROGRESS
+            mine.append(begun.getsockname()[1])
+
+            def known() -> list[int]:
+                return [port for port in mine if any(each.original[0][1] == port for each in captured.redirected())]
+
+            assert known() == mine
+            captured.forget_unfinished({15002})
+            assert known() == mine
+            captured.forget_unfinished({15001})
+            assert known() == mine[:1]
+            app.sendall(b"on")
 
 
 def test_somebody_removed_the_table_before(hosts: Lab, client: Host) -> None:
