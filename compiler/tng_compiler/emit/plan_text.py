@@ -94,6 +94,7 @@ _UNMATCHED = {"refuse": "refuses", "direct": "dials without a tunnel"}
 
 
 def filter_words(each: DstFilter) -> str:
+    """Return which destinations a filter of a proxy takes."""
     pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
     where = each.domain or pattern or (str(each.network) if each.network else "every destination")
     return f"{where}, {ports_text(Ports(each.ports.first, each.ports.last))}"
