@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -41,12 +40,12 @@ from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
 from tng_runtime.serve import cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
+from tng_runtime.serve.entry_words import entry_words, totals
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.standing import Stand, private_socket, public_socket
 from tng_runtime.serve.takeover import Inheritance, Predecessor, Successors
-from tng_runtime.serve.tally import Sums
 from tng_runtime.serve.team import Team
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.rehearsal import rehearse
@@ -490,14 +489,7 @@ def _announce(course: _Course) -> None:
     manifest = course.manifest
     record.keep(course.options.record)
     for entry in manifest.entries:
-        where: dict[str, object] = {"listen_port": entry.listen_port}
-        if entry.mapping:
-            where = {"listens": ", ".join(f"{rule.in_host} {rule.in_port}" for rule in entry.mapping)}
-        if entry.proxy:
-            where = {"socks5" if entry.socks5 else "http_proxy": f"{entry.proxy.host} {entry.proxy.port}"}
-        if entry.http_proxy and entry.http_proxy.unmatched == "direct":
-            where["plaintext"] = "what no filter takes leaves without a tunnel"
-        log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **where, **_trust_words(entry))
+        log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **entry_words(entry))
     log.info(
         "serving",
         table=manifest.table,
@@ -516,14 +508,6 @@ async def _feed(course: _Course, seconds: float, status: str) -> None:
     async with anyio.create_task_group() as feeding:
         feeding.start_soon(_cancel_on, course.stop, feeding)
         await heartbeat.beat(course.team.silent, seconds, status)
-
-
-def _trust_words(entry: Entry) -> dict[str, object]:
-    if entry.attest is None and entry.verify is None:
-        return {"trust": "no_ra", "warning": "nobody is verified: encryption without attestation"}
-    words = {"attests": entry.attest and entry.attest.model, "verifies": entry.verify and entry.verify.model}
-    skips = entry.verify is not None and entry.verify.skip_as_token_cert_verify
-    return words | ({"warning": "skip_as_token_cert_verify: anybody can sign the tokens"} if skips else {})
 
 
 def _only(error: Exception) -> Exception:
@@ -561,12 +545,4 @@ def _say_the_end(course: _Course) -> None:
             "meaning": "captured traffic is refused until the next start",
             "opens": down_command(course.manifest.table),
         }
-    log.info("stopped", **_totals(course.team.sums, len(course.manifest.entries)), **words)
-
-
-def _totals(sums: Sums, entries: int) -> dict[str, object]:
-    totals = [sums.total(number) for number in range(entries)]
-    left, refused = sum(each.left for each in totals), sum((each.refused for each in totals), Counter[str]())
-    said: dict[str, object] = {"relayed": sum(each.ended.total() for each in totals)}
-    said |= {"left": left} if left else {}
-    return said | {f"refused.{code}": number for code, number in sorted(refused.items())}
+    log.info("stopped", **totals(course.team.sums, len(course.manifest.entries)), **words)

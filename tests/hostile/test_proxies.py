@@ -11,7 +11,6 @@ import threading
 
 import pytest
 
-from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_http_proxy import (
     DIRECT,
     HOST,
@@ -31,6 +30,7 @@ from runtime.test_http_proxy import (
 )
 from runtime.test_mapping import connect
 from runtime.test_socks5 import HELLO, OPEN, exactly, request
+from runtime.tunnels import NO_RA, RUNTIME, compiled
 from tng_demo.lab import Lab
 
 pytestmark = pytest.mark.netns

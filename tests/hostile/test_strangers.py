@@ -21,7 +21,7 @@ from hostile import tls13
 from hostile.stage import BACKGROUND, FRESH
 from hostile.tls13 import Ended, Shown
 from runtime.attest import makers
-from runtime.test_app import PORT, RUNTIME, Tunnel, ends
+from runtime.tunnels import PORT, RUNTIME, Tunnel, ends
 from tng_runtime.attest import cbor
 
 pytestmark = pytest.mark.netns

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from runtime.test_app import CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends
-from runtime.test_processes import PATIENCE, children, only, until, works
+from runtime.processes import children, only, until, works
+from runtime.tunnels import CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
+from tng_demo.process import PATIENCE
 from tng_schema import contract
 
 pytestmark = pytest.mark.netns

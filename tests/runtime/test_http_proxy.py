@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_mapping import connect, named, on_names
+from runtime.tunnels import NO_RA, RUNTIME, compiled
 from tng_demo import scene as scenes
 from tng_demo.lab import Host, Lab, lab
 from tng_demo.process import Process

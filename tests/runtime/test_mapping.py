@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from runtime.processes import until
 from runtime.relay.test_proxy_header import read
-from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_client_address import Service, seen
-from runtime.test_processes import until
+from runtime.tunnels import NO_RA, RUNTIME, compiled
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.capture import capture

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.test_app import CAPTURE, NO_RA, PORT, RUNTIME, compiled
+from runtime.tunnels import CAPTURE, NO_RA, PORT, RUNTIME, compiled
 from tng_demo.lab import Lab, lab
 from tng_demo.process import Process
 

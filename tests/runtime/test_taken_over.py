@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_app import CAPTURE, NO_RA, compiled
+from runtime.tunnels import CAPTURE, NO_RA, compiled
 from tng_demo.lab import Lab
 
 pytestmark = pytest.mark.netns

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends, tables
-from runtime.test_processes import children, connections, connections_at_all, only, reset, until, works
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
+from runtime.processes import children, connections, connections_at_all, only, reset, until, works
+from runtime.senders import MARKER, Senders, assert_no_plaintext
+from runtime.tunnels import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends, tables
 from tng_demo import tunnel
 from tng_demo.lab import Host
 from tng_demo.process import Process

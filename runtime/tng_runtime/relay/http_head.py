@@ -142,9 +142,7 @@ def _authority(text: bytes, default: int | None) -> tuple[str, int]:
 
 def _end_to_end(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
     """Without ``Host`` and what is meant for the next program only."""
-    named = {
-        each.strip().lower() for name, value in fields if name.lower() == b"connection" for each in value.split(b",")
-    }
+    named = _named_by_connection(fields)
     if named & _FRAMING:
         raise Unfit(400, "`Connection` names what a request cannot do without")
     dropped = _BETWEEN_TWO | named | {b"host"}
@@ -153,8 +151,12 @@ def _end_to_end(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
 
 def answer_fields(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
     """The fields of an origin's answer that go on to the program."""
-    named = {
-        each.strip().lower() for name, value in fields if name.lower() == b"connection" for each in value.split(b",")
-    }
+    named = _named_by_connection(fields)
     dropped = (_BETWEEN_TWO | named | {b"transfer-encoding"}) - {b"content-length"}
     return [(name, value) for name, value in fields if name.lower() not in dropped]
+
+
+def _named_by_connection(fields: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    """What is meant for the next program only, by its own word (RFC 9110, section 7.6.1)."""
+    values = [value for name, value in fields if name.lower() == b"connection"]
+    return {each.strip().lower() for value in values for each in value.split(b",")}

@@ -14,6 +14,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from runtime.servers import loopback
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.readiness import BROKEN, ENDED, LOOK, READABLE, WRITABLE, Poller
 
@@ -36,12 +37,8 @@ async def poller() -> AsyncIterator[Poller]:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
-    near.setblocking(False)
-    with near, far:
-        yield near, far
+    with loopback() as both:
+        yield both
 
 
 async def rounds(count: int = 20) -> None:

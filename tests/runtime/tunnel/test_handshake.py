@@ -19,6 +19,7 @@ from cryptography.x509.oid import ObjectIdentifier
 from OpenSSL import SSL, crypto
 from OpenSSL._util import lib
 
+from runtime.servers import loopback
 from runtime.tunnel import tls
 from runtime.tunnel.tls import Far, meet, offering, shake_in_memory, shaking
 from tng_demo.sample_agent import SampleAgent
@@ -113,7 +114,7 @@ async def test_our_own_two_sides_agree_on_the_hybrid_and_send_no_ticket(poller: 
         streams.append(await door.verify(await door.handshake(sock, "10.0.0.1", poller.time() + 60)))
         poller.forget(sock.fileno())
 
-    with tls.loopback() as (near, far):
+    with loopback() as (near, far):
         far.setblocking(False)
         async with anyio.create_task_group() as group:
             group.start_soon(shake, "client", near)
