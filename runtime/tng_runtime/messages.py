@@ -32,7 +32,7 @@ from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-VERSION = 1
+VERSION = 2
 # A peer's certificate message has at most 1 MiB; the rest of a message is short.
 MAX_BODY = 2 << 20
 MAX_ITEMS = 4096

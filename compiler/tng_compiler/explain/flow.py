@@ -110,8 +110,7 @@ def _values(part: Tree[Token]) -> dict[str, object]:
         case "interface":
             return {"interface": _interface(tokens[1:])}
         case "sets":
-            names = [str(token) for token in tokens if token.type not in ("SET", "NO")]
-            return {"sets": frozenset(names)}
+            return {"sets": frozenset(map(str, tokens[1:])) if tokens[0].type == "SET" else frozenset()}
         case "from":
             return {"source": end_of(_child(part, 0))}
         case "to":

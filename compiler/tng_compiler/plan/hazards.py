@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Set
 from itertools import chain
 
@@ -57,7 +58,7 @@ def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
         message = f"expected something to capture, found IPv6 destinations only, with `ipv6: {netfilter.ipv6}`"
         yield _error(Code.CAPTURES_NOTHING, f"{netfilter.pointer}/ipv6", message, "use `capture`, or name IPv4 too")
     exempt = {path.path: path for path in netfilter.nocapture_cgroup[::-1]}
-    dead = [path for path in netfilter.capture_cgroup if within(path.path, exempt)]
+    dead = [path for path in netfilter.capture_cgroup if within(path.path, exempt)] if exempt else []
     for path in dead:
         other = next(exempt[parent] for parent in around(path.path) if parent in exempt)
         notes = (Note(Place(other.pointer), "this exempts it"),)
@@ -67,9 +68,12 @@ def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
         severity = Severity.ERROR if everything else Severity.WARNING
         yield Diagnostic(code, severity, message, Place(path.pointer), notes, "nocapture_cgroup always wins")
     wanted = {path.path for path in netfilter.capture_cgroup}
-    above = {parent for path in wanted for parent in around(path)}
-    for path in netfilter.nocapture_cgroup:
-        if wanted and not within(path.path, wanted) and path.path not in above:
+    below = sorted(f"{path}/" for path in wanted)
+    for path in netfilter.nocapture_cgroup if wanted else ():
+        first = f"{path.path}/"
+        at = bisect_left(below, first)
+        above = at < len(below) and below[at].startswith(first)
+        if not above and not within(path.path, wanted):
             message = f"expected an exemption from what is captured, found `{path.path}` outside of capture_cgroup"
             yield _warn(Code.CGROUP_EXEMPT, path.pointer, message, "nothing of it would be captured anyway: remove it")
 

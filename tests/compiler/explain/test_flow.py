@@ -57,6 +57,7 @@ FLOWS = {
     "cgroup /": {"cgroup": ""},
     "set a,b-1": {"sets": frozenset({"a", "b-1"})},
     "no set": {"sets": frozenset()},
+    "set local,first,set tcp": {"sets": frozenset({"local", "first", "set"}), "protocol": "tcp"},
     "": {},
 }
 

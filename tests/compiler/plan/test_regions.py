@@ -216,3 +216,17 @@ def _has(where: str, packet: Packet) -> bool:
         return int(network.network_address) <= packet.address <= int(network.broadcast_address)
     first, _, last = where.partition("-")
     return int(ip_address(first)) <= packet.address <= int(ip_address(last or first))
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["eth1", "docker0", "br-*"], ("br-*", "docker0", "eth1")),
+        (["br-ab", "br-*", "b*", "bond0", "a"], ("a", "b*")),
+        (["b", "b*", "ab*"], ("ab*", "b*")),
+        ([], ()),
+    ],
+)
+def test_the_order_of_interfaces_means_nothing(names: list[str], kept: tuple[str, ...]) -> None:
+    made = config(entry("ingress", 0, [{"port": 80}], forwarded="capture", interfaces=names))
+    assert build_plan(made, "0" * 64)[0].entries[0].forwarded_interfaces == kept
