@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -513,8 +514,10 @@ def test_who_has_handed_over_reloads_no_more_and_has_nothing_to_say_of_its_heirs
         run.wait_for("event=handed_over", PATIENCE)
         run.wait_for(r"event=serving\b.*\n(?:.*\n)*.*event=serving\b", PATIENCE)
         heir = int(*client.run("sh", "-c", "cat /run/tng/*.lock").stdout.split())
+        ended = os.pidfd_open(heir)
         os.kill(heir, signal.SIGTERM)
-        run.wait_for("event=stopped", PATIENCE)
+        assert select.select([ended], [], [], PATIENCE)[0]
+        os.close(ended)
         run.popen.send_signal(signal.SIGHUP)
         run.wait_for("event=not_reloading", PATIENCE)
         assert all(works(*both) for both in made)
