@@ -537,7 +537,7 @@ def test_who_has_handed_over_reloads_no_more_and_has_nothing_to_say_of_its_heirs
         run.wait_for(r"event=serving\b.*\n(?:.*\n)*.*event=serving\b", PATIENCE)
         heir = int(*client.run("sh", "-c", "cat /run/tng/*.lock").stdout.split())
         os.kill(heir, signal.SIGTERM)
-        run.wait_for("event=stopped", PATIENCE)
+        until(lambda: not Path(f"/proc/{heir}").exists(), "the heir does not end")
         run.popen.send_signal(signal.SIGHUP)
         run.wait_for("event=not_reloading", PATIENCE)
         assert all(works(*both) for both in made)
