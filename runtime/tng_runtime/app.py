@@ -108,7 +108,9 @@ class _Course:
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
     changed: list[socket.socket] = field(default_factory=list)
-    """Inherited listeners that belonged to an entry of other terms."""
+    """Inherited listeners that belonged to an entry of other terms, or to one that is gone."""
+    gone: list[socket.socket] = field(default_factory=list)
+    """Inherited listeners at which nobody is to accept any more; the old instance has them open until it ends."""
 
     @property
     def manifest(self) -> Manifest:
@@ -290,6 +292,9 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
+    for sock in course.gone:
+        stop_listening(sock)
+        sock.close()
     course.team.show(shown)
     log.info("taken_over", table=course.manifest.table)
 
@@ -421,9 +426,8 @@ def _bind(course: _Course, inheritance: list[Inheritance]) -> None:
                 course.changed.append(sock)
     if course.old is not None and course.manifest.control is not None:
         course.public = public_socket(course.manifest.control, inherited)
-    for sock in inherited:
-        if sock not in course.listeners() and sock is not course.public:
-            sock.close()
+    course.gone += [sock for sock in inherited if sock not in course.listeners() and sock is not course.public]
+    course.changed += [sock for sock in course.gone if terms[sock]]
 
 
 async def _bind_late(course: _Course, number: int, entry: Entry) -> None:

@@ -40,6 +40,10 @@ CLAUSES = {
         "test_collisions.py::test_an_application_is_captured_from_a_port_of_our_dial[ipv4-reset-nft]",
         r".*zone set.*\n",
     ),
+    "resets are forgotten": (
+        "test_collisions.py::test_a_port_that_was_another_cgroups_meets_its_own_entry[ipv4-reset]",
+        r"ct timeout set \"forgotten_resets\" ",
+    ),
     "answers must be earned": (
         "test_neighbours.py::test_102_a_spoofed_syn_does_not_release_an_older_connection[ipv4-syn-nft]",
         r"(?<=ct direction reply) ct status assured",

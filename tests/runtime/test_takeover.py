@@ -455,6 +455,29 @@ def test_who_was_captured_for_an_entry_is_not_carried_on_the_terms_of_its_ports_
         ends.listener.accept()
 
 
+def test_a_port_that_the_next_document_lacks_refuses_while_the_old_instance_drains(ends: Tunnel) -> None:
+    """It has the port open until it ends: who came there waited as long as that."""
+    client = ends.lab["client"]
+    ends.start("server")
+    door = {"in": {"host": "127.0.0.1", "port": 7000}, "out": {"host": ends.lab["server"].ipv4, "port": PORT}}
+    capture = {"netfilter": CAPTURE, **NO_RA}
+    old = client.start(
+        RUNTIME, "run", str(compiled(client, {"add_ingress": [capture, {"mapping": {"rules": [door]}, **NO_RA}]}))
+    )
+    old.wait_for(r"event=serving\b", PATIENCE)
+    with connections(ends, 1) as made:
+        compiled(client, {"add_ingress": [capture]})
+        old.popen.send_signal(signal.SIGHUP)
+        old.wait_for("event=taken_over", PATIENCE)
+        assert old.alive()
+        with client.inside(), pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", 7000), timeout=PATIENCE)
+        assert all(works(*both) for both in made)
+        with connections(ends, 2) as later:
+            assert all(works(*both) for both in later)
+    assert old.wait(PATIENCE) == 0, old.output()
+
+
 def test_a_port_that_is_used_again_after_a_restart_meets_the_entry_of_now(ends: Tunnel) -> None:
     """Connection tracking remembers for 10 s where the rules of before led what was reset."""
     client, there = ends.lab["client"], (ends.lab["server"].ipv4, PORT)

@@ -154,4 +154,13 @@ HOST: dict[Code, Explanation] = {
         '{"capture_dst": {"port": 8080}, "forwarded": "capture"}',
         '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]}',
     ),
+    Code.CLIENT_PORTS: Explanation(
+        "Ports of clients where the rules expect services",
+        "Over UDP only who spoke first and the port tell an answer from a request. The rules let answers of services "
+        "of this host go to captured destinations, and take ports from 32768 to 60999 for those of clients. Where "
+        "clients get other ports too, a neighbour who speaks first in the name of a captured destination makes what a "
+        "program sends there an answer, and it passes.",
+        "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
+        "sysctl -w net.ipv4.ip_local_port_range='32768 60999'",
+    ),
 }

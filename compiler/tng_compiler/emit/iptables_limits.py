@@ -133,6 +133,15 @@ def weaker(plan: Plan) -> Iterator[Limit]:
                 "zone of a connection as a condition",
                 ("A connection within this host that was tracked before these rules may go on to be answered.",),
             )
+        if entry.inside or entry.outside:
+            yield Limit(
+                entry.pointer,
+                "timeouts of single connections",
+                (
+                    "For 10 s after a reset, whoever in another cgroup gets the same port for the same destination is",
+                    "led to the entry that the connection of before belonged to.",
+                ),
+            )
         if entry.inside:
             yield Limit(
                 entry.pointer,

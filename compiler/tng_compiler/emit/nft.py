@@ -18,6 +18,7 @@ from tng_compiler.rules.lower import lower, owned_guard
 
 _HEADER = {"ipv4": "ip", "ipv6": "ip6"}
 _LOOPBACK = {"ipv4": "127.0.0.0/8", "ipv6": "::1"}
+_RESETS = "forgotten_resets"
 _BATCH = 1000
 _LETTER = {"source": "s", "destination": "d"}
 
@@ -27,6 +28,7 @@ def render(plan: Plan) -> str:
     table = lower(plan)
     blocks = [
         *(_counter(counter) for counter in table.counters),
+        *_timeouts(table),
         *(_set(group) for group in table.sets),
         *(_chain(chain) for chain in table.chains),
     ]
@@ -39,6 +41,7 @@ def first_lines(plan: Plan, table: tree.Table) -> dict[str, int]:
     """Return for each chain the line of ``ruleset.nft`` (from 1) that its first rule stands on; a rule is one line."""
     line = _header(plan, table.notes).count("\n") + 6  # a blank line, the three heads with another, the first block
     line += sum(len(_counter(counter)) + 1 for counter in table.counters)
+    line += sum(len(block) + 1 for block in _timeouts(table))
     for group in table.sets:
         line += len(_set_head(group)) + 4 + (_size(group) + 2 if _size(group) else 0)
     found: dict[str, int] = {}
@@ -100,6 +103,18 @@ def _header(plan: Plan, notes: Iterable[str]) -> str:
         f"# from the configuration with SHA-256 {plan.config_sha256}.\n"
         f"# The manifest carries the digest of this file: compile again instead of editing.\n#\n{lines}"
     )
+
+
+def _timeouts(table: tree.Table) -> list[list[str]]:
+    """How long a redirected connection is remembered, where there is one.
+
+    The kernel remembers one that was reset for 10 s, and with it where its packets were led: whoever has the same port
+    next is led there too, although he may be in another cgroup, and another entry's. The layer below TCP is not asked.
+    """
+    if not any(isinstance(rule.verdict, tree.Redirect) for chain in table.chains for rule in chain.rules):
+        return []
+    policy = ("protocol tcp", "l3proto ip", "policy = { close : 0 }")
+    return [[f"ct timeout {_RESETS} {{", *(f"\t{line}" for line in policy), "}"]]
 
 
 def _counter(counter: tree.Counter) -> list[str]:
@@ -240,7 +255,7 @@ def _verdict(verdict: tree.Verdict) -> str:
         case tree.SetMark(mark):
             return f"meta mark set {mark:#010x}"
         case tree.Redirect(port):
-            return f"redirect to :{port}"
+            return f'ct timeout set "{_RESETS}" redirect to :{port}'
         case tree.Jump(chain):
             return f"jump {chain}"
         case tree.Goto(chain):

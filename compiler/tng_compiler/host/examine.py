@@ -43,6 +43,7 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     yield from named.agents(plan)
     yield from services.reached(plan)
     yield from network.ipv6(plan)
+    yield from network.client_ports(plan)
     yield from forwarding.forwarded(plan)
 
 

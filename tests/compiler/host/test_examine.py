@@ -300,6 +300,14 @@ def test_ipv6_that_is_switched_off_is_found(host: Host) -> None:
     assert doctor(host, ingress({**PORT, "ipv6": "reject"})) == (0, {})
 
 
+@shows(Code.CLIENT_PORTS)
+def test_ports_of_clients_that_are_taken_for_those_of_services_are_found(host: Host) -> None:
+    assert doctor(host, ingress()) == (0, {})
+    host.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535")
+    assert "found 1024 to 65535" in str(doctor(host, ingress())[1]["TNG645"]["message"])
+    assert doctor(host, ingress({**PORT, "udp": "bypass"})) == (0, {})
+
+
 @shows(Code.CONTAINERS_HERE)
 @pytest.mark.parametrize(("forwarded", "severity"), [("reject", "note"), ("bypass", "warning")])
 def test_a_bridge_of_containers_is_found_where_the_host_forwards(host: Host, forwarded: str, severity: str) -> None:
