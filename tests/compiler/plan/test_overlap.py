@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from compiler.documents import ingress, text
 from compiler.regions.draw import items
 from tng_compiler.diagnostics.codes import Code
+from tng_compiler.diagnostics.diagnostic import Diagnostic
 from tng_compiler.diff.changes import compare
+from tng_compiler.model.build import build
 from tng_compiler.pipeline import Outcome, compile_bytes
+from tng_compiler.plan.build import build_plan
 from tng_compiler.plan.types import Plan
+from tng_compiler.shape.check import check
 
 REMOVABLE = {Code.DUPLICATE_ITEM, Code.ITEM_COVERED}
 
@@ -57,7 +61,7 @@ def netfilters(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def of(*destinations: dict[str, Any], **more: str) -> dict[str, Any]:
+def of(*destinations: dict[str, Any], **more: str | int) -> dict[str, Any]:
     """A capture of these."""
     return {"capture_dst": list(destinations), **more}
 
@@ -132,3 +136,40 @@ def test_crowded_networks_are_compared_in_bounded_time(name: str) -> None:
     outcome = compile_bytes("x", data)
     assert time.process_time() - start < 20
     assert outcome.found
+
+
+@st.composite
+def shadowed(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Captures of an ingress, of which the last gets no connection, or few."""
+    some = draw(st.lists(items(), min_size=1, max_size=3))
+    made = []
+    for index in range(draw(st.integers(2, 3))):
+        mode: dict[str, Any] = {"capture_dst": [] if index == 0 and draw(st.booleans()) else some}
+        mode["udp"] = draw(st.sampled_from(["reject", "reject", "bypass"]))
+        mode["forwarded"] = draw(st.sampled_from(["reject", "capture", "bypass"]))
+        if draw(st.booleans()):
+            mode["capture_cgroup" if mode["forwarded"] != "capture" and index else "nocapture_cgroup"] = ["/a"]
+        if mode["forwarded"] == "capture":
+            mode["forwarded_interfaces"] = draw(st.sampled_from([[], ["docker0"], ["docker0", "br-*"]]))
+        made.append(mode | {"listen_port": 61000 + index})
+    return made
+
+
+@settings(max_examples=300, deadline=None)
+@given(shadowed())
+@example([of(listen_port=61000), of({"port": 53}, listen_port=61001)])
+@example([of({"port": 80}, udp="bypass", listen_port=61000), of({"port": 80}, listen_port=61001)])
+@example([of({"port": 80}, listen_port=61000), of({"port": 80}, listen_port=61001)])
+def test_an_entry_may_be_removed_only_if_that_opens_nothing(modes: list[dict[str, Any]]) -> None:
+    def planned(some: list[dict[str, Any]]) -> tuple[Plan, tuple[Diagnostic, ...]]:
+        entries = [{"netfilter": mode, "no_ra": True} for mode in some]
+        model = build(check(json.loads(text({"add_ingress": entries}))))
+        assert model.config
+        return build_plan(model.config, "0" * 64)
+
+    whole, found = planned(modes)
+    for diagnostic in found:
+        if diagnostic.code is Code.ENTRY_SHADOWED and "or remove it" in (diagnostic.help or ""):
+            index = int(diagnostic.place.pointer.rpartition("/")[2])
+            changes = compare(whole, planned([*modes[:index], *modes[index + 1 :]])[0]).changes
+            assert [change for change in changes if change.before.why != "listener"] == []
