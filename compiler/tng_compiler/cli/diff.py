@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tng_compiler.cli.app import DiffFormat, FailOn
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document, documents
 from tng_compiler.cli.live import live_document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
@@ -107,7 +107,7 @@ def _text(differences: Sequence[Named], format_: DiffFormat, *, several: bool) -
 
 def _expected(path: str) -> frozenset[str]:
     """Read the identities of the changes that are allowed: a file that ``--format json`` wrote."""
-    ((_, data),) = documents([path])
+    _, data = document(path, "--expect")
     try:
         return frozenset(
             change["id"]
