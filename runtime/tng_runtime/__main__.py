@@ -230,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which connections have a line at their end; all are counted (all)",
     )
     run.add_argument("--log-sample", type=_positive, default=1, metavar="N", help="of those in order, one of N (1)")
-    run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
+    run.add_argument("--user", metavar="NAME", help="whom workers, judge and control become (tng, else 65534)")
     run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
     run.add_argument(
         "--probe", type=_probe, action="append", default=[], metavar="ADDRESS:PORT=LISTEN_PORT",

@@ -70,6 +70,21 @@ DOCUMENTS: dict[str, Callable[[], str]] = {
     "a name twice at the end": lambda: filled(
         '{"add_ingress":[{"netfilter":{"capture_dst":[', '{"port":80},', '{"port":1}]},"no_ra":true,"no_ra":true}]}'
     ),
+    "null for what is left out": lambda: filled(
+        '{"add_ingress":[{"netfilter":{"capture_dst":[', '{"host":null,"port":80},', '{"port":1}]},"no_ra":true}]}'
+    ),
+    "a name twice in every item": lambda: filled(
+        '{"add_ingress":[{"netfilter":{"capture_dst":[', '{"port":1,"port":2},', '{"port":1}]},"no_ra":true}]}'
+    ),
+    "deep cgroups": lambda: entries(
+        100,
+        lambda n: {
+            "capture_dst": {"port": 80},
+            "capture_cgroup": [f"/a{n}x{m}{'/b' * 240}" for m in range(100)],
+            "nocapture_cgroup": [f"/a{n}x{m}{'/b' * 250}" for m in range(100)],
+        },
+    ),
+    "a deep cgroup": lambda: filled('{"add_ingress":[{"netfilter":{"capture_cgroup":"', "/a", '"},"no_ra":true}]}'),
     "small arrays": lambda: filled("[", "[],", "[]]"),
     "entries beyond the limit": lambda: filled('{"add_ingress":[', '{"socks5":{"proxy_listen":{"port":1}}},', "1]}"),
     "doors": lambda: entries_of_doors(200, 100),

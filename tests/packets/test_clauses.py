@@ -54,7 +54,11 @@ CLAUSES = {
     ),
     "ports that this host publishes": (
         "test_passing_by.py::test_109_the_published_port_of_a_container_is_served[ipv4-everything-nft]",
-        r".*ct label 116 return.*\n",
+        r".*came for a port that this host publishes.*\n",
+    ),
+    "ports that lead to others": (
+        "test_passing_by.py::test_a_port_that_leads_to_a_captured_destination_elsewhere_is_refused[ipv4-everything]",
+        r"(?<=ct label 116) meta oifkind .* oiftype ether(?= return)",
     ),
     "ports that others lead to our listener": (
         "test_containers.py::test_neighbours_are_no_containers[named]",

@@ -108,6 +108,7 @@ def test_what_is_no_table_of_an_instance_is_not_taken_down(which: tuple[str, str
     assert "expected the table of an instance" in failing(2, "down", *which)
 
 
+@pytest.mark.netns
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_that_came_before_a_run_can_answer_ends_it_and_nothing_of_it_is_left(
     compiled: Path, tmp_path: Path, name: str
@@ -117,12 +118,14 @@ def test_a_signal_that_came_before_a_run_can_answer_ends_it_and_nothing_of_it_is
     record = tmp_path / "lib" / "tng" / "0001-20261130T000000Z-000000000000"
     script = f"""
 import os, signal, sys
+signal.signal({number:d}, signal.SIG_DFL)  # a shell's background job ignores SIGINT
 signal.pthread_sigmask(signal.SIG_BLOCK, {{{number:d}}})
 os.makedirs({str(record.parent)!r} + "/." + {record.name!r} + f".{{os.getpid()}}")
 os.kill(os.getpid(), {number:d})
 os.execv(sys.argv[1], sys.argv[1:])
 """
-    command = [sys.executable, "-c", script, RUNTIME, "run", f"--record={record}", str(compiled)]
+    started = [RUNTIME, "run", f"--record={record}", str(compiled)]
+    command = ["unshare", "--net", sys.executable, "-c", script, *started]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert not (tmp_path / "lib").exists()

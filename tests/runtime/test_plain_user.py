@@ -12,9 +12,9 @@ import pytest
 
 from compiler.cli.test_confirm import until
 from runtime.plain import reads_checkout
-from runtime.test_app import CAPTURE, NO_RA, RUNTIME, tables
 from runtime.test_client_address import Service, seen
 from runtime.test_mapping import connect, egress, mapping
+from runtime.tunnels import CAPTURE, NO_RA, RUNTIME, tables
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_schema import contract

@@ -60,7 +60,7 @@ class Class:
 def classes(conditions: Sequence[tuple[Iterable[str], Iterable[str]]]) -> tuple[Class, ...]:
     """Return the classes of ``conditions``: inside of one of the first (of any if there are none), and of no second.
 
-    The class of those outside of all comes first. Costs the paths times their depth.
+    The class of those outside of all comes first. Costs sorting the paths.
     """
     inside: dict[str, int] = {}
     outside: dict[str, int] = {}
@@ -69,16 +69,20 @@ def classes(conditions: Sequence[tuple[Iterable[str], Iterable[str]]]) -> tuple[
         bit = 1 << number
         some = 0
         for path in wanted:
-            inside[path] = inside.get(path, 0) | bit
+            inside[path] = inside[path] | bit if path in inside else bit
             some = bit
         everywhere |= bit & ~some
         for path in exempt:
-            outside[path] = outside.get(path, 0) | bit
-    found: dict[int, list[str]] = {}
-    for path in (ELSEWHERE, *sorted({*inside, *outside})):
-        meant, exempt_from = everywhere, 0
-        for parent in around(path):
-            meant |= inside.get(parent, 0)
-            exempt_from |= outside.get(parent, 0)
+            outside[path] = outside[path] | bit if path in outside else bit
+    found: dict[int, list[str]] = {everywhere: [ELSEWHERE]}
+    parents = [("", everywhere, 0)]
+    # What is below a path comes directly behind it.
+    for path in sorted({*inside, *outside}, key=lambda path: path.replace("/", "\0")):
+        while not path.startswith(parents[-1][0]):
+            parents.pop()
+        _, meant, exempt_from = parents[-1]
+        meant |= inside.get(path, 0)
+        exempt_from |= outside.get(path, 0)
+        parents.append((f"{path}/", meant, exempt_from))
         found.setdefault(meant & ~exempt_from, []).append(path)
-    return tuple(Class(tuple(paths), meant) for meant, paths in found.items())
+    return tuple(Class(tuple(sorted(paths)), meant) for meant, paths in found.items())

@@ -1,6 +1,6 @@
 """The command ``tng``: options to one call of the pipeline, its outcome to texts and an exit code.
 
-0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready (``apply`` only); what
+0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready, or nothing is there to act on; what
 ``explain`` answers beside captured, which is 0: 4 passed, 5 refused, 6 depends.
 """
 

@@ -25,7 +25,7 @@ from tng_compiler.cli import history
 from tng_compiler.cli.bug import report
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.runtime import UNTIL_IT_RUNS, become, find_runtime
-from tng_compiler.host import nft, running
+from tng_compiler.host import nft, program, running
 from tng_compiler.host.places import run_directory
 
 _CONFIRM, _NOT_YET, _DONE = b"confirm", b"not yet", b"confirmed"
@@ -230,7 +230,7 @@ def _end(run: int) -> None:
 def _has_tables(table: str) -> bool:
     if any(nft.privileges()):
         return False  # a run of doors alone: there are no rules
-    done = nft.run("list", "tables", "inet")
+    done = program.run("nft", "list", "tables", "inet")
     if done is None or done.returncode != 0:
         problem = done.stderr.strip() if done else "it cannot be executed"
         fail(Exit.HOST_NOT_READY, f"`nft list tables` failed: {problem}", "`tng doctor` says what is missing")

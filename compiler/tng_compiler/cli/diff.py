@@ -17,10 +17,10 @@ from tng_compiler.cli.inputs import document, documents
 from tng_compiler.cli.live import live_document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
+from tng_compiler.diagnostics.quoting import visible
 from tng_compiler.diff.changes import Change, Difference, compare
 from tng_compiler.diff.danger import Danger
-from tng_compiler.diff.doors import DoorChange, headline
-from tng_compiler.diff.render_text import by_danger
+from tng_compiler.diff.render_text import AnyChange, by_danger, headline
 from tng_compiler.pipeline import Outcome, compile_bytes
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.flow import witness
@@ -39,7 +39,11 @@ def run_diff(old: str, new: str | None, format_: DiffFormat, expect: str | None,
         return Exit.FINDINGS
     with working("comparing"):
         differences = [(name, _compared(before, after)) for name, before, after in pairs]
-    sys.stdout.write(_text(differences, format_, several=len(pairs) > 1))
+    fleet = Path(new) if new is not None and Path(new).is_dir() else None
+    sys.stdout.write(_text(differences, format_, fleet))
+    if allowed is not None and fleet is None:
+        # One document is the one that was reviewed, whatever it was called.
+        allowed = dict.fromkeys((name for name, _ in differences), frozenset().union(*allowed.values()))
     return _judge(differences, allowed, fail_on)
 
 
@@ -58,6 +62,8 @@ def _pairs(old: str, new: str) -> list[tuple[str, Outcome | None, Outcome | None
     if not Path(old).is_dir():
         return [(new, _one(old), _one(new))]
     before, after = _fleet(old), _fleet(new)
+    if not before and not after:
+        fail(Exit.USAGE, f"no *.json in the directories {old} and {new}")
     return [(name, before.get(name), after.get(name)) for name in sorted({*before, *after})]
 
 
@@ -80,7 +86,7 @@ def _fleet(directory: str) -> dict[str, Outcome]:
     return {Path(name).name: compile_bytes(name, data) for name, data in documents([directory])}
 
 
-def _text(differences: Sequence[Named], format_: DiffFormat, *, several: bool) -> str:
+def _text(differences: Sequence[Named], format_: DiffFormat, fleet: Path | None) -> str:
     match format_:
         case DiffFormat.JSON:
             from tng_compiler.diff.render_json import render as json_
@@ -89,7 +95,8 @@ def _text(differences: Sequence[Named], format_: DiffFormat, *, several: bool) -
         case DiffFormat.GITHUB:
             from tng_compiler.diff.render_review import github
 
-            return github(differences)
+            # Annotations stand at a path of the repository.
+            return github([(str(fleet / name) if fleet else name, found) for name, found in differences])
         case DiffFormat.MARKDOWN:
             from tng_compiler.diff.render_review import markdown
 
@@ -97,43 +104,46 @@ def _text(differences: Sequence[Named], format_: DiffFormat, *, several: bool) -
         case DiffFormat.TEXT:
             from tng_compiler.diff.render_text import NOTHING, render
 
-            if not several:
+            if fleet is None:
                 return render(differences[0][1])
-            changed = [(name, difference) for name, difference in differences if not difference.empty]
+            changed = [(visible(name, 200), difference) for name, difference in differences if not difference.empty]
             parts = [f"==> {name} <==\n{render(difference)}" for name, difference in changed]
             same = len(differences) - len(parts)
             return "\n".join([*parts, *([f"{NOTHING}, in {same} document{'s' * (same != 1)}\n"] if same else ())])
 
 
-def _expected(path: str) -> frozenset[str]:
-    """Read the identities of the changes that are allowed: a file that ``--format json`` wrote."""
+Allowed = dict[str, frozenset[str]]
+"""The identities of the changes that are allowed, by the document's name."""
+
+
+def _expected(path: str) -> Allowed:
+    """Read a file that ``--format json`` wrote."""
     _, data = document(path, "--expect")
     try:
-        return frozenset(
-            change["id"]
-            for document in json.loads(data)["documents"]
-            for change in (*document["changes"], *document["doors"])
-        )
-    except (ValueError, KeyError, TypeError):
+        return {
+            each["name"]: frozenset(change["id"] for kind in ("changes", "doors", "settings") for change in each[kind])
+            for each in json.loads(data)["documents"]
+        }
+    except (ValueError, KeyError, TypeError, RecursionError):
         fail(Exit.USAGE, f"{path} is not a report of `tng diff --format json`", "write one, review it, and keep it")
 
 
-def _judge(differences: Sequence[Named], allowed: frozenset[str] | None, fail_on: FailOn | None) -> Exit:
+def _judge(differences: Sequence[Named], allowed: Allowed | None, fail_on: FailOn | None) -> Exit:
     faults: list[str] = []
     for name, difference in differences:
-        changes = [change for change in by_danger(difference) if allowed is None or change.identity not in allowed]
+        reviewed = allowed.get(name, frozenset()) if allowed else frozenset()
+        changes = [change for change in by_danger(difference) if change.identity not in reviewed]
+        name = visible(name, 200)
         if allowed is not None:
             faults += [f"{name}: not expected: {_named(change)}" for change in changes]
         if fail_on:
             some = [change for change in changes if fail_on is FailOn.ANY or change.danger is Danger.UNPROTECTED]
             faults += [f"{name}: {change.danger.value}: {_named(change)}" for change in some]
-            if fail_on is FailOn.ANY and difference.marks:
-                faults.append(f"{name}: so_mark is another")
     for fault in dict.fromkeys(faults):
         print(f"tng: {fault}", file=sys.stderr)
     return Exit.FINDINGS if faults else Exit.CLEAN
 
 
-def _named(change: Change | DoorChange) -> str:
+def _named(change: AnyChange) -> str:
     named = witness(change.regions[0]) if isinstance(change, Change) else headline(change)
     return f"{named} (change {change.identity})"

@@ -6,6 +6,8 @@ import sys
 from enum import IntEnum
 from typing import NoReturn
 
+from tng_compiler.diagnostics.quoting import visible
+
 
 class Exit(IntEnum):
     """A stable part of the interface: scripts and CI branch on it."""
@@ -22,7 +24,7 @@ class Exit(IntEnum):
 
 def fail(code: Exit, message: str, help_: str | None = None) -> NoReturn:
     """Say why on standard error, and end."""
-    print(f"tng: {message}", file=sys.stderr)
+    print(f"tng: {visible(message, 2000)}", file=sys.stderr)
     if help_:
         print(f"  help: {help_}", file=sys.stderr)
     sys.exit(code)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from tng_compiler.diff.danger import Danger
 from tng_compiler.diff.doors import DoorChange, compare_doors
 from tng_compiler.diff.trust import FieldChange, Trust, changes, trust_of
+from tng_compiler.model.types import Control
 from tng_compiler.plan.types import Plan
 from tng_compiler.regions.fates import Fate, Protocol, Way
 from tng_compiler.regions.solve import Region, View, solve
+from tng_schema import contract
 
 _ORDER = list(Danger)
 _WAYS: tuple[Way, ...] = ("out", "in", "within", "through")
@@ -40,20 +43,35 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """``changes`` are sorted by danger. ``marks``: those of our own sockets, whose traffic always passes, if others.
+class SettingChange:
+    """What is said once for a document, and of no traffic that it captures; ``why`` one should care."""
 
-    ``doors``: what becomes of entries that capture nothing, by danger as well.
-    """
+    field: str
+    before: str
+    after: str
+    why: str
+
+    danger: ClassVar[Danger] = Danger.TRUST
+    fields: ClassVar[tuple[FieldChange, ...]] = ()
+
+    @property
+    def identity(self) -> str:
+        """16 hexadecimal digits that are the same for the same change, and for no other."""
+        return hashlib.sha256("\n".join([self.field, self.before, self.after]).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """``changes`` are sorted by danger; ``doors``, what becomes of entries that capture nothing, as well."""
 
     changes: tuple[Change, ...]
-    marks: tuple[tuple[int, ...], tuple[int, ...]] | None
+    settings: tuple[SettingChange, ...] = ()
     doors: tuple[DoorChange, ...] = ()
 
     @property
     def empty(self) -> bool:
         """Whether both documents mean the same."""
-        return not self.changes and self.marks is None and not self.doors
+        return not self.changes and not self.settings and not self.doors
 
 
 def compare(old: Plan | None, new: Plan | None) -> Difference:
@@ -73,9 +91,27 @@ def compare(old: Plan | None, new: Plan | None) -> Difference:
     for region in solve(plans, question):
         groups.setdefault((region.way, region.protocol, *region.answer), []).append(region)
     found = [_change(*key, trusts, regions) for key, regions in groups.items()]
-    marks = (plans[0].marks, plans[1].marks)
-    other = marks if old and new and marks[0] != marks[1] else None
-    return Difference(tuple(sorted(found, key=_order)), other, compare_doors(*plans))
+    return Difference(tuple(sorted(found, key=_order)), tuple(_settings(old, new)), compare_doors(*plans))
+
+
+def _settings(old: Plan | None, new: Plan | None) -> Iterator[SettingChange]:
+    if old and new and old.marks != new.marks:
+        before, after = (", ".join(map(str, plan.marks)) or "none" for plan in (old, new))
+        yield SettingChange("so_mark", before, after, "what carries a mark of ours always passes")
+    control = new.control if new else None
+    before, after = map(_place, (old.control if old else None, control))
+    if before != after:
+        yield SettingChange("control_interface", before, after, _who_asks(control))
+
+
+def _place(control: Control | None) -> str:
+    return f"{control.host} port {control.port}" if control else "none"
+
+
+def _who_asks(control: Control | None) -> str:
+    if control is None:
+        return "nobody asks there any more"
+    return "programs of this host ask there" if contract.is_loopback(control.host) else "others can ask, unencrypted"
 
 
 def _nothing(plan: Plan | None) -> Plan:

@@ -17,7 +17,7 @@ from tng_compiler.algebra.intervals import Interval, subtract, union
 from tng_compiler.algebra.space import FAMILIES, Region
 from tng_compiler.algebra.union import collapse
 from tng_compiler.diff.danger import Danger
-from tng_compiler.diff.trust import FieldChange, Trust, Weight, changes, normal
+from tng_compiler.diff.trust import FieldChange, Trust, Weight, changes, trust_of
 from tng_compiler.emit.plan_text import filter_words
 from tng_compiler.model.types import DstFilter, HttpProxy, Mapping, PortRange, Role, Socks5
 from tng_compiler.plan.types import Plan
@@ -28,15 +28,19 @@ Host = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What goes through the tunnel, in a form that does not depend on how it was written; ``words`` for people."""
+    """What goes through the tunnel, in a form that does not depend on how it was ``written``."""
 
     names: frozenset[tuple[str | None, str | None, tuple[Interval, ...]]]
     addresses: tuple[Region, ...]
-    words: frozenset[str]
+    written: tuple[DstFilter, ...]
 
     def same(self, other: Filters | None) -> bool:
         """Whether both take the same."""
         return other is not None and (self.names, self.addresses) == (other.names, other.addresses)
+
+    def holds(self, other: Filters) -> bool:
+        """Whether it takes all that ``other`` takes."""
+        return self.same(_filters((*self.written, *other.written)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,6 @@ class Settings:
     kind: str
     role: Role
     trust: Trust
-    proxy_protocol: str | None
     target: tuple[str, int] | None = None
     filters: Filters | None = None
     unmatched: str | None = None
@@ -103,8 +106,7 @@ def compare_doors(old: Plan, new: Plan) -> tuple[DoorChange, ...]:
 def _ports(plan: Plan) -> dict[tuple[Host, int], Settings]:
     found: dict[tuple[Host, int], Settings] = {}
     for door in plan.doors:
-        trust = normal(door.attest, door.verify)
-        settings = Settings(door.mode.pointer.rpartition("/")[2], door.role, trust, door.proxy_protocol)
+        settings = Settings(door.mode.pointer.rpartition("/")[2], door.role, trust_of(door))
         if isinstance(door.mode, Mapping):
             for rule in door.mode.rules:
                 leading = replace(settings, target=(rule.out_host, rule.out_first - rule.ports.first))
@@ -123,10 +125,13 @@ def _filters(filters: Sequence[DstFilter]) -> Filters:
     for each in filters:
         if each.network is None:
             ports[each.domain, each.regex].append(each.ports)
-    everything = union(ports[None, None])
-    named = {
-        key: union(some) if key == (None, None) else subtract(union(some), everything) for key, some in ports.items()
-    }
+    taken = {key: union(some) for key, some in ports.items()}
+    everything = taken.get((None, None), [])
+    named = {}
+    for key, own in taken.items():
+        wider = [taken.get((domain, None), []) for domain in _wider(key[0])]
+        around = union([*(everything if key != (None, None) else ()), *(ports for some in wider for ports in some)])
+        named[key] = subtract(own, around)
     addresses = [
         (each.network, rest) for each in filters if each.network for rest in subtract([each.ports], everything)
     ]
@@ -135,7 +140,17 @@ def _filters(filters: Sequence[DstFilter]) -> Filters:
         for family, version in zip(FAMILIES, (4, 6), strict=True)
     )
     names = frozenset((*key, tuple(some)) for key, some in named.items() if some)
-    return Filters(names, regions, frozenset(map(filter_words, filters)))
+    return Filters(names, regions, tuple(filters))
+
+
+def _wider(domain: str | None) -> Iterator[str]:
+    """Yield what takes all names of ``domain`` and more: `*x` takes what ends in x, `x*` what begins so."""
+    name = (domain or "").strip("*")
+    first, last = (domain or "").startswith("*"), (domain or "").endswith("*")
+    if not last:
+        yield from (f"*{name[start:]}" for start in range(first, len(name)))
+    if not first:
+        yield from (f"{name[:end]}*" for end in range(1, len(name) + (not last)))
 
 
 def _same(one: Settings | None, two: Settings | None) -> bool:
@@ -219,19 +234,19 @@ def _fields(port: int, before: Settings, after: Settings) -> Iterator[FieldChang
         aims = [f"{host} port {far + port}" for host, far in (before.target, after.target)]
         yield FieldChange("leads to", aims[0], aims[1], "peer" if after.role == "ingress" else "own")
     if before.filters and after.filters and not before.filters.same(after.filters):
-        lost, gained = before.filters.words - after.filters.words, after.filters.words - before.filters.words
+        lost, gained = not after.filters.holds(before.filters), not before.filters.holds(after.filters)
         weight: Weight = "weaker" if lost and after.unmatched == "direct" else "peer" if gained else "own"
-        yield FieldChange("dst_filters (those that differ)", _listed(lost), _listed(gained), weight)
+        words = [set(map(filter_words, each.written)) for each in (before.filters, after.filters)]
+        said = [_listed(words[0] - words[1]), _listed(words[1] - words[0])]
+        yield FieldChange("dst_filters (those that differ)", said[0], said[1], weight)
     if before.auth != after.auth and before.kind == after.kind:
         said = ["a password" if each.auth else "none" for each in (before, after)]
         said[1] = "another name or password" if before.auth and after.auth else said[1]
         yield FieldChange("auth", said[0], said[1], "own" if after.auth else "weaker")
-    if before.proxy_protocol != after.proxy_protocol:
-        yield FieldChange("proxy_protocol", before.proxy_protocol or "none", after.proxy_protocol or "none", "own")
     yield from changes(before.trust, after.trust)
 
 
-def _listed(words: frozenset[str]) -> str:
+def _listed(words: set[str]) -> str:
     return "; ".join(sorted(words)[:8]) + (f"; and {len(words) - 8} more" if len(words) > 8 else "") or "none"
 
 

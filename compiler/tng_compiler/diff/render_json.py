@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from tng_compiler.diff.changes import Change, Difference
+from tng_compiler.diff.changes import Change, Difference, SettingChange
 from tng_compiler.diff.doors import DoorChange, headline
 from tng_compiler.diff.trust import FieldChange
 from tng_compiler.regions.values import fate_json, region_json
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 def render(differences: Sequence[tuple[str, Difference]]) -> str:
@@ -19,7 +19,7 @@ def render(differences: Sequence[tuple[str, Difference]]) -> str:
         {
             "name": name,
             "doors": [_door(change) for change in difference.doors],
-            "so_mark": [list(some) for some in difference.marks] if difference.marks else None,
+            "settings": [_setting(change) for change in difference.settings],
             "changes": [_change(change) for change in difference.changes],
         }
         for name, difference in differences
@@ -51,6 +51,16 @@ def _door(change: DoorChange) -> dict[str, object]:
         "ports": list(change.ports),
         "text": headline(change),
         "fields": _fields(change.fields),
+    }
+
+
+def _setting(change: SettingChange) -> dict[str, object]:
+    return {
+        "id": change.identity,
+        "danger": change.danger.value,
+        "setting": change.field,
+        "before": change.before,
+        "after": change.after,
     }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from tng_compiler.diagnostics.quoting import visible
+from tng_compiler.diagnostics.render_github import data_text, property_text
 from tng_compiler.diff.changes import Change, Difference
 from tng_compiler.diff.danger import Danger
-from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, by_danger, headline, marks, summary
+from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, by_danger, headline, summary
 from tng_compiler.regions.flow import witness
 from tng_compiler.regions.text import conditions, destinations
 
@@ -18,7 +20,7 @@ def markdown(differences: Sequence[tuple[str, Difference]]) -> str:
     changed = [(name, difference) for name, difference in differences if not difference.empty]
     lines = ["### What this changes for traffic", ""]
     for name, difference in changed:
-        lines += [f"**{_escape(name)}**: {summary(difference)}", "", *_table(difference), ""]
+        lines += [f"**{_escape(visible(name, 200))}**: {summary(difference)}", "", *_table(difference), ""]
     same = len(differences) - len(changed)
     if same:
         named = f"{same} document{'s' * (same != 1)}"
@@ -27,11 +29,9 @@ def markdown(differences: Sequence[tuple[str, Difference]]) -> str:
 
 
 def _table(difference: Difference) -> Iterator[str]:
-    changes = by_danger(difference)
-    if changes:
-        yield "| | traffic | such as |"
-        yield "|---|---|---|"
-    for change in changes:
+    yield "| | traffic | such as |"
+    yield "|---|---|---|"
+    for change in by_danger(difference):
         mark = ":rotating_light: " if change.danger is Danger.UNPROTECTED else ""
         title = f"{mark}**{TITLES[change.danger].capitalize()}**: {_escape(headline(change))}"
         for field in change.fields:
@@ -42,9 +42,6 @@ def _table(difference: Difference) -> Iterator[str]:
             regions.append(f"and {len(some) - MOST_REGIONS} more")
         flows = [f"`{witness(region)}`" for region in some[:MOST_REGIONS]]
         yield f"| {title} | {'<br>'.join(map(_escape, regions))} | {'<br>'.join(flows)} |"
-    if difference.marks:
-        yield ""
-        yield _escape(marks(difference.marks))
 
 
 def _escape(text: str) -> str:
@@ -65,15 +62,5 @@ def github(differences: Sequence[tuple[str, Difference]]) -> str:
                 fields = (f"{field.field}: {field.before} -> {field.after}" for field in change.fields)
                 text = "\n".join([headline(change), *fields])
             title = f"tng diff: {TITLES[change.danger].lower()}"
-            lines.append(f"::{command} file={_property(name)},title={_property(title)}::{_data(text)}\n")
-        if difference.marks:
-            lines.append(f"::notice file={_property(name)},title=tng diff::{_data(marks(difference.marks))}\n")
+            lines.append(f"::{command} file={property_text(name)},title={property_text(title)}::{data_text(text)}\n")
     return "".join(lines)
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from tng_compiler.diff.changes import Change, Difference
+from tng_compiler.diff.changes import Change, Difference, SettingChange
 from tng_compiler.diff.danger import Danger
 from tng_compiler.diff.doors import DoorChange
 from tng_compiler.diff.doors import headline as of_door
@@ -23,18 +23,19 @@ TITLES = {
 }
 MOST_REGIONS = 6
 
+AnyChange = Change | DoorChange | SettingChange
+
 
 def render(difference: Difference) -> str:
     """Return the report, one paragraph a change, and a last line that counts them."""
     paragraphs = ["\n".join(_paragraph(change)) for change in by_danger(difference)]
-    if difference.marks:
-        paragraphs.append(marks(difference.marks))
     return "\n\n".join([*paragraphs, summary(difference)]) + "\n"
 
 
-def by_danger(difference: Difference) -> list[Change | DoorChange]:
+def by_danger(difference: Difference) -> list[AnyChange]:
     """Return all changes, the most dangerous first."""
-    return sorted((*difference.changes, *difference.doors), key=lambda change: list(Danger).index(change.danger))
+    every: tuple[AnyChange, ...] = (*difference.changes, *difference.doors, *difference.settings)
+    return sorted(every, key=lambda change: list(Danger).index(change.danger))
 
 
 def summary(difference: Difference) -> str:
@@ -46,25 +47,20 @@ def summary(difference: Difference) -> str:
     parts = [f"{counted[danger]} {TITLES[danger].lower()}" for danger in Danger if counted[danger]]
     if counted[Danger.UNPROTECTED] > 1:
         parts[0] = parts[0].replace("loses", "lose")
-    number = len(changes) + (difference.marks is not None)
-    return f"{number} change{'s' * (number != 1)}" + (f": {', '.join(parts)}" if parts else "")
+    return f"{len(changes)} change{'s' * (len(changes) != 1)}: {', '.join(parts)}"
 
 
-def marks(pair: tuple[tuple[int, ...], tuple[int, ...]]) -> str:
-    """Say which marks are ours."""
-    before, after = (", ".join(map(str, some)) or "none" for some in pair)
-    return f"{TITLES[Danger.TRUST]}: so_mark {before} -> {after}: what carries a mark of ours always passes"
-
-
-def headline(change: Change | DoorChange) -> str:
-    """Say what happens to which kind of traffic, or to which door."""
+def headline(change: AnyChange) -> str:
+    """Say what happens to which kind of traffic, to which door, or to which setting."""
     if isinstance(change, DoorChange):
         return of_door(change)
+    if isinstance(change, SettingChange):
+        return f"{change.field} {change.before} -> {change.after}: {change.why}"
     before, after = outcome(change.before), outcome(change.after)
     return f"{kind(change.way, change.protocol)}, {before} -> {after}"
 
 
-def _paragraph(change: Change | DoorChange) -> Iterator[str]:
+def _paragraph(change: AnyChange) -> Iterator[str]:
     yield f"{TITLES[change.danger]}: {headline(change)}"
     for field in change.fields:
         yield f"  {field.field}: {field.before} -> {field.after}{less(change, field)}"
@@ -79,7 +75,7 @@ def _paragraph(change: Change | DoorChange) -> Iterator[str]:
         yield f"  and {len(regions) - MOST_REGIONS} more regions"
 
 
-def less(change: Change | DoorChange, field: FieldChange) -> str:
+def less(change: AnyChange, field: FieldChange) -> str:
     """Say of a field that it is for its sake that protection is lost."""
     if field.weight != "weaker":
         return ""

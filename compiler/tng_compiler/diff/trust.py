@@ -1,14 +1,16 @@
-"""Who proves what to whom, before and after: field by field, in a normal form in which order means nothing."""
+"""Who proves what to whom, and whom a service sees: field by field, in a normal form in which order means nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
+from urllib.parse import urlsplit
 
 from tng_compiler.diagnostics.quoting import visible
-from tng_compiler.model.types import Attest, Service, Verify
-from tng_compiler.plan.types import Interception
+from tng_compiler.model.types import Attest, ClientAddress, ProxyProtocol, Service, Verify
+from tng_compiler.plan.types import Interception, PlannedDoor
+from tng_schema import contract
 
 Weight = Literal["weaker", "peer", "own"]
 """Demands less; something that the other side must agree to; a matter of this host alone."""
@@ -28,10 +30,15 @@ class FieldChange:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """``attest`` and ``verify`` of an entry; equal for entries of one meaning."""
+    """``attest`` and ``verify`` of an entry, and what an egress lets its services know of clients.
+
+    Equal for entries of one meaning.
+    """
 
     attest: Attest | None
     verify: Verify | None
+    proxy_protocol: ProxyProtocol | None = None
+    client_address: ClientAddress = "tunnel"
 
     @property
     def nothing(self) -> bool:
@@ -45,17 +52,13 @@ class Trust:
             attest = replace(attest, service=_named(attest.service))
         if verify and verify.service:
             verify = replace(verify, service=_named(verify.service))
-        return Trust(attest, verify)
+        return replace(self, attest=attest, verify=verify)
 
 
-def trust_of(entry: Interception) -> Trust:
+def trust_of(entry: Interception | PlannedDoor) -> Trust:
     """Return the trust of ``entry`` in the normal form."""
-    return normal(entry.attest, entry.verify)
-
-
-def normal(attest: Attest | None, verify: Verify | None) -> Trust:
-    """Return the normal form."""
-    return Trust(_attest(attest), _verify(verify))
+    seen = entry.client_address if isinstance(entry, Interception) else "tunnel"
+    return Trust(_attest(entry.attest), _verify(entry.verify), entry.proxy_protocol, seen)
 
 
 def changes(before: Trust, after: Trust) -> tuple[FieldChange, ...]:
@@ -78,19 +81,25 @@ def _changes(before: Trust, after: Trust) -> Iterator[FieldChange]:
         yield from _verify_changes(before.verify, after.verify)
     if before.attest and after.attest:
         yield from _attest_changes(before.attest, after.attest)
+    if before.proxy_protocol != after.proxy_protocol:
+        yield FieldChange("proxy_protocol", before.proxy_protocol or "none", after.proxy_protocol or "none", "own")
+    if before.client_address != after.client_address:
+        yield FieldChange("client_address", before.client_address, after.client_address, "own")
 
 
 def _verify_changes(before: Verify, after: Verify) -> Iterator[FieldChange]:
     if before.model != after.model:
         yield FieldChange("verify.model", before.model, after.model, "peer")
-    yield from _service_changes("verify", before.service, after.service, "peer")
+    exposed = _anybody_answers(after) and not _anybody_answers(before)
+    yield from _service_changes("verify", before.service, after.service, "weaker" if exposed else "peer")
     if before.policy_ids != after.policy_ids:
         fewer = set(after.policy_ids) < set(before.policy_ids)
         policies = (_list(before.policy_ids), _list(after.policy_ids))
         yield FieldChange("verify.policy_ids", *policies, "weaker" if fewer else "peer")
     if before.trusted_certs_paths != after.trusted_certs_paths:
         pins = (_list(before.trusted_certs_paths), _list(after.trusted_certs_paths))
-        lost = not after.trusted_certs_paths
+        lost = not after.trusted_certs_paths or set(before.trusted_certs_paths) < set(after.trusted_certs_paths)
+        lost = lost and bool(before.trusted_certs_paths)
         yield FieldChange("verify.trusted_certs_paths", *pins, "weaker" if lost else "peer")
     if before.skip_as_token_cert_verify != after.skip_as_token_cert_verify:
         skips = (_yes(before.skip_as_token_cert_verify), _yes(after.skip_as_token_cert_verify))
@@ -116,6 +125,12 @@ def _attest_changes(before: Attest, after: Attest) -> Iterator[FieldChange]:
         yield FieldChange("attest.refresh_interval", *intervals, "own")
 
 
+def _anybody_answers(verify: Verify) -> bool:
+    """Whether who is on the way to the service can answer in its place, and is believed."""
+    url = urlsplit(verify.service.as_addr if verify.service else "")
+    return url.scheme == "http" and not verify.trusted_certs_paths and not contract.is_loopback(url.hostname or "")
+
+
 def _service_changes(
     where: str, before: Service | None, after: Service | None, weight: Weight
 ) -> Iterator[FieldChange]:
@@ -125,7 +140,8 @@ def _service_changes(
     authorities = (before.as_ca_paths if before else (), after.as_ca_paths if after else ())
     if authorities[0] != authorities[1]:
         # Whoever answers as the service decides who is believed.
-        lost = where == "verify" and after is not None and not authorities[1]
+        more = bool(authorities[0]) and set(authorities[0]) < set(authorities[1])
+        lost = where == "verify" and after is not None and (more or not authorities[1])
         names = tuple(_list(paths) if paths else "those of the host" for paths in authorities)
         yield FieldChange(f"{where}.as_ca_paths", names[0], names[1], "weaker" if lost else "own")
     headers = (before.as_headers if before else (), after.as_headers if after else ())

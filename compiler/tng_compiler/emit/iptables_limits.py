@@ -118,6 +118,15 @@ def weaker(plan: Plan) -> Iterator[Limit]:
         ("Whoever flushes the tables opens what is captured, until this runs again.",),
     )
     for entry in plan.entries:
+        if entry.minds_forwarded:
+            yield Limit(
+                entry.pointer,
+                "kind of an interface",
+                (
+                    "What comes for a port of this host that another table leads to a captured destination on another",
+                    "host passes in plaintext: it cannot be told from a container's port.",
+                ),
+            )
         if entry.local_traffic:
             yield Limit(
                 entry.pointer,

@@ -7,16 +7,15 @@ and no packet sees a half. Sets of concatenations are not merged by nft 1.0.6; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import assert_never
 
-from tng_compiler.algebra.space import BITS, EVERY_PORT, Box, Family, Ports
+from tng_compiler.algebra.space import EVERY_PORT, Box, Family, Ports
+from tng_compiler.algebra.text import span_text
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.lower import lower, owned_guard
 
-_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 _HEADER = {"ipv4": "ip", "ipv6": "ip6"}
 _LOOPBACK = {"ipv4": "127.0.0.0/8", "ipv6": "::1"}
 _BATCH = 1000
@@ -140,17 +139,7 @@ def _elements(group: tree.SetDefinition) -> Iterator[str]:
 
 
 def _box(family: Family, box: Box) -> str:
-    return f"{_interval(family, box.first, box.last)} . {_ports(box.ports)}"
-
-
-def _interval(family: Family, first: int, last: int) -> str:
-    address = _ADDRESS[family]
-    size = last - first + 1
-    if first == last:
-        return str(address(first))
-    if size & (size - 1) == 0 and first % size == 0:
-        return f"{address(first)}/{BITS[family] - size.bit_length() + 1}"
-    return f"{address(first)}-{address(last)}"
+    return f"{span_text(family, box.first, box.last)} . {_ports(box.ports)}"
 
 
 def _ports(ports: Ports) -> str:
@@ -208,6 +197,9 @@ def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
             return f"iifname {_one_or_set(map(_quote, interfaces))}"
         case tree.CameFromInside():
             return 'meta iifkind { "bridge", "veth" } fib daddr . iif oif missing'
+        case tree.LeavesInside():
+            # A tap is a tun interface that carries frames (tuntap.rst).
+            return 'meta oifkind { "bridge", "veth", "tun" } meta oiftype ether'
         case tree.ToLoopbackAddress(family):
             return f"{_HEADER[family]} daddr {_LOOPBACK[family]}"
         case tree.AddressType(side, kinds, negated):

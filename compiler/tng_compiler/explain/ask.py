@@ -19,6 +19,7 @@ from tng_compiler.plan.doorways import Doorway
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.decide import Decision
 from tng_compiler.rules.lower import lower
+from tng_compiler.shape.nearest import nearest
 
 MOST_JUDGED = 20_000
 """Situations times entries: a few seconds."""
@@ -159,5 +160,11 @@ def _assumed(flow: Flow, plan: Plan) -> Iterator[str]:
         yield f"the socket of an application{ours}"
     if flow.cgroup is not None and not flow.newer:
         yield "the cgroup is older than the rules, or looked up since (`newer`)"
+    known = {group.name for group in plan.operator_sets}
+    for name in sorted((flow.sets or frozenset()) - known):
+        near = nearest(name, known)
+        yield f"nothing about set {name}, which the document does not have" + (
+            f" (did you mean `{near}`?)" if near else ""
+        )
     if flow.established and flow.source.ports is None:
         yield f"the client's port is {CLIENT_PORT} (`from :PORT`)"

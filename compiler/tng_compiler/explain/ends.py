@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from lark import Token, Tree
 
 from tng_compiler.algebra.space import EVERY_PORT, Family, Ports
-from tng_compiler.diagnostics.mistake import Mistake, MistakeError
+from tng_compiler.diagnostics.mistake import Mistake, MistakeError, number
 
 LOOPBACK: dict[Family, tuple[int, int]] = {"ipv4": (0x7F000000, 0x7FFFFFFF), "ipv6": (1, 1)}
 
@@ -74,13 +74,12 @@ def _network(token: Token) -> tuple[Family, tuple[int, int]]:
 
 def _ports(token: Token) -> Ports:
     first, _, last = str(token)[1:].partition("-")
-    # Ten digits are more than any port, and few enough for int().
-    numbers = int(first[:10]), int((last or first)[:10])
-    if numbers[1] > EVERY_PORT.last or numbers[0] > numbers[1]:
+    low, high = number(first), number(last or first)
+    if low is None or high is None or not low <= high <= EVERY_PORT.last:
         raise _mistake(
             token, f"expected ports from 0 to 65535, found `{str(token)[1:]}`", "such as :443, or :8000-8099"
         )
-    return Ports(*numbers)
+    return Ports(low, high)
 
 
 def _mistake(token: Token, message: str, help_: str) -> MistakeError:

@@ -55,6 +55,8 @@ def expected(text: str, error: UnexpectedToken) -> Mistake:
 def _wanted(accepts: frozenset[str]) -> tuple[str, str]:
     if "INSIDE" in accepts and not accepts & {"OVER", "INGRESS"}:
         return "an interface, `inside` or `outside` after `over`", "such as `over docker0`"
+    if "NAME" in accepts:
+        return "the name of a set", "such as `set peers`, the `ipset` of the configuration"
     for kinds, wanted, help_ in _AFTER:
         if kinds <= accepts and "INGRESS" not in accepts:
             return wanted, help_
@@ -68,8 +70,6 @@ def _wanted(accepts: frozenset[str]) -> tuple[str, str]:
         return "an address, `local` or `:PORT`", "such as `to 10.1.2.3:443`, `to [2001:db8::1]:443` or `to :443`"
     if "SET" in accepts and "INGRESS" not in accepts:
         return "`set` after `no`", "`no set`: the destination is in no set of the operator"
-    if "NAME" in accepts:
-        return "the name of a set", "such as `set peers`, the `ipset` of the configuration"
     return (
         "a part of a flow",
         "such as `ingress tcp 10.0.0.5 -> 10.1.2.3:8080 cgroup /app.slice`; docs/explain.md lists the parts",

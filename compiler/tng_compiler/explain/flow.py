@@ -15,7 +15,7 @@ from typing import Literal
 from lark import Lark, Token, Tree, UnexpectedInput
 from lark.exceptions import UnexpectedToken
 
-from tng_compiler.diagnostics.mistake import Mistake, MistakeError
+from tng_compiler.diagnostics.mistake import Mistake, MistakeError, number
 from tng_compiler.explain.ends import UNKNOWN, End, end_of
 from tng_compiler.explain.expected import expected
 from tng_compiler.rules.tree import Protocol
@@ -110,8 +110,7 @@ def _values(part: Tree[Token]) -> dict[str, object]:
         case "interface":
             return {"interface": _interface(tokens[1:])}
         case "sets":
-            names = [str(token) for token in tokens if token.type not in ("SET", "NO")]
-            return {"sets": frozenset(names)}
+            return {"sets": frozenset(map(str, tokens[1:])) if tokens[0].type == "SET" else frozenset()}
         case "from":
             return {"source": end_of(_child(part, 0))}
         case "to":
@@ -127,8 +126,8 @@ def _interface(tokens: list[Token]) -> tuple[str | None, bool | None]:
 
 
 def _mark(token: Token) -> int:
-    value = int(token, 0) if token.type == "HEX" else int(token[:20])
-    if value > 0xFFFFFFFF:
+    value = int(token, 0) if token.type == "HEX" else number(token)
+    if value is None or value > 0xFFFFFFFF:
         assert token.start_pos is not None
         assert token.end_pos is not None
         message = "expected a mark of at most 32 bits (SO_MARK, socket(7)), found more"

@@ -15,6 +15,7 @@ from tng_compiler.explain.situation import CLIENT_PORT, MULTICAST, Situation
 from tng_compiler.explain.space import Named, Place, Span, places, ports, without
 from tng_compiler.plan.doorways import doorways
 from tng_compiler.plan.interfaces import kinds_matter, spelled, told_apart
+from tng_compiler.plan.names import operator
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.packet import Way
@@ -235,9 +236,12 @@ def _interfaces(flow: Flow, plan: Plan, situation: Situation) -> list[Value]:
 
 def _sets(flow: Flow, plan: Plan, situation: Situation) -> list[Value]:
     """Alone, in none, and in all pairs: more at once differ in nothing, since the first entry that matches decides."""
+    family = situation.family
+    names = [group.name for group in plan.operator_sets if group.family == family]
     if flow.sets is not None:
-        return [Value(replace(situation, sets=flow.sets), "as said")]
-    names = [group.name for group in plan.operator_sets if group.family == situation.family]
+        # The document has one name for the sets of both families.
+        said = {operator(name, family) for name in flow.sets} | flow.sets
+        return [Value(replace(situation, sets=frozenset(names) & said), "as said")]
     found = [Value(replace(situation, sets=frozenset({name})), name) for name in names]
     if len(names) <= MOST_SETS:
         found += [

@@ -42,6 +42,7 @@ WORDS = {
 }
 """Terminals, as the author of a pattern knows them."""
 
+_WORD = re.compile(r"[^\s()]+|.", re.DOTALL)
 _KEYWORDS = sorted({word for words in WORDS.values() for word in re.findall(r"`([a-z_0-9]+)", words)})
 
 _MEANT = {
@@ -63,7 +64,7 @@ class PatternError(Exception):
 
     def within(self, text: str) -> Mistake:
         """Return what is to be shown."""
-        found = re.compile(r"[^\s()]+|$|.", re.DOTALL).match(text, self.position)
+        found = _WORD.match(text, self.position)
         return Mistake(str(self), self.position, found.end() if found else self.position, self.help)
 
 
@@ -77,7 +78,8 @@ def unexpected(text: str, error: UnexpectedInput) -> PatternError:
         position = len(text) if error.token.type == "$END" else position
     elif isinstance(error, UnexpectedCharacters):
         expected = error.allowed or expected
-    word = text[position:].split()[0] if position < len(text) else ""
+    rest = _WORD.match(text, position)
+    word = rest[0] if rest else ""
     wanted = [words for terminal, words in WORDS.items() if terminal in expected]
     # Where anything may stand, all of it would hide what was found.
     some = "a word of a pattern" if "FATE" in expected else ", ".join(wanted) or "a pattern"

@@ -12,6 +12,7 @@ from lark import Lark, Token, Transformer, UnexpectedInput
 from lark.exceptions import VisitError
 
 from tng_compiler.algebra.space import EVERY_PORT, Family
+from tng_compiler.diagnostics.mistake import number
 from tng_compiler.diagnostics.quoting import quote
 from tng_compiler.find.mistakes import PatternError, unexpected
 from tng_compiler.plan import names
@@ -66,6 +67,7 @@ NAME: /[A-Za-z_][A-Za-z0-9_.-]*/
 %ignore /[ \t\r\n]+/
 """
 
+MOST_NESTED = 100
 Predicate = Callable[[View], bool]
 _DIRECTIONS: dict[str, tuple[Way, ...]] = {
     "ingress": ("out",), "egress": ("in",), "forwarded": ("through",), "local": ("within",),
@@ -88,6 +90,7 @@ def parse(text: str, plan: Plan) -> Pattern:
     """Read a pattern about ``plan``; raises ``PatternError``."""
     try:
         tree = _parser().parse(text)
+        _bounded(tree)
         reader = _Reader(plan)
         holds = reader.transform(tree)
     except VisitError as error:
@@ -100,6 +103,16 @@ def parse(text: str, plan: Plan) -> Pattern:
     ages = (False, True) if "age" in reader.states else (False,)
     runtimes = (False, True) if "runtime" in reader.states else (False,)
     return Pattern(holds, named, tuple(State(established, down) for established in ages for down in runtimes))
+
+
+def _bounded(tree: Any) -> None:
+    """Refuse what is nested more deeply than a walk over it may recurse."""
+    left = [(tree, 0)]
+    while left:
+        node, depth = left.pop()
+        if isinstance(node, Token) and depth > MOST_NESTED:
+            raise PatternError(f"expected at most {MOST_NESTED} of `not` and `(` in each other, found more", _at(node))
+        left += ((child, depth + 1) for child in reversed(getattr(node, "children", ())))
 
 
 @cache
@@ -231,7 +244,8 @@ def _target(token: Token) -> tuple[Family, int, int, int, int]:
 
 def _ports(token: Token, text: str) -> tuple[int, int]:
     low, _, high = text.partition("-")
-    first, last = int(low), int(high or low)
-    if not first <= last <= EVERY_PORT.last:
-        raise PatternError(f"expected ports from 0 to {EVERY_PORT.last}, the lower first, found {text}", _at(token))
+    first, last = number(low), number(high or low)
+    if first is None or last is None or not first <= last <= EVERY_PORT.last:
+        message = f"expected ports from 0 to {EVERY_PORT.last}, the lower first, found {quote(text)}"
+        raise PatternError(message, _at(token))
     return first, last

@@ -73,11 +73,11 @@ def _flawless(item: dict[str, Any], where: str) -> CaptureDst | None:
         return None
     ports = None
     if port is not None:
-        last = item.get("port_end", port)
+        last = item.get("port_end") or port
         if last < port:
             return None
         ports = _port_range(port, last)
-    elif (host is None and ipset is None) or "port_end" in item:
+    elif (host is None and ipset is None) or item.get("port_end") is not None:
         return None
     network = None
     if host is not None:

@@ -14,6 +14,8 @@ from tng_compiler.model.types import DEFAULT_SO_MARK, CgroupPath, Forwarded, Ipv
 from tng_schema import contract
 
 _COMPONENT = re.compile(contract.CGROUP_COMPONENT, re.ASCII)
+_PATH = re.compile(f"{contract.CGROUP_COMPONENT}(?:/{contract.CGROUP_COMPONENT})*", re.ASCII)
+_NO_NAMES = frozenset({".", ".."})
 _MAX_LEVEL = 255
 """The kernel refuses ``socket cgroupv2 level`` above it."""
 
@@ -84,13 +86,16 @@ def _cgroup(findings: Findings, pointer: str, text: str) -> CgroupPath | None:
     runtimes; quotes, spaces, semicolons and braces mean something to nft and are in nobody's cgroup names.
     """
     components = [component for component in text.split("/") if component]
+    path = "/".join(components)
+    if len(components) <= _MAX_LEVEL and _PATH.fullmatch(path) and _NO_NAMES.isdisjoint(components):
+        return CgroupPath(pointer, path, len(components))
     place = Place(pointer)
     if not components:
         message = f"expected a cgroup below the root, found {json_text(text)}"
         findings.error(Code.BAD_CGROUP_PATH, place, message, "the root holds every process: leave the list out")
         return None
     for component in components:
-        if component in (".", ".."):
+        if component in _NO_NAMES:
             message = f"expected the path itself, found {json_text(text)} with `{component}`"
             findings.error(Code.BAD_CGROUP_PATH, place, message, "write the path from the root")
             return None
@@ -100,8 +105,6 @@ def _cgroup(findings: Findings, pointer: str, text: str) -> CgroupPath | None:
                 Code.BAD_CGROUP_PATH, place, message, "write it as `systemctl show -P ControlGroup UNIT` does"
             )
             return None
-    if len(components) > _MAX_LEVEL:
-        message = f"expected a path of at most {_MAX_LEVEL} levels, found {len(components)}"
-        findings.error(Code.BAD_CGROUP_PATH, place, message)
-        return None
-    return CgroupPath(pointer, "/".join(components), len(components))
+    message = f"expected a path of at most {_MAX_LEVEL} levels, found {len(components)}"
+    findings.error(Code.BAD_CGROUP_PATH, place, message)
+    return None

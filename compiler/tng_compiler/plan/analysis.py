@@ -51,6 +51,7 @@ def analyse(config: Config, plan: Plan, touching: Iterable[tuple[int, Family]]) 
 
 
 def _limited(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Yield few of a kind, count the others. Errors come first in ``found``: what is behind ``MOST`` is not seen."""
     counted: Counter[Code] = Counter()
     last: dict[Code, Diagnostic] = {}
     for diagnostic in islice(found, MOST):

@@ -20,6 +20,7 @@ from tng_compiler.plan import names
 from tng_compiler.plan.allocate import INSTANCE, ZONE, labels, listen_ports
 from tng_compiler.plan.analysis import analyse
 from tng_compiler.plan.doors import planned
+from tng_compiler.plan.interfaces import canonical
 from tng_compiler.plan.items import ports_of, spans_of, spares_dns
 from tng_compiler.plan.types import CgroupLevel, Interception, OperatorSet, Plan
 
@@ -95,7 +96,7 @@ def _interception(entry: Entry, listen_port: int, regions: dict[Family, Region])
         verify=entry.verify,
         proxy_protocol=entry.proxy_protocol,
         client_address=netfilter.client_address,
-        forwarded_interfaces=netfilter.forwarded_interfaces,
+        forwarded_interfaces=canonical(netfilter.forwarded_interfaces),
     )
 
 

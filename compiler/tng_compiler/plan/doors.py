@@ -30,7 +30,7 @@ def planned(config: Config) -> tuple[PlannedDoor, ...]:
 
 
 def doors(config: Config, plan: Plan, budget: Budget) -> Iterator[Diagnostic]:
-    """Yield what is wrong or surprising about the ports."""
+    """Yield what is wrong with the ports, then what is surprising."""
     seen: _Seen = {}
     taken = _Taken(config, plan, budget)
     for one in listening(config):
@@ -41,25 +41,27 @@ def doors(config: Config, plan: Plan, budget: Budget) -> Iterator[Diagnostic]:
             seen.setdefault((one.host.version, port), {}).setdefault(one.host, one)
         if one.rule is not None and _leads_to_itself(one.rule):
             yield _error(one, "a port that it leads to itself", one.rule.pointer)
-        asks = isinstance(one.door.mode, Socks5) and one.door.mode.auth is not None
-        if one.door.role == "ingress" and not asks and not contract.is_loopback(str(one.host)):
-            message = f"expected a port of this host alone, found {one.host}: whoever connects goes through the tunnel"
-            advice = 'write "host": "127.0.0.1", or let a firewall say who may connect'
-            yield Diagnostic(Code.DOOR_OPEN, Severity.WARNING, message, Place(one.pointer), (), advice)
+    yield from _open(config)
     if taken.unfinished:
         message = "expected ports that can be compared with captures in reasonable time, found too many"
         advice = "a port that an egress captures as well is not found then"
         place = Place(config.doors[0].pointer)
         yield Diagnostic(Code.ANALYSIS_UNFINISHED, Severity.WARNING, message, place, (), advice)
+
+
+def _open(config: Config) -> Iterator[Diagnostic]:
+    for one in listening(config):
+        asks = isinstance(one.door.mode, Socks5) and one.door.mode.auth is not None
+        if one.door.role == "ingress" and not asks and not contract.is_loopback(str(one.host)):
+            message = f"expected a port of this host alone, found {one.host}: whoever connects goes through the tunnel"
+            advice = 'write "host": "127.0.0.1", or let a firewall say who may connect'
+            yield Diagnostic(Code.DOOR_OPEN, Severity.WARNING, message, Place(one.pointer), (), advice)
     for door in config.doors:
         if isinstance(door.mode, HttpProxy) and door.mode.unmatched == "direct":
             message = "expected what no filter takes to be refused, found that it leaves in plaintext"
             place = Place(f"{door.mode.pointer}/unmatched")
             yield Diagnostic(Code.UNMATCHED_OPEN, Severity.WARNING, message, place, (), 'write "unmatched": "refuse"')
         if door.role == "egress" and door.proxy_protocol is None:
-            message = (
-                "expected services to see their clients, found that they see this host: as local users, all of them"
-            )
             advice = 'trust no address, or write `"proxy_protocol": "v2"` beside the mapping'
             yield Diagnostic(Code.CLIENTS_HIDDEN, Severity.NOTE, HIDDEN, Place(door.mode.pointer), (), advice)
 

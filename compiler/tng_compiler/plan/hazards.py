@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Set
 from itertools import chain
 
@@ -40,8 +41,9 @@ def hazards(config: Config) -> Iterator[Iterator[Diagnostic]]:
 
 
 def _of_entry(entry: Entry) -> Iterator[Diagnostic]:
-    yield from _nothing_captured(entry)
     yield from _cgroup_conditions(entry)
+    yield from forwarded(entry.netfilter)
+    yield from _nothing_captured(entry)
     yield from _well_known_mark(entry)
     yield from _broad(entry)
     yield from _passing_by(entry)
@@ -56,7 +58,7 @@ def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
         message = f"expected something to capture, found IPv6 destinations only, with `ipv6: {netfilter.ipv6}`"
         yield _error(Code.CAPTURES_NOTHING, f"{netfilter.pointer}/ipv6", message, "use `capture`, or name IPv4 too")
     exempt = {path.path: path for path in netfilter.nocapture_cgroup[::-1]}
-    dead = [path for path in netfilter.capture_cgroup if within(path.path, exempt)]
+    dead = [path for path in netfilter.capture_cgroup if within(path.path, exempt)] if exempt else []
     for path in dead:
         other = next(exempt[parent] for parent in around(path.path) if parent in exempt)
         notes = (Note(Place(other.pointer), "this exempts it"),)
@@ -66,9 +68,12 @@ def _nothing_captured(entry: Entry) -> Iterator[Diagnostic]:
         severity = Severity.ERROR if everything else Severity.WARNING
         yield Diagnostic(code, severity, message, Place(path.pointer), notes, "nocapture_cgroup always wins")
     wanted = {path.path for path in netfilter.capture_cgroup}
-    above = {parent for path in wanted for parent in around(path)}
-    for path in netfilter.nocapture_cgroup:
-        if wanted and not within(path.path, wanted) and path.path not in above:
+    below = sorted(f"{path}/" for path in wanted)
+    for path in netfilter.nocapture_cgroup if wanted else ():
+        first = f"{path.path}/"
+        at = bisect_left(below, first)
+        above = at < len(below) and below[at].startswith(first)
+        if not above and not within(path.path, wanted):
             message = f"expected an exemption from what is captured, found `{path.path}` outside of capture_cgroup"
             yield _warn(Code.CGROUP_EXEMPT, path.pointer, message, "nothing of it would be captured anyway: remove it")
 
@@ -141,7 +146,6 @@ def _passing_by(entry: Entry) -> Iterator[Diagnostic]:
     if netfilter.forwarded == "bypass":
         message = "expected what this host forwards to be refused, found `bypass`: it passes in plaintext"
         yield _warn(Code.FORWARDED_OPEN, f"{netfilter.pointer}/forwarded", message, "use `reject`, or `capture`")
-    yield from forwarded(netfilter)
     if netfilter.udp == "bypass":
         message = "expected UDP for captured ports to be refused, found `bypass`: HTTP/3 passes in plaintext"
         yield _warn(Code.UDP_OPEN, f"{netfilter.pointer}/udp", message, "use `reject`: clients fall back to TCP")

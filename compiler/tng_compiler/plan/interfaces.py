@@ -37,6 +37,13 @@ class Incoming:
 UNNAMED = Incoming()
 
 
+def canonical(names: Sequence[str]) -> tuple[str, ...]:
+    """Return what stands for the same interfaces in whatever order, and without what others of them hold."""
+    begun = [name for name in names if name.endswith("*")]
+    held = {name for name in names for other in begun if other != name and name.startswith(other[:-1])}
+    return tuple(sorted({*names} - held))
+
+
 def kinds_matter(entries: Iterable[Takes]) -> bool:
     """Whether some entry asks what is inside."""
     return any(takes == () for takes in entries)

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Note, Place, Severity
-from tng_compiler.model.types import CaptureDst, Config, Entry, PortRange
+from tng_compiler.model.types import CaptureDst, Config, Entry, PortRange, Role
 from tng_compiler.plan.allocate import EPHEMERAL
 
 
 def listeners(config: Config, ports: tuple[int, ...]) -> Iterator[Diagnostic]:
-    """Yield what is wrong with the listen ports, ``ports`` being those of the entries in order."""
+    """Yield what is wrong with the listen ports, ``ports`` being those of the entries in order; errors first."""
     owners: dict[int, Entry] = {}
     for entry, port in zip(config.entries, ports, strict=True):
         if other := owners.get(port):
@@ -20,18 +20,24 @@ def listeners(config: Config, ports: tuple[int, ...]) -> Iterator[Diagnostic]:
             notes = (Note(_place(other), "the other one"),)
             yield Diagnostic(Code.LISTEN_PORT_TWICE, Severity.ERROR, message, _place(entry), notes, "omit one of them")
         owners.setdefault(port, entry)
-        if entry.netfilter.listen_port and EPHEMERAL[0] <= port <= EPHEMERAL[1]:
-            message = f"expected a listen port outside {EPHEMERAL[0]} to {EPHEMERAL[1]}, found {port}"
-            advice = "the kernel gives these to outgoing connections, and one may have it when the runtime starts"
-            yield Diagnostic(Code.LISTEN_PORT_EPHEMERAL, Severity.WARNING, message, _place(entry), (), advice)
     if config.control is not None and (other := owners.get(config.control.port)):
         message = f"expected a port of its own for the control interface, found {config.control.port} in an entry too"
         notes = (Note(_place(other), "listens on it"),)
         place = Place(f"{config.control.pointer}/port")
         yield Diagnostic(Code.LISTEN_PORT_TWICE, Severity.ERROR, message, place, notes, "choose another port")
+    yield from _captured_of("egress", config, owners)
+    for entry, port in zip(config.entries, ports, strict=True):
+        if entry.netfilter.listen_port and EPHEMERAL[0] <= port <= EPHEMERAL[1]:
+            message = f"expected a listen port outside {EPHEMERAL[0]} to {EPHEMERAL[1]}, found {port}"
+            advice = "the kernel gives these to outgoing connections, and one may have it when the runtime starts"
+            yield Diagnostic(Code.LISTEN_PORT_EPHEMERAL, Severity.WARNING, message, _place(entry), (), advice)
+    yield from _captured_of("ingress", config, owners)
+
+
+def _captured_of(role: Role, config: Config, owners: dict[int, Entry]) -> Iterator[Diagnostic]:
     ordered = sorted(owners)
     for entry in config.entries:
-        for item in entry.netfilter.capture_dst or ():
+        for item in entry.netfilter.capture_dst or () if entry.role == role else ():
             if item.ports and item.ports.first <= ordered[-1] and ordered[0] <= item.ports.last:
                 yield from _captured(entry, item, item.ports, owners, ordered)
 

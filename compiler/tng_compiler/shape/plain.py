@@ -7,12 +7,14 @@ _FIELDS = frozenset({"host", "ipset", "port", "port_end"})
 
 def plain(item: object) -> bool:
     """Tell whether a ``capture_dst`` item is certainly right; False means only that jsonschema should look at it."""
-    if type(item) is not dict:
+    if not isinstance(item, dict):
         return False
     for name, value in item.items():
+        if name not in _FIELDS:
+            return False
         if name == "port" or name == "port_end":
-            if type(value) is not int or not 1 <= value <= 65535:
+            if value is not None and (type(value) is not int or not 1 <= value <= 65535):
                 return False
-        elif name not in _FIELDS or type(value) is not str or not value:
+        elif value is not None and (type(value) is not str or not value):
             return False
     return True

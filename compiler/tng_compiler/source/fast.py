@@ -27,6 +27,8 @@ class Odd(float):
 class Twice(dict[str, object]):
     """An object that has a name twice: ``pairs`` are all of its members, of which the last of a name counts."""
 
+    __slots__ = ("pairs",)
+
     def __init__(self, pairs: list[tuple[str, object]]) -> None:
         super().__init__(pairs)
         self.pairs = pairs

@@ -79,7 +79,7 @@ def test_a_change_that_loses_protection_is_commented_and_refused(tmp_path: Path,
     assert "Loses protection" in (tmp_path / "summary.md").read_text()
     refused = run("Refuse", clone, environment)
     assert refused.returncode == 1
-    assert "::error file=host.json" in refused.stdout
+    assert "::error file=tng/host.json" in refused.stdout
     (clone / "traffic.json").rename(clone / "traffic-expected.json")
     assert run("Refuse", clone, environment).returncode == 0
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from compiler.cli.test_history import TNG, apply, document, host, kept, serves
-from runtime.test_app import tables
+from runtime.tunnels import tables
 from tng_demo import tunnel
 from tng_demo.lab import Host
 from tng_demo.process import Process

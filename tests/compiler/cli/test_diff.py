@@ -12,7 +12,7 @@ from click.testing import Result
 from syrupy.assertion import SnapshotAssertion
 from typer.testing import CliRunner
 
-from compiler.documents import VERIFY, text
+from compiler.documents import VERIFY, ingress, text
 from tng_compiler.cli.app import app
 from tng_compiler.cli.exits import Exit
 from tng_compiler.cli.live import live_document
@@ -160,6 +160,67 @@ def test_a_directory_is_a_fleet(files: Path) -> None:
     ]  # fmt: skip
     assert result.stdout.endswith("\nno difference: the same becomes of all traffic, in 1 document\n")
     assert tng("diff", "before", "old.json").exit_code == Exit.USAGE
+
+
+def test_a_change_is_expected_of_the_document_that_it_was_reviewed_in(files: Path) -> None:
+    for side, change in (("before", OLD), ("after", NEW)):
+        (files / side).mkdir()
+        (files / side / "web.json").write_bytes(text(change))
+        (files / side / "db.json").write_bytes(text(OLD))
+    (files / "expected.json").write_text(tng("diff", "before", "after", "--format", "json").stdout)
+    assert tng("diff", "before", "after", "--expect", "expected.json").exit_code == Exit.CLEAN
+    (files / "after" / "db.json").write_bytes(text(NEW))
+    result = tng("diff", "before", "after", "--expect", "expected.json")
+    assert result.exit_code == Exit.FINDINGS
+    assert {line.split(":")[1] for line in result.stderr.splitlines()} == {" db.json"}
+    assert tng("diff", "old.json", "new.json", "--expect", "expected.json").exit_code == Exit.CLEAN
+
+
+def test_another_mark_is_allowed_only_if_it_is_expected(files: Path) -> None:
+    document = ingress({"capture_dst": {"port": 80}, "so_mark": 700})
+    (files / "old.json").write_bytes(text(ingress({"capture_dst": {"port": 80}})))
+    (files / "new.json").write_bytes(text(document))
+    (files / "nothing.json").write_text(tng("diff", "old.json", "old.json", "--format", "json").stdout)
+    (files / "mark.json").write_text(tng("diff", "old.json", "new.json", "--format", "json").stdout)
+    result = tng("diff", "old.json", "new.json", "--expect", "nothing.json")
+    assert result.exit_code == Exit.FINDINGS
+    assert "not expected: so_mark 565 -> 700" in result.stderr
+    both = ("--expect", "mark.json", "--fail-on", "any")
+    assert tng("diff", "old.json", "new.json", *both).exit_code == Exit.CLEAN
+
+
+@pytest.mark.parametrize("content", ["", "{", "[" * 100_000, '{"documents": 1}', '{"documents": [{"name": []}]}'])
+def test_an_expectation_that_is_none_is_usage(files: Path, content: str) -> None:
+    (files / "expected.json").write_text(content)
+    result = tng("diff", "old.json", "new.json", "--expect", "expected.json")
+    assert result.exit_code == Exit.USAGE
+    assert "is not a report of `tng diff --format json`" in result.stderr
+
+
+@pytest.mark.parametrize("format_", ["text", "json", "markdown", "github"])
+def test_directories_without_documents_are_usage(files: Path, format_: str) -> None:
+    for name in ("before", "after"):
+        (files / name).mkdir()
+    result = tng("diff", "before", "after", "--format", format_)
+    assert (result.exit_code, result.stdout) == (Exit.USAGE, "")
+    (files / "after" / "new.json").write_bytes(text(OLD))
+    assert tng("diff", "before", "after", "--format", format_).exit_code == Exit.CLEAN
+
+
+def test_the_name_of_a_file_writes_no_lines_of_its_own(files: Path) -> None:
+    name = "a\n::error::b\n\n# c <b>\x1b[31m.json"
+    for side, change in (("before", OLD), ("after", NEW)):
+        (files / side).mkdir()
+        (files / side / name).write_bytes(text(change))
+    for format_ in ("text", "markdown", "github"):
+        result = tng("diff", "before", "after", "--format", format_, "--fail-on", "any")
+        lines = (result.stdout + result.stderr).splitlines()
+        assert not [line for line in lines if line.startswith(("::error::", "#")) and line != lines[0]]
+        assert "<b>" not in result.stdout or format_ != "markdown"
+    (files / "after" / name).unlink()
+    (files / "after" / name).mkdir()
+    result = tng("diff", "before", "after")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (Exit.USAGE, 1)
 
 
 def test_a_document_with_faults_is_not_compared(files: Path) -> None:

@@ -152,6 +152,17 @@ def test_a_near_miss_says_what_stood_in_the_way(case: str) -> None:
     assert expected in found.cases[0].misses[0].change
 
 
+def test_a_set_has_one_name_for_both_families() -> None:
+    outcome = compile_bytes("sets.json", text(ingress({"capture_dst": [{"ipset": "local"}, {"ipset": "office"}]})))
+    for end in ("10.0.0.1", "[2001:db8::1]"):
+        assert answer(outcome, f"ingress to {end}:80 set office").fate == "captured"
+        assert answer(outcome, f"ingress to {end}:80 set local").fate == "captured"
+        assert answer(outcome, f"ingress to {end}:80 no set").fate == "passed"
+    strange = answer(outcome, "ingress to 10.0.0.1:80 set ofice")
+    assert strange.fate == "passed"
+    assert "did you mean `office`?" in strange.assumed[-1]
+
+
 def test_what_is_captured_otherwise_is_no_near_miss() -> None:
     assert answer(example("ingress_netfilter"), "ingress to 10.0.0.1:8080").cases[0].misses == ()
 

@@ -52,10 +52,12 @@ FLOWS = {
     "any -> :53": {"destination": End(ports=Ports(53, 53))},
     "established untracked egress": {"direction": "egress", "established": True, "tracked": False},
     "runtime down mark 0x235": {"runtime": "down", "mark": 565},
+    f"to :{'0' * 30}443 mark {'0' * 30}7": {"destination": End(ports=Ports(443, 443)), "mark": 7},
     'cgroup "/a b" newer': {"cgroup": "a b", "newer": True},
     "cgroup /": {"cgroup": ""},
     "set a,b-1": {"sets": frozenset({"a", "b-1"})},
     "no set": {"sets": frozenset()},
+    "set local,first,set tcp": {"sets": frozenset({"local", "first", "set"}), "protocol": "tcp"},
     "": {},
 }
 
@@ -134,3 +136,9 @@ def test_mistakes_read_as_their_golden(golden: SnapshotAssertion) -> None:
         if len(text) < 100 and isinstance(found := parse(text), Mistake)
     ]
     assert "\n".join(shown) == golden(name="explain/mistakes.txt")
+
+
+def test_a_caret_stands_under_its_word_on_a_terminal() -> None:
+    """Wide characters take two cells, combining marks none."""
+    shown = render("FLOW", "e\u0301 \u6f22 x", Mistake("", 5, 6, "")).splitlines()
+    assert shown[4] == "  |      ^"

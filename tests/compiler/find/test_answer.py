@@ -93,7 +93,7 @@ PATTERNS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans(), PATTERNS, st.randoms(use_true_random=False))
 def test_what_is_found_is_what_the_pattern_means(
     plan: Plan, pattern: tuple[str, Meaning], chance: random.Random
@@ -154,6 +154,7 @@ PLAN = plan_of(
             False,
         ),
         ("established and udp", False),
+        (f"{'not ' * 90}(udp and port {'0' * 5000}443)", True),
     ],
 )
 def test_patterns(pattern: str, *, some: bool) -> None:
@@ -172,6 +173,13 @@ def test_patterns(pattern: str, *, some: bool) -> None:
         ("(captured", 9, "`)`"),
         ("cgroup /", 7, "the root"),
         ("in set home", 7, "which is none"),
+        ("passed \u00a0", 7, "found `\\\\u00a0`"),
+        (f"port {'9' * 5000}", 5, "from 0 to 65535"),
+        (f"to 10.0.0.1:{'9' * 5000}", 3, "from 0 to 65535"),
+        ("to 10.0.0.1:", 3, "from 0 to 65535"),
+        ("to 10.0.0.1:8a", 3, "found `8a`"),
+        (f"{'not ' * 2000}tcp", 8000, "at most 100"),
+        (f"{'not (udp or ' * 300}tcp{')' * 300}", 593, "at most 100"),
     ],
 )
 def test_what_cannot_be_read_is_said_with_its_place(pattern: str, position: int, message: str) -> None:
@@ -189,7 +197,7 @@ def test_every_direction_is_looked_at_with_entries_or_without() -> None:
 STATES = ["established", "runtime down", "established and runtime down", "not (new and runtime up)"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_a_witness_of_another_state_has_the_fate_that_explain_tells(data: st.DataObject) -> None:
     document = data.draw(st.sampled_from([OF_BOTH, OF_DOORS]))

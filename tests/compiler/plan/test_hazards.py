@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from compiler.documents import text
 from packets.make import VERIFY, config, entry
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Diagnostic, Severity
 from tng_compiler.emit import iptables_limits, nft
 from tng_compiler.model.types import Config, Service
+from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.build import build_plan
 
 
@@ -192,3 +194,91 @@ def test_what_iptables_has_not_is_named() -> None:
     (refusal,) = iptables_limits.unsupported(plan)
     assert (refusal.code, refusal.severity) == (Code.NOT_IN_IPTABLES, Severity.ERROR)
     assert refusal.place.pointer == "/add_egress/0/netfilter/nocapture_cgroup"
+
+
+MANY = range(600)
+CROWDS: dict[str, tuple[object, Code]] = {
+    "a door on the port of another": (
+        {
+            "add_ingress": [
+                *(
+                    {
+                        "mapping": {
+                            "rules": [
+                                {"in": {"host": "192.0.2.1", "port": 1 + n}, "out": {"host": "10.0.0.1", "port": 80}}
+                                for n in ports
+                            ]
+                        }
+                    }
+                    for ports in (MANY[:300], MANY[300:])
+                ),
+                *({"socks5": {"proxy_listen": {"host": "127.0.0.1", "port": 1080}}} for _ in range(2)),
+            ]
+        },
+        Code.DOOR_TAKEN,
+    ),
+    "a listen port that an egress captures": (
+        {
+            "add_ingress": [
+                {
+                    "netfilter": {
+                        "capture_dst": [
+                            {"host": f"10.0.{n >> 8}.{n & 255}", "port": 16000, "port_end": 16009} for n in MANY
+                        ]
+                    }
+                }
+            ],
+            "add_egress": [{"netfilter": {"capture_dst": {"port": 16001}, "listen_port": 16001}}],
+        },
+        Code.LISTEN_PORT_CAPTURED,
+    ),
+    "local traffic by cgroup": (
+        {
+            "add_egress": [
+                {
+                    "netfilter": {
+                        "capture_dst": {"port": 80},
+                        "capture_local_traffic": True,
+                        "capture_cgroup": "/a",
+                        "nocapture_cgroup": [f"/b{n}" for n in MANY],
+                    }
+                }
+            ]
+        },
+        Code.LOCAL_TRAFFIC_BY_CGROUP,
+    ),
+    "what is forwarded, by cgroup": (
+        {
+            "add_ingress": [
+                {
+                    "netfilter": {
+                        "capture_dst": {"port": 80},
+                        "forwarded": "capture",
+                        "capture_cgroup": "/a",
+                        "nocapture_cgroup": [f"/b{n}" for n in MANY],
+                    }
+                }
+            ]
+        },
+        Code.FORWARDED_BY_CGROUP,
+    ),
+    "the mark of the way back": (
+        {
+            "add_egress": [
+                *({"netfilter": {"capture_dst": {"port": 1 + n}}} for n in MANY),
+                {"netfilter": {"capture_dst": {"port": 999}, "client_address": "original", "so_mark": 0x3000}},
+            ]
+        },
+        Code.MARK_OF_OTHERS,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CROWDS)
+def test_no_crowd_of_warnings_hides_an_error(name: str) -> None:
+    document, code = CROWDS[name]
+    assert isinstance(document, dict)
+    trusting = {role: [{**one, "no_ra": True} for one in entries] for role, entries in document.items()}
+    outcome = compile_bytes("x", text(trusting))
+    assert code in [item.diagnostic.code for item in outcome.found if item.is_error]
+    assert outcome.plan is None
