@@ -18,7 +18,7 @@ from pathlib import Path
 from tng_compiler.cli import confirm, history, private
 from tng_compiler.cli.doctor import preflight
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
@@ -52,9 +52,7 @@ class Wish:
 
 def run_apply(argument: str, wish: Wish) -> Exit:
     """Read a document, and ``execute`` it."""
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
-    (name, data), *_ = documents([argument])
+    name, data = document(argument, "apply")
     return execute(name, data, wish)
 
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
 from tng_compiler.cli.app import AnswerFormat, Expect
-from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.exits import Exit
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.mistake import render
@@ -29,9 +28,7 @@ NONE = "none: no traffic is like that; every direction, destination, port, cgrou
 
 def run_find(argument: str, text: str, expect: Expect | None, format_: AnswerFormat, *, every: bool) -> Exit:
     """Answer on standard output."""
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "find takes one document")
-    ((name, data),) = documents([argument])
+    name, data = document(argument, "find")
     with working(f"compiling {name}"):
         outcome = compile_bytes(name, data)
     if outcome.plan is None:

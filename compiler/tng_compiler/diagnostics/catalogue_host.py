@@ -79,6 +79,14 @@ HOST: dict[Code, Explanation] = {
         '{"so_mark": 700}',
         '{"so_mark": 565}',
     ),
+    Code.CAPTURED_TWICE: Explanation(
+        "Two instances that capture the same",
+        "Each instance redirects what it captures in tables of its own, and the one whose rules were loaded last comes "
+        "first, whichever that is. The other gets nothing. When the first one stops, its rules stay and refuse, "
+        "although the other runs.",
+        '{"capture_dst": {"port": 8080}}',
+        '{"capture_dst": {"host": "10.0.0.2", "port": 8080}}',
+    ),
     Code.RUN_BY_UNIT: Explanation(
         "An instance that a unit runs",
         "Whoever applies by hand takes over from the process of the unit. It ends when its connections have, and then "

@@ -264,3 +264,24 @@ def test_without_the_compilers_packages_it_says_how_to_get_them() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (result.returncode, result.stdout) == (Exit.HOST_NOT_READY, "")
     assert "pip install 'tng[compiler]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "apply DIR",
+        "doctor DIR",
+        "explain DIR tcp",
+        "find DIR tcp",
+        "compile --keep -o out DIR",
+        "systemd DIR",
+        "diff DIR --live",
+        "diff FILE FILE --expect DIR",
+    ],
+)
+def test_a_directory_is_not_one_document(run: Run, files: Path, command: str) -> None:
+    words = [{"DIR": str(files), "FILE": str(files / "good.json")}.get(word, word) for word in command.split()]
+    done = run(*words)
+    assert (done.code, done.out) == (Exit.USAGE, "")
+    assert f"{files} is a directory" in done.err
+    assert "takes one document" in done.err
