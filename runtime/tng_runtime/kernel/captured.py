@@ -102,7 +102,9 @@ def _to_listener(answering: Endpoint, ports: set[int]) -> bool:
 def redirected() -> Iterator[Tracked]:
     """Yield the redirected TCP connections that are tracked in this network namespace; raises ``OSError``."""
     with netlink.connect(netlink.NETLINK_NETFILTER) as sock:
-        for entry in netlink.dump(sock, _GET, netlink.nfgenmsg(socket.AF_UNSPEC)):
+        # Linux 5.15 leaves out the others, which may be a million; older ones give all.
+        wanted = netlink.attribute(_STATUS, _DST_NAT.to_bytes(4))
+        for entry in netlink.dump(sock, _GET, netlink.nfgenmsg(socket.AF_UNSPEC) + wanted):
             found = netlink.attributes(entry.body[4:])
             if not int.from_bytes(found.get(_STATUS, b"")) & _DST_NAT:
                 continue
