@@ -6,11 +6,10 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from bench.phases import EACH_NEW, Figures, bulk, figure, wrk
+from bench.phases import EACH_NEW, Figures, bulk, rate, wrk
 from bench.report import Row, rows
 from bench.sides import Side, Trust, tunnelled
 
-_RATE = r"Requests/sec:\s+([\d.]+)"
 _ROWS: tuple[Row, ...] = (
     ("bulk_up", "bulk upload, 1 stream, Gbit/s", 2, True),
     ("bulk_down", "bulk download, 1 stream, Gbit/s", 2, True),
@@ -37,6 +36,6 @@ def table(trust: Trust, rounds: int, seconds: int, peer: Path) -> str:
 def _measure(side: Side, seconds: int) -> Figures:
     return {
         **bulk(side, seconds),
-        "requests": figure(_RATE, wrk(side, seconds)),
-        "connections": figure(_RATE, wrk(side, seconds, *EACH_NEW)),
+        "requests": rate(wrk(side, seconds)),
+        "connections": rate(wrk(side, seconds, *EACH_NEW)),
     }

@@ -6,17 +6,14 @@ import os
 import resource
 import socket
 import tempfile
-import time
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import median
 
-from bench.phases import EACH_NEW, Figures, figure, resident, wrk
+from bench.phases import EACH_NEW, Figures, figure, one_by_one, rate, resident, wrk
 from bench.report import Row, rows
 from bench.sides import DIRECT_PORT, HELD_PORT, WEB_PORT, Program, Side, Trust, tunnelled
 from tng_demo.process import Process
 
-ONE_BY_ONE = 200
 IDLE = 5000
 # Of our gateways, also where there are more cores.
 WORKERS = 2
@@ -57,32 +54,18 @@ def cpu(program: Process) -> dict[int, float]:
 def _measure(side: Side, seconds: int) -> Figures:
     gateways = (side.ingress, side.egress)
     rest = [resident(gateway) for gateway in gateways]
+    request = f"GET / HTTP/1.1\r\nHost: {side.server.ipv4}\r\nConnection: close\r\n\r\n".encode()
     found = {
         "rest": sum(rest) / 2,
-        "latency": _latency(side, WEB_PORT),
-        "direct": _latency(side, DIRECT_PORT),
+        "latency": one_by_one(side, (side.server.ipv4, WEB_PORT), request),
+        "direct": one_by_one(side, (side.server.ipv4, DIRECT_PORT), request),
     }
     before = sum(sum(cpu(gateway).values()) for gateway in gateways)
     output = wrk(side, seconds, *EACH_NEW)
     spent = sum(sum(cpu(gateway).values()) for gateway in gateways) - before
-    found["new"] = figure(r"Requests/sec:\s+([\d.]+)", output)
+    found["new"] = rate(output)
     found["cpu"] = spent / figure(r"(\d+) requests in", output) * 1e6
     return {**found, "idle": _idle(side)}
-
-
-def _latency(side: Side, port: int) -> float:
-    """Milliseconds from connect to the answer's first byte, one connection after the other."""
-    request = f"GET / HTTP/1.1\r\nHost: {side.server.ipv4}\r\nConnection: close\r\n\r\n".encode()
-    took = []
-    with side.client.inside():
-        for _ in range(ONE_BY_ONE):
-            began = time.perf_counter()
-            with socket.create_connection((side.server.ipv4, port), timeout=30) as connection:
-                connection.sendall(request)
-                if not connection.recv(4096).startswith(b"HTTP/1.1 200"):
-                    raise RuntimeError("a connection did not get its answer")
-                took.append(time.perf_counter() - began)
-    return median(took) * 1000
 
 
 def _idle(side: Side) -> float:

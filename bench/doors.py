@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import socket
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 
-from bench.phases import EACH_NEW, Figures, bulk, figure, wrk
+from bench.phases import EACH_NEW, Figures, bulk, one_by_one, rate, wrk
 from bench.report import Row, rows
 from bench.sides import IPERF_PORT, WEB_PORT, Program, Side, Trust, tunnelled
 
-ONE_BY_ONE = 200
 MAPPED_WEB, MAPPED_IPERF, PROXY, SOCKS = 10080, 10081, 41000, 1080
 LOOPBACK = "127.0.0.1"
-_RATE = r"Requests/sec:\s+([\d.]+)"
 _ROWS: tuple[Row, ...] = (
     ("mapping_bulk_up", "mapping: bulk upload, 1 stream, Gbit/s", 2, True),
     ("mapping_bulk_down", "mapping: bulk download, 1 stream, Gbit/s", 2, True),
@@ -83,30 +78,15 @@ def _measure(side: Side, seconds: int) -> Figures:
     found = bulk(side, seconds, at=(LOOPBACK, MAPPED_IPERF))
     return {
         **{f"mapping_{name}": value for name, value in found.items()},
-        "mapping_requests": figure(_RATE, wrk(side, seconds, url=mapped)),
-        "mapping_connections": figure(_RATE, wrk(side, seconds, *EACH_NEW, url=mapped)),
-        "http_requests": figure(_RATE, wrk(side, seconds, *host, url=proxy)),
-        "http_connections": figure(_RATE, wrk(side, seconds, *host, *EACH_NEW, url=proxy)),
-        "http_bulk": figure(_RATE, transferred) * _BIG * 8 / 1e9,
-        "connect": _latency(side, PROXY, connect, get),
-        "socks": _latency(side, SOCKS, socks, get),
+        "mapping_requests": rate(wrk(side, seconds, url=mapped)),
+        "mapping_connections": rate(wrk(side, seconds, *EACH_NEW, url=mapped)),
+        "http_requests": rate(wrk(side, seconds, *host, url=proxy)),
+        "http_connections": rate(wrk(side, seconds, *host, *EACH_NEW, url=proxy)),
+        "http_bulk": rate(transferred) * _BIG * 8 / 1e9,
+        "connect": one_by_one(side, (LOOPBACK, PROXY), get, connect),
+        "socks": one_by_one(side, (LOOPBACK, SOCKS), get, socks),
     }
 
 
 def _fail(answer: bytes) -> bytes:
     raise RuntimeError(f"the door answered {answer!r}")
-
-
-def _latency(side: Side, port: int, ask: Callable[[socket.socket], None], request: bytes) -> float:
-    """Milliseconds from connect to the answer's first byte, one connection after the other."""
-    took = []
-    with side.client.inside():
-        for _ in range(ONE_BY_ONE):
-            began = time.perf_counter()
-            with socket.create_connection((LOOPBACK, port), timeout=30) as sock:
-                ask(sock)
-                sock.sendall(request)
-                if not (answer := sock.recv(4096)).startswith(b"HTTP/1.1 200"):
-                    _fail(answer)
-                took.append(time.perf_counter() - began)
-    return median(took) * 1000

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from statistics import median
 
-from bench.phases import figure
+from bench.phases import rate
 from tng_compiler.emit import nft
 from tng_compiler.pipeline import compile_bytes
 from tng_demo import scene as scenes
@@ -73,6 +73,6 @@ def _measure(client: Host, server: Host, seconds: int) -> dict[str, float]:
     wrk = ("wrk", "-t1", "-c32", f"-d{seconds}")
     return {
         "bulk": json.loads(bulk)["end"]["sum_received"]["bits_per_second"] / 1e9,
-        "requests": figure(r"Requests/sec:\s+([\d.]+)", client.run(*wrk, url).stdout),
-        "connections": figure(r"Requests/sec:\s+([\d.]+)", client.run(*wrk, "-H", "Connection: close", url).stdout),
+        "requests": rate(client.run(*wrk, url).stdout),
+        "connections": rate(client.run(*wrk, "-H", "Connection: close", url).stdout),
     }

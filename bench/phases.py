@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 from bench.sides import IPERF_PORT, WEB_PORT, Side
 from tng_demo.process import Process
@@ -16,6 +18,7 @@ Figures = dict[str, float]
 CONNECTIONS = 32
 IDLE = 1000
 REQUEST_SECONDS = 10
+ONE_BY_ONE = 200
 # For wrk: every request on a connection of its own.
 EACH_NEW = ("-H", "Connection: close")
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
@@ -53,14 +56,14 @@ def _requests(side: Side, seconds: int) -> Figures:
     # 32 connections, all at once, would be the p99.
     output = wrk(side, max(seconds, REQUEST_SECONDS))
     return {
-        "requests": figure(r"Requests/sec:\s+([\d.]+)", output),
+        "requests": rate(output),
         "requests_p50": _latency("50%", output),
         "requests_p99": _latency("99%", output),
     }
 
 
 def _new_connections(side: Side, seconds: int) -> Figures:
-    return {"connections": figure(r"Requests/sec:\s+([\d.]+)", wrk(side, seconds, *EACH_NEW))}
+    return {"connections": rate(wrk(side, seconds, *EACH_NEW))}
 
 
 def _idle(side: Side) -> Figures:
@@ -101,6 +104,29 @@ def wrk(side: Side, seconds: int, *flags: str, url: str | None = None) -> str:
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"requests failed:\n{output}")
     return output
+
+
+def rate(output: str) -> float:
+    """Requests a second, of what wrk printed."""
+    return figure(r"Requests/sec:\s+([\d.]+)", output)
+
+
+def one_by_one(
+    side: Side, place: tuple[str, int], request: bytes, ask: Callable[[socket.socket], None] | None = None
+) -> float:
+    """Milliseconds from connect to the answer's first byte, one connection after the other; ``ask`` goes before."""
+    took = []
+    with side.client.inside():
+        for _ in range(ONE_BY_ONE):
+            began = time.perf_counter()
+            with socket.create_connection(place, timeout=30) as connection:
+                if ask is not None:
+                    ask(connection)
+                connection.sendall(request)
+                if not (answer := connection.recv(4096)).startswith(b"HTTP/1.1 200"):
+                    raise RuntimeError(f"the answer is {answer!r}")
+                took.append(time.perf_counter() - began)
+    return median(took) * 1000
 
 
 def figure(pattern: str, text: str) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from bench.connections import cpu
-from bench.phases import EACH_NEW, Figures, figure, wrk
+from bench.phases import EACH_NEW, Figures, rate, wrk
 from bench.report import Row, rows
 from bench.sides import Program, Trust, tunnelled
 
@@ -61,9 +61,9 @@ def _measure(case: _Case, trust: Trust, seconds: int, peer: Path) -> Figures:
         place = tunnelled(case.program, trust, peer, Path(directory), workers=case.workers, ingress_in=wrap)
         with place as side:
             before = cpu(side.ingress)
-            new = figure(r"Requests/sec:\s+([\d.]+)", wrk(side, seconds, *EACH_NEW))
+            new = rate(wrk(side, seconds, *EACH_NEW))
             spent = sorted(after - before.get(pid, 0.0) for pid, after in cpu(side.ingress).items())
-            requests = figure(r"Requests/sec:\s+([\d.]+)", wrk(side, seconds))
+            requests = rate(wrk(side, seconds))
     busiest = spent[-(case.workers or 1) :]
     return {"new": new, "requests": requests, "share": busiest[-1] / max(busiest[0], 0.01)}
 

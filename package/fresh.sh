@@ -42,8 +42,11 @@ test ! -e /usr/bin/tng
 tng-runtime guard /var/lib/tng/demo
 apt_get install /dist/tng_*.deb
 nft list table inet tng >/dev/null
-# What was removed leaves the host closed, and what was purged leaves nothing.
+# What was removed leaves the host closed and nothing that runs, and what was purged leaves nothing.
+tng-runtime run /var/lib/tng/demo & run=$!
+until tng status; do kill -0 "$run" && sleep 1; done
 apt_get remove tng
+wait "$run"
 test ! -e /opt/tng
 nft list table inet tng >/dev/null
 apt_get purge tng

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from syrupy.assertion import SnapshotAssertion
 from syrupy.extensions.single_file import SingleFileSnapshotExtension, WriteMode
 from syrupy.location import PyTestLocation
@@ -21,6 +22,13 @@ from tng_demo.scene import Scene
 ROOT = Path(__file__).parent.parent
 
 _PRIVILEGED = ("netns", "interop")
+
+# By default an example that takes more than 200 ms fails, as any does on a busy machine.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+# Programs are to buffer their output as installed ones do, whose interpreter is isolated from the environment.
+os.environ.pop("PYTHONUNBUFFERED", None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

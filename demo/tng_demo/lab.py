@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tng_demo import kernel
-from tng_demo.process import Process
+from tng_demo.process import PATIENCE, Process
 
 STATE = Path("/var/lib/tng-lab")
 INTERFACE = "eth0"
@@ -53,7 +53,7 @@ class Host:
         self,
         *argv: str,
         check: bool = True,
-        timeout: float = 60,
+        timeout: float = PATIENCE,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
@@ -85,7 +85,7 @@ class Host:
         with kernel.network_of(Path("/run/netns") / self.namespace):
             yield
 
-    def wait_for_port(self, port: int, host: str | None = None, deadline: float = 15) -> None:
+    def wait_for_port(self, port: int, host: str | None = None, deadline: float = PATIENCE) -> None:
         """Return once a TCP connection from this host to ``host`` (its own IPv4 address if None) is accepted."""
         end = time.monotonic() + deadline
         with self.inside():

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tng_demo import kernel
 
-# Of a process that was killed; one that waits for a disk may take long.
-_GONE_SECONDS = 15
+# For what comes, on however busy a machine; also for a process that was killed and waits for a disk.
+PATIENCE = 60.0
 
 
 class ProcessError(Exception):
@@ -67,7 +67,7 @@ class Process:
         """What it has written up to now."""
         return self.log.read_text(encoding="utf-8", errors="replace")
 
-    def wait_for(self, pattern: str, deadline: float = 20, *, after: int = 0) -> re.Match[str]:
+    def wait_for(self, pattern: str, deadline: float = PATIENCE, *, after: int = 0) -> re.Match[str]:
         """Await output that matches the regular expression ``pattern``, from character ``after`` on.
 
         Raises ``ProcessError`` if the program ends first or ``deadline`` seconds pass.
@@ -83,14 +83,14 @@ class Process:
                 if not events.wait(end):
                     raise ProcessError(f"no /{pattern}/ within {deadline} s:\n{self.output()}")
 
-    def wait(self, timeout: float = 20) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Await its end; the exit status (negative: the signal). Raises ``ProcessError`` after ``timeout``."""
         try:
             return self.popen.wait(timeout)
         except subprocess.TimeoutExpired:
             raise ProcessError(f"still runs after {timeout} s:\n{self.output()}") from None
 
-    def stop(self, timeout: float = 15) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM, and SIGKILL after ``timeout`` seconds; the exit status."""
         if self.alive():
             self.popen.terminate()
@@ -110,7 +110,7 @@ class Process:
                 os.killpg(self.popen.pid, signal.SIGKILL)
             for end in ends:
                 # What it had open is closed by then (do_exit in kernel/exit.c).
-                select.select([end], [], [], _GONE_SECONDS)
+                select.select([end], [], [], PATIENCE)
         return self.popen.wait()
 
     @contextlib.contextmanager

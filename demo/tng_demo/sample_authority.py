@@ -2,7 +2,7 @@
 
 Tokens follow CoCo trustee: a JWT (ES256) whose header carries the signer's key as ``jwk`` with its
 chain in ``x5c``, leaf first.
-EAR claims follow draft-fv-rats-ear; the simple form is what trustee issued before it.
+EAR claims follow draft-ietf-rats-ear; the simple form is what trustee issued before it.
 """
 
 from __future__ import annotations

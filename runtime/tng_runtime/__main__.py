@@ -3,28 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import math
+import os
 import platform
+import re
 import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from tng_runtime import __version__, log
 from tng_runtime.errors import HostError
 from tng_runtime.manifest import FILES, load_bundle
+from tng_schema import contract
+
+MOST_WORKERS = 1024
+"""More than any machine has processors: a slip of the keyboard is not to fill the memory with processes."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns 0 clean, 1 a document is wrong, 2 usage or a bug, 3 host not ready."""
     words = sys.argv[1:] if arguments is None else arguments
-    status = 2
+    _buffer_no_errors()
+    ended = False
     try:
         status = _main(words)
+        ended = status == 0
+    except SystemExit as end:  # of argparse
+        status = end.code if isinstance(end.code, int) else 0
+    except _Asked:
+        status = 0
+    except OSError:  # argparse cannot say what it wants to
+        status = 2
     finally:
-        if status and "run" in words:
+        if not ended and "run" in words:
             _forget(words)
+    return _written(status)
+
+
+class _Asked(BaseException):
+    """A run is to end before it listens to signals."""
+
+
+def _buffer_no_errors() -> None:
+    """What a full disk or a dead terminal does not take would stay in the buffer, and fail again at the very end."""
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, "backslashreplace", write_through=True)
+
+
+def _written(status: int) -> int:
+    """``status``, or 2 if standard output does not take what was written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # The interpreter flushes once more at its end, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        log.last_word(f"tng-runtime: cannot write: {error.strerror}")
+        return status or 2
     return status
+
+
+def _end(*_: object) -> NoReturn:
+    raise _Asked
 
 
 def _forget(words: list[str]) -> None:
@@ -40,12 +84,18 @@ def _main(arguments: list[str]) -> int:
     # A run reloads for SIGHUP; until it can, the signal waits.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     options = _parser().parse_args(arguments)
-    if options.command != "run":
+    if options.command == "run":
+        signal.signal(signal.SIGTERM, _end)
+    else:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
+        # Those that `tng apply` held back.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
         log.configure(options.log_format, options.log_level)
         _execute(options)
     except KeyboardInterrupt:
+        if options.command == "run":
+            raise _Asked from None
         return 130
     except Exception as error:
         return _report(error, debug=options.log_level == "debug")
@@ -120,10 +170,10 @@ class _Version(argparse.Action):
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < math.inf:
-        raise ValueError
-    return seconds
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected seconds, 0 or more, found {text!r}")
 
 
 def _probe(text: str) -> object:
@@ -132,10 +182,27 @@ def _probe(text: str) -> object:
     return probe.parse(text)
 
 
-def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+def _positive(text: str, most: int | None = None) -> int:
+    with contextlib.suppress(ValueError):
+        if 1 <= (number := int(text)) <= (most or number):
+            return number
+    raise argparse.ArgumentTypeError(
+        f"expected a number, 1 or more, found {text!r}" if most is None else f"expected 1 to {most}, found {text!r}"
+    )
+
+
+def _workers(text: str) -> int:
+    return _positive(text, MOST_WORKERS)
+
+
+def _table(text: str) -> str:
+    if not re.fullmatch(contract.TABLE, text) or text.endswith(contract.GUARD_SUFFIX):
+        raise argparse.ArgumentTypeError(f"expected the table of an instance, tng or tng_NAME, found {text!r}")
+    return text
+
+
+def _instance(text: str) -> str:
+    return _table(f"tng_{text}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -153,7 +220,7 @@ def _parser() -> argparse.ArgumentParser:
         default="closed",
         help="whether the rules stay at the end and refuse what they captured, or go (closed)",
     )
-    run.add_argument("--workers", type=_positive, metavar="N", help="processes that serve (the processors to use)")
+    run.add_argument("--workers", type=_workers, metavar="N", help="processes that serve (the processors to use)")
     run.add_argument("--max-connections", type=_positive, metavar="N", help="of all workers (by the memory there is)")
     run.add_argument("--max-handshakes", type=_positive, metavar="N", help="without a verdict yet (by the memory)")
     run.add_argument(
@@ -163,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which connections have a line at their end; all are counted (all)",
     )
     run.add_argument("--log-sample", type=_positive, default=1, metavar="N", help="of those in order, one of N (1)")
-    run.add_argument("--user", metavar="NAME", help="whom workers and judge become (tng if there is one, else 65534)")
+    run.add_argument("--user", metavar="NAME", help="whom workers, judge and control become (tng, else 65534)")
     run.add_argument("--record", type=Path, metavar="DIR", help="the document's place once it serves; for `tng apply`")
     run.add_argument(
         "--probe", type=_probe, action="append", default=[], metavar="ADDRESS:PORT=LISTEN_PORT",
@@ -175,8 +242,8 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("code", nargs="?", metavar="CODE", help="such as NET-DIAL; all of them when left out")
     down = commands.add_parser("down", help="end what was captured, and remove the rules that a run left")
     which = down.add_mutually_exclusive_group()
-    which.add_argument("--table", default="tng", help="table of the instance (tng)")
-    which.add_argument("--instance", dest="table", type="tng_{}".format, metavar="NAME", help="its name")
+    which.add_argument("--table", type=_table, default="tng", help="table of the instance (tng)")
+    which.add_argument("--instance", dest="table", type=_instance, metavar="NAME", help="its name")
     return parser
 
 

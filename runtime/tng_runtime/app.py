@@ -13,8 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +28,7 @@ from tng_runtime.accept import limits
 from tng_runtime.accept.limits import Limits
 from tng_runtime.errors import HostError
 from tng_runtime.events import Access
-from tng_runtime.kernel import cgroups, manager, memory, nftables, probe, record, trusted
+from tng_runtime.kernel import cgroups, manager, memory, nftables, probe, record, reused, trusted
 from tng_runtime.kernel.instance import Lock, TakenError, down_command
 from tng_runtime.kernel.listeners import warn as warn_of_listeners
 from tng_runtime.kernel.places import require_shared
@@ -41,12 +40,12 @@ from tng_runtime.manifest import FILES, Bundle, Entry, Manifest, load_bundle
 from tng_runtime.messages import TakeOver
 from tng_runtime.serve import cpus, heartbeat, judge, privileges, progress, spawn, syscalls, takeover, worker
 from tng_runtime.serve.captures import captures
+from tng_runtime.serve.entry_words import entry_words, totals
 from tng_runtime.serve.hangup import Hangups
 from tng_runtime.serve.privileges import Unprivileged
 from tng_runtime.serve.spawn import ChildRole, Nursery
 from tng_runtime.serve.standing import Stand, private_socket, public_socket
-from tng_runtime.serve.takeover import Predecessor, Successors
-from tng_runtime.serve.tally import Sums
+from tng_runtime.serve.takeover import Inheritance, Predecessor, Successors
 from tng_runtime.serve.team import Team
 from tng_runtime.tunnel import openssl
 from tng_runtime.tunnel.rehearsal import rehearse
@@ -108,11 +107,20 @@ class _Course:
     """Nobody had rules of this table here before us."""
     bound: list[list[socket.socket]] = field(default_factory=list)
     """The listeners of each entry, in the order of the manifest."""
+    changed: list[socket.socket] = field(default_factory=list)
+    """Inherited listeners that belonged to an entry of other terms, or to one that is gone."""
+    gone: list[socket.socket] = field(default_factory=list)
+    """Inherited listeners at which nobody is to accept any more; the old instance has them open until it ends."""
 
     @property
     def manifest(self) -> Manifest:
         """Of the bundle."""
         return self.bundle.manifest
+
+    def by_entry(self) -> Iterator[tuple[Entry, socket.socket]]:
+        """The listeners, each with its entry."""
+        for entry, sockets in zip(self.manifest.entries, self.bound, strict=True):
+            yield from ((entry, sock) for sock in sockets)
 
     def listeners(self) -> list[socket.socket]:
         """Those of all entries."""
@@ -141,7 +149,7 @@ def run(directory: Path, options: Options) -> None:
         old = _lock_or_holder(lock)
         lock.keep(directory)
         rehearse()
-        if (reason := syscalls.available()) is not None:
+        if (reason := syscalls.available(borrows=bundle.manifest.way_back is not None)) is not None:
             log.info("no_syscall_filter", reason=reason, advice="install libseccomp (Debian: libseccomp2)")
         nursery = spawn.start(partial(_child, bundle.manifest, to, _limits(options), options.access))
         anyio.run(_run, bundle, options, lock, nursery, old, backend_options={"use_uvloop": True})
@@ -184,13 +192,14 @@ async def _run(bundle: Bundle, options: Options, lock: Lock, nursery: Nursery, o
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     with anyio.open_signal_receiver(*wanted) as signals, ExitStack() as resources:
         async with anyio.create_task_group() as background:
-            team = Team(bundle.manifest, nursery, options.workers or cpus.usable(), background, on_lost=stop.set)
+            workers = options.workers or cpus.usable()
+            team = Team(bundle.manifest, nursery, workers, background, on_lost=stop.set)
             predecessor = Predecessor(old) if old else None
             upkeep = _upkeep(bundle)
             stand = Stand(
                 bundle.manifest,
                 team,
-                options.workers or cpus.usable(),
+                workers,
                 lambda: course.upkeep,
                 lambda: course.bound,
                 captures(bundle.ruleset),
@@ -235,8 +244,9 @@ async def serve(course: _Course) -> None:
         if course.old is None:
             course.was_open = is_plain(course.bundle) or not nftables.exists(manifest.table)
             course.upkeep.install()
+            reused.forget({entry.listen_port for entry in manifest.entries if not entry.is_door})
             course.background.start_soon(course.upkeep.run)
-            _show(course, _standing(course))
+            course.team.show(_standing(course))
         openssl.require()
         cgroups.require_present(manifest.cgroups)
         inherited = await course.old.inherit(course.options.drain_seconds) if course.old else []
@@ -267,7 +277,12 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.upkeep.look()
     shown = _standing(course)
     _mark(course)
-    course.lock.adopt(await old.replace(course.upkeep.rules.restore, course.upkeep.rules.own))
+
+    def load() -> None:
+        course.upkeep.rules.restore()
+        reused.turn_away(course.changed)
+
+    course.lock.adopt(await old.replace(load, course.upkeep.rules.own))
     try:
         await probe.run(course.options.probes)
     except Exception:
@@ -277,7 +292,10 @@ async def _take_over(course: _Course, old: Predecessor) -> None:
     course.background.start_soon(course.upkeep.run)
     _let_accept(course)
     await old.dismiss()
-    _show(course, shown)
+    for sock in course.gone:
+        stop_listening(sock)
+        sock.close()
+    course.team.show(shown)
     log.info("taken_over", table=course.manifest.table)
 
 
@@ -341,10 +359,6 @@ def _standing(course: _Course) -> list[tuple[bool, socket.socket]]:
     return shown
 
 
-def _show(course: _Course, sockets: Sequence[tuple[bool, socket.socket]]) -> None:
-    course.team.show(sockets)
-
-
 async def _wait_for_heirs(course: _Course) -> None:
     """Hand over to whoever asks for it, and end."""
 
@@ -370,11 +384,14 @@ async def _wait_for_heirs(course: _Course) -> None:
                 await anyio.sleep(RETRY_SECONDS)
             else:
                 break
+        # Who has come meanwhile may have been captured by the rules of whoever failed.
+        reused.turn_away([sock for entry, sock in course.by_entry() if not entry.is_door])
         course.background.start_soon(course.upkeep.run)
         course.team.resume()
 
-    def inheritance() -> list[socket.socket]:
-        return [*course.listeners(), *([course.public] if course.public else [])]
+    def inheritance() -> list[Inheritance]:
+        found = [(sock, reused.terms(entry)) for entry, sock in course.by_entry()]
+        return [*found, *([(course.public, b"")] if course.public else [])]
 
     successors = Successors(course.lock.socket_path, inheritance, pause, release, resume)
     course.resources.callback(successors.close)
@@ -396,18 +413,21 @@ async def _prove(course: _Course) -> None:
         starting.cancel_scope.cancel()
 
 
-def _bind(course: _Course, inherited: list[socket.socket]) -> None:
+def _bind(course: _Course, inheritance: list[Inheritance]) -> None:
+    terms = dict(inheritance)
+    inherited = list(terms)
     for sock in inherited:
         course.resources.callback(sock.close)
     for entry in course.manifest.entries:
         course.bound.append(listeners(entry, inherited))
         for sock in course.bound[-1]:
             course.resources.callback(sock.close)
+            if sock in terms and terms[sock] != reused.terms(entry):
+                course.changed.append(sock)
     if course.old is not None and course.manifest.control is not None:
         course.public = public_socket(course.manifest.control, inherited)
-    for sock in inherited:
-        if sock not in course.listeners() and sock is not course.public:
-            sock.close()
+    course.gone += [sock for sock in inherited if sock not in course.listeners() and sock is not course.public]
+    course.changed += [sock for sock in course.gone if terms[sock]]
 
 
 async def _bind_late(course: _Course, number: int, entry: Entry) -> None:
@@ -430,9 +450,8 @@ async def _bind_late(course: _Course, number: int, entry: Entry) -> None:
 
 
 def _mark(course: _Course) -> None:
-    for entry, sockets in zip(course.manifest.entries, course.bound, strict=True):
-        for sock in sockets:
-            set_mark(sock, entry.so_mark)
+    for entry, sock in course.by_entry():
+        set_mark(sock, entry.so_mark)
 
 
 def _listen_no_more(course: _Course) -> None:
@@ -474,14 +493,7 @@ def _announce(course: _Course) -> None:
     manifest = course.manifest
     record.keep(course.options.record)
     for entry in manifest.entries:
-        where: dict[str, object] = {"listen_port": entry.listen_port}
-        if entry.mapping:
-            where = {"listens": ", ".join(f"{rule.in_host} {rule.in_port}" for rule in entry.mapping)}
-        if entry.proxy:
-            where = {"socks5" if entry.socks5 else "http_proxy": f"{entry.proxy.host} {entry.proxy.port}"}
-        if entry.http_proxy and entry.http_proxy.unmatched == "direct":
-            where["plaintext"] = "what no filter takes leaves without a tunnel"
-        log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **where, **_trust_words(entry))
+        log.info("listening" if entry.is_door else "capturing", entry=entry.pointer, **entry_words(entry))
     log.info(
         "serving",
         table=manifest.table,
@@ -500,14 +512,6 @@ async def _feed(course: _Course, seconds: float, status: str) -> None:
     async with anyio.create_task_group() as feeding:
         feeding.start_soon(_cancel_on, course.stop, feeding)
         await heartbeat.beat(course.team.silent, seconds, status)
-
-
-def _trust_words(entry: Entry) -> dict[str, object]:
-    if entry.attest is None and entry.verify is None:
-        return {"trust": "no_ra", "warning": "nobody is verified: encryption without attestation"}
-    words = {"attests": entry.attest and entry.attest.model, "verifies": entry.verify and entry.verify.model}
-    skips = entry.verify is not None and entry.verify.skip_as_token_cert_verify
-    return words | ({"warning": "skip_as_token_cert_verify: anybody can sign the tokens"} if skips else {})
 
 
 def _only(error: Exception) -> Exception:
@@ -545,12 +549,4 @@ def _say_the_end(course: _Course) -> None:
             "meaning": "captured traffic is refused until the next start",
             "opens": down_command(course.manifest.table),
         }
-    log.info("stopped", **_totals(course.team.sums, len(course.manifest.entries)), **words)
-
-
-def _totals(sums: Sums, entries: int) -> dict[str, object]:
-    totals = [sums.total(number) for number in range(entries)]
-    left, refused = sum(each.left for each in totals), sum((each.refused for each in totals), Counter[str]())
-    said: dict[str, object] = {"relayed": sum(each.ended.total() for each in totals)}
-    said |= {"left": left} if left else {}
-    return said | {f"refused.{code}": number for code, number in sorted(refused.items())}
+    log.info("stopped", **totals(course.team.sums, len(course.manifest.entries)), **words)

@@ -16,17 +16,19 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from tng_runtime.errors import HostError
-from tng_runtime.members import Members as _Object
-from tng_runtime.members import bad as _bad
-from tng_runtime.members import between as _between
-from tng_runtime.members import boolean as _boolean
-from tng_runtime.members import integer as _integer
-from tng_runtime.members import listed as _tuple
-from tng_runtime.members import matching as _matching
-from tng_runtime.members import nullable as _nullable
-from tng_runtime.members import one_of as _one_of
-from tng_runtime.members import string_map as _string_map
-from tng_runtime.members import text_of as _text
+from tng_runtime.members import (
+    Members,
+    bad,
+    between,
+    boolean,
+    integer,
+    listed,
+    matching,
+    nullable,
+    one_of,
+    string_map,
+    text_of,
+)
 from tng_schema import contract
 from tng_schema.pattern import PatternError, pattern
 
@@ -37,7 +39,6 @@ ProxyProtocol = Literal["v2"]
 ClientAddress = Literal["tunnel", "original"]
 Unmatched = Literal["refuse", "direct"]
 
-MANIFEST_VERSION = 2
 # What a directory holds that is executed.
 FILES = (MANIFEST_FILE, RULESET_FILE, GUARD_FILE) = (contract.MANIFEST, contract.RULESET, contract.GUARD)
 MAX_BYTES = 16 << 20
@@ -293,285 +294,285 @@ def parse_manifest(data: bytes) -> Manifest:
     try:
         document = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise _bad("", f"not a JSON document: {error}") from None
-    root = _Object(document, "")
-    if (version := root.get("manifest_version", _integer)) != MANIFEST_VERSION:
-        raise _bad("/manifest_version", f"expected {MANIFEST_VERSION}, got {version}")
+        raise bad("", f"not a JSON document: {error}") from None
+    root = Members(document, "")
+    if (version := root.get("manifest_version", integer)) != contract.MANIFEST_VERSION:
+        raise bad("/manifest_version", f"expected {contract.MANIFEST_VERSION}, got {version}")
     manifest = Manifest(
-        compiler_version=root.get("compiler_version", _text),
+        compiler_version=root.get("compiler_version", text_of),
         config_sha256=root.get("config_sha256", _sha256),
         ruleset_sha256=root.get("ruleset_sha256", _sha256),
         guard_sha256=root.get("guard_sha256", _sha256),
-        table=root.get("table", _matching(contract.TABLE)),
-        ipsets=root.get("ipsets", _tuple(_ipset)),
-        guard_table=root.get("guard_table", _matching(contract.TABLE + contract.GUARD_SUFFIX)),
+        table=root.get("table", matching(contract.TABLE)),
+        ipsets=root.get("ipsets", listed(_ipset)),
+        guard_table=root.get("guard_table", matching(contract.TABLE + contract.GUARD_SUFFIX)),
         cgroups=root.get("cgroups", _cgroups),
-        entries=root.get("entries", _tuple(_entry)),
+        entries=root.get("entries", listed(_entry)),
         control=root.get("control", _control) if root.has("control") else None,
-        way_back=root.get("way_back", _nullable(_way_back)),
+        way_back=root.get("way_back", nullable(_way_back)),
     )
     root.close()
     if len({ipset.set for ipset in manifest.ipsets}) != len(manifest.ipsets):
-        raise _bad("/ipsets", "expected each set once")
+        raise bad("/ipsets", "expected each set once")
     if manifest.guard_table != manifest.table + contract.GUARD_SUFFIX:
-        raise _bad("/guard_table", f"expected {manifest.table}_guard, got {manifest.guard_table}")
+        raise bad("/guard_table", f"expected {manifest.table}{contract.GUARD_SUFFIX}, got {manifest.guard_table}")
     if any(entry.client_address == "original" for entry in manifest.entries) != (manifest.way_back is not None):
-        raise _bad("/way_back", "expected one if some entry has the client_address original, else null")
+        raise bad("/way_back", "expected one if some entry has the client_address original, else null")
     if manifest.way_back not in (None, contract.way_back(manifest.table)):
-        raise _bad("/way_back", f"expected {contract.way_back(manifest.table)} for table {manifest.table}")
+        raise bad("/way_back", f"expected {contract.way_back(manifest.table)} for table {manifest.table}")
     if not manifest.entries:
-        raise _bad("/entries", "expected at least one entry")
+        raise bad("/entries", "expected at least one entry")
     ports = [entry.listen_port for entry in manifest.entries if not entry.is_door]
     if len(set(ports)) != len(ports):
-        raise _bad("/entries", "expected a listen_port of its own for each entry")
+        raise bad("/entries", "expected a listen_port of its own for each entry")
     return manifest
 
 
 def _control(value: object, path: str) -> Control:
-    obj = _Object(value, path)
-    control = Control(obj.get("host", _address), obj.get("port", _between(1, 0xFFFF)))
+    obj = Members(value, path)
+    control = Control(obj.get("host", _address), obj.get("port", between(1, 0xFFFF)))
     obj.close()
     return control
 
 
 def _address(value: object, path: str) -> str:
-    text = _text(value, path)
+    text = text_of(value, path)
     if not contract.is_address(text):
-        raise _bad(path, f"expected an address of IPv4 or IPv6, got {text!r}")
+        raise bad(path, f"expected an address of IPv4 or IPv6, got {text!r}")
     return text
 
 
 def _own_address(value: object, path: str) -> str:
     text = _address(value, path)
     if str(ip_address(text.partition("%")[0])) != text:
-        raise _bad(path, f"expected an address in its canonical form, got {text!r}")
+        raise bad(path, f"expected an address in its canonical form, got {text!r}")
     return text
 
 
 def _way_back(value: object, path: str) -> contract.WayBack:
-    obj = _Object(value, path)
-    number = _between(1, 0xFFFFFFFF)
+    obj = Members(value, path)
+    number = between(1, 0xFFFFFFFF)
     found = contract.WayBack(obj.get("mark", number), obj.get("routing_table", number), obj.get("priority", number))
     obj.close()
     return found
 
 
 def _cgroups(value: object, path: str) -> Cgroups:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     cgroups = Cgroups(
-        known=obj.get("known", _tuple(_known_set)),
-        sets=obj.get("sets", _tuple(_cgroup_set)),
-        services=obj.get("services", _tuple(_service_cgroups)),
+        known=obj.get("known", listed(_known_set)),
+        sets=obj.get("sets", listed(_cgroup_set)),
+        services=obj.get("services", listed(_service_cgroups)),
     )
     obj.close()
     names = [known.set for known in cgroups.known] + [group.set for group in cgroups.sets]
     if len(set(names)) != len(names):
-        raise _bad(path, "expected each set once")
+        raise bad(path, "expected each set once")
     return cgroups
 
 
 def _known_set(value: object, path: str) -> KnownSet:
-    obj = _Object(value, path)
-    known = KnownSet(obj.get("set", _matching(r"known_cgroups_[0-9]{1,3}")), obj.get("level", _between(1, 255)))
+    obj = Members(value, path)
+    known = KnownSet(obj.get("set", matching(r"known_cgroups_[0-9]{1,3}")), obj.get("level", between(1, 255)))
     obj.close()
     return known
 
 
 def _cgroup_set(value: object, path: str) -> CgroupSet:
-    obj = _Object(value, path)
-    name = obj.get("set", _matching(r"(in|e)gress_[0-9]{1,9}_(inside|outside)_[0-9]{1,3}"))
-    group = CgroupSet(name, obj.get("paths", _tuple(_matching(f"{CGROUP}(/{CGROUP})*"))))
+    obj = Members(value, path)
+    name = obj.get("set", matching(r"(in|e)gress_[0-9]{1,9}_(inside|outside)_[0-9]{1,3}"))
+    group = CgroupSet(name, obj.get("paths", listed(matching(f"{CGROUP}(/{CGROUP})*"))))
     obj.close()
     if not group.paths:
-        raise _bad(f"{path}/paths", "expected at least one path")
+        raise bad(f"{path}/paths", "expected at least one path")
     return group
 
 
 def _service_cgroups(value: object, path: str) -> ServiceCgroups:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     service = ServiceCgroups(
-        entry=obj.get("entry", _matching(r"/add_egress/[0-9]+")),
-        paths=obj.get("paths", _tuple(_matching(f"{CGROUP}(/{CGROUP})*"))),
-        ports=obj.get("ports", _tuple(_ports)),
+        entry=obj.get("entry", matching(r"/add_egress/[0-9]+")),
+        paths=obj.get("paths", listed(matching(f"{CGROUP}(/{CGROUP})*"))),
+        ports=obj.get("ports", listed(_ports)),
     )
     obj.close()
     return service
 
 
 def _ports(value: object, path: str) -> tuple[int, int]:
-    ends = _tuple(_between(0, 0xFFFF))(value, path)
+    ends = listed(between(0, 0xFFFF))(value, path)
     if len(ends) != 2 or ends[0] > ends[1]:
-        raise _bad(path, "expected the first and the last port")
+        raise bad(path, "expected the first and the last port")
     return ends[0], ends[1]
 
 
 def _ipset(value: object, path: str) -> Ipset:
-    obj = _Object(value, path)
-    name, family = _matching(contract.SET_NAME), _one_of("ipv4", "ipv6")
+    obj = Members(value, path)
+    name, family = matching(contract.SET_NAME), one_of("ipv4", "ipv6")
     ipset = Ipset(obj.get("set", name), obj.get("ipset", name), cast("Family", obj.get("family", family)))
     obj.close()
     return ipset
 
 
 def _entry(value: object, path: str) -> Entry:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     entry = Entry(
-        pointer=obj.get("pointer", _matching(r"/add_(ingress|egress)/[0-9]+")),
-        role=cast("Role", obj.get("role", _one_of("ingress", "egress"))),
-        listen_port=obj.get("listen_port", _between(0, 0xFFFF)),
-        mapping=obj.get("mapping", _tuple(_mapping_rule)),
-        socks5=obj.get("socks5", _nullable(_socks5)),
-        http_proxy=obj.get("http_proxy", _nullable(_http_proxy)),
-        so_mark=obj.get("so_mark", _between(1, 0xFFFFFFFF)),
-        families=cast("tuple[Family, ...]", obj.get("families", _tuple(_one_of("ipv4", "ipv6")))),
-        attest=obj.get("attest", _nullable(_attest)),
-        verify=obj.get("verify", _nullable(_verify)),
-        client_address=cast("ClientAddress", obj.get("client_address", _one_of("tunnel", "original"))),
-        takes_forwarded=obj.get("takes_forwarded", _boolean),
-        proxy_protocol=cast("ProxyProtocol | None", obj.get("proxy_protocol", _nullable(_one_of("v2")))),
+        pointer=obj.get("pointer", matching(r"/add_(ingress|egress)/[0-9]+")),
+        role=cast("Role", obj.get("role", one_of("ingress", "egress"))),
+        listen_port=obj.get("listen_port", between(0, 0xFFFF)),
+        mapping=obj.get("mapping", listed(_mapping_rule)),
+        socks5=obj.get("socks5", nullable(_socks5)),
+        http_proxy=obj.get("http_proxy", nullable(_http_proxy)),
+        so_mark=obj.get("so_mark", between(1, 0xFFFFFFFF)),
+        families=cast("tuple[Family, ...]", obj.get("families", listed(one_of("ipv4", "ipv6")))),
+        attest=obj.get("attest", nullable(_attest)),
+        verify=obj.get("verify", nullable(_verify)),
+        client_address=cast("ClientAddress", obj.get("client_address", one_of("tunnel", "original"))),
+        takes_forwarded=obj.get("takes_forwarded", boolean),
+        proxy_protocol=cast("ProxyProtocol | None", obj.get("proxy_protocol", nullable(one_of("v2")))),
     )
     obj.close()
     if entry.proxy_protocol and entry.role == "ingress":
-        raise _bad(f"{path}/proxy_protocol", "expected null on an ingress")
+        raise bad(f"{path}/proxy_protocol", "expected null on an ingress")
     if entry.client_address != "tunnel" and entry.role == "ingress":
-        raise _bad(f"{path}/client_address", "expected tunnel on an ingress")
+        raise bad(f"{path}/client_address", "expected tunnel on an ingress")
     if entry.takes_forwarded and (entry.is_door or entry.role == "egress"):
-        raise _bad(f"{path}/takes_forwarded", "expected false but on an ingress that captures")
+        raise bad(f"{path}/takes_forwarded", "expected false but on an ingress that captures")
     if entry.is_door == bool(entry.listen_port):
-        raise _bad(f"{path}/listen_port", "expected a port, or 0 where nothing is captured")
+        raise bad(f"{path}/listen_port", "expected a port, or 0 where nothing is captured")
     if entry.is_door and entry.client_address != "tunnel":
-        raise _bad(f"{path}/client_address", "expected tunnel where nothing is captured")
+        raise bad(f"{path}/client_address", "expected tunnel where nothing is captured")
     doors = [name for name in ("mapping", "socks5", "http_proxy") if getattr(entry, name)]
     if len(doors) > 1 or (entry.proxy and entry.role == "egress"):
-        raise _bad(f"{path}/{doors[-1]}", "expected it alone, and on an ingress")
+        raise bad(f"{path}/{doors[-1]}", "expected it alone, and on an ingress")
     if entry.is_door == bool(entry.families) or len(set(entry.families)) != len(entry.families):
-        raise _bad(f"{path}/families", "expected one or two different families")
+        raise bad(f"{path}/families", "expected one or two different families")
     return entry
 
 
 def _mapping_rule(value: object, path: str) -> MappingRule:
-    obj = _Object(value, path)
-    port = _between(1, 0xFFFF)
+    obj = Members(value, path)
+    port = between(1, 0xFFFF)
     rule = MappingRule(
         in_host=obj.get("in_host", _own_address),
         in_port=obj.get("in_port", port),
         in_port_end=obj.get("in_port_end", port),
-        out_host=obj.get("out_host", _matching(r"[A-Za-z0-9_.:-]{1,253}")),
+        out_host=obj.get("out_host", matching(r"[A-Za-z0-9_.:-]{1,253}")),
         out_port=obj.get("out_port", port),
     )
     obj.close()
     if not 0 <= rule.in_port_end - rule.in_port <= 0xFFFF - rule.out_port:
-        raise _bad(path, "expected a range of ports, and as many from out_port on")
+        raise bad(path, "expected a range of ports, and as many from out_port on")
     return rule
 
 
 def _socks5(value: object, path: str) -> Socks5:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     found = Socks5(
         host=obj.get("host", _own_address),
-        port=obj.get("port", _between(1, 0xFFFF)),
-        username=obj.get("username", _nullable(_text)),
-        password=obj.get("password", _nullable(_text)),
+        port=obj.get("port", between(1, 0xFFFF)),
+        username=obj.get("username", nullable(text_of)),
+        password=obj.get("password", nullable(text_of)),
     )
     obj.close()
     if (found.username is None) != (found.password is None):
-        raise _bad(path, "expected a username and a password, or neither")
+        raise bad(path, "expected a username and a password, or neither")
     return found
 
 
 def _http_proxy(value: object, path: str) -> HttpProxy:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     found = HttpProxy(
         host=obj.get("host", _own_address),
-        port=obj.get("port", _between(1, 0xFFFF)),
-        filters=obj.get("filters", _tuple(_dst_filter)),
-        unmatched=cast("Unmatched", obj.get("unmatched", _one_of("refuse", "direct"))),
+        port=obj.get("port", between(1, 0xFFFF)),
+        filters=obj.get("filters", listed(_dst_filter)),
+        unmatched=cast("Unmatched", obj.get("unmatched", one_of("refuse", "direct"))),
     )
     obj.close()
     if not found.filters:
-        raise _bad(f"{path}/filters", "expected at least one filter")
+        raise bad(f"{path}/filters", "expected at least one filter")
     return found
 
 
 def _dst_filter(value: object, path: str) -> DstFilter:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     found = DstFilter(
-        domain=obj.get("domain", _nullable(_matching(r"\*?[a-z0-9_.-]+|[a-z0-9_.-]+\*"))),
-        domain_regex=obj.get("domain_regex", _nullable(_regex)),
-        network=obj.get("network", _nullable(_network)),
-        port=obj.get("port", _between(1, 0xFFFF)),
-        port_end=obj.get("port_end", _between(1, 0xFFFF)),
+        domain=obj.get("domain", nullable(matching(r"\*?[a-z0-9_.-]+|[a-z0-9_.-]+\*"))),
+        domain_regex=obj.get("domain_regex", nullable(_regex)),
+        network=obj.get("network", nullable(_network)),
+        port=obj.get("port", between(1, 0xFFFF)),
+        port_end=obj.get("port_end", between(1, 0xFFFF)),
     )
     obj.close()
     if found.port > found.port_end or [found.domain, found.domain_regex, found.network].count(None) < 2:
-        raise _bad(path, "expected a range of ports, and at most one of domain, domain_regex and network")
+        raise bad(path, "expected a range of ports, and at most one of domain, domain_regex and network")
     return found
 
 
 def _regex(value: object, path: str) -> str:
-    text = _text(value, path)
+    text = text_of(value, path)
     try:
         pattern(text)
     except PatternError as error:
-        raise _bad(path, f"expected a pattern: {error}") from None
+        raise bad(path, f"expected a pattern: {error}") from None
     return text
 
 
 def _network(value: object, path: str) -> str:
-    text = _text(value, path)
+    text = text_of(value, path)
     try:
         return str(ip_network(text))
     except ValueError:
-        raise _bad(path, f"expected a network, got {text!r}") from None
+        raise bad(path, f"expected a network, got {text!r}") from None
 
 
 def _attest(value: object, path: str) -> Attest:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     attest = Attest(
-        model=cast("Model", obj.get("model", _one_of("background_check", "passport"))),
+        model=cast("Model", obj.get("model", one_of("background_check", "passport"))),
         aa_path=obj.get("aa_path", _absolute),
-        refresh_interval=obj.get("refresh_interval", _between(0, 0xFFFFFFFF)),
-        service=obj.get("service", _nullable(_service)),
-        policy_ids=obj.get("policy_ids", _tuple(_text)),
+        refresh_interval=obj.get("refresh_interval", between(0, 0xFFFFFFFF)),
+        service=obj.get("service", nullable(_service)),
+        policy_ids=obj.get("policy_ids", listed(text_of)),
     )
     obj.close()
     if (attest.model == "passport") != (attest.service is not None):
-        raise _bad(f"{path}/service", "expected a service in passport and none in background_check")
+        raise bad(f"{path}/service", "expected a service in passport and none in background_check")
     return attest
 
 
 def _verify(value: object, path: str) -> Verify:
-    obj = _Object(value, path)
+    obj = Members(value, path)
     verify = Verify(
-        model=cast("Model", obj.get("model", _one_of("background_check", "passport"))),
-        service=obj.get("service", _nullable(_service)),
-        policy_ids=obj.get("policy_ids", _tuple(_text)),
-        trusted_certs_paths=obj.get("trusted_certs_paths", _tuple(_absolute)),
-        skip_as_token_cert_verify=obj.get("skip_as_token_cert_verify", _boolean),
-        issuer=obj.get("issuer", _nullable(_text)),
-        max_session_age=obj.get("max_session_age", _nullable(_between(1, 0xFFFFFFFF))),
+        model=cast("Model", obj.get("model", one_of("background_check", "passport"))),
+        service=obj.get("service", nullable(_service)),
+        policy_ids=obj.get("policy_ids", listed(text_of)),
+        trusted_certs_paths=obj.get("trusted_certs_paths", listed(_absolute)),
+        skip_as_token_cert_verify=obj.get("skip_as_token_cert_verify", boolean),
+        issuer=obj.get("issuer", nullable(text_of)),
+        max_session_age=obj.get("max_session_age", nullable(between(1, 0xFFFFFFFF))),
     )
     obj.close()
     if not verify.policy_ids:
-        raise _bad(f"{path}/policy_ids", "expected at least one policy id")
+        raise bad(f"{path}/policy_ids", "expected at least one policy id")
     if verify.model == "background_check" and verify.service is None:
-        raise _bad(f"{path}/service", "expected a service in background_check")
+        raise bad(f"{path}/service", "expected a service in background_check")
     if verify.service is None and not verify.trusted_certs_paths and not verify.skip_as_token_cert_verify:
-        raise _bad(path, "expected a service or trusted_certs_paths: nothing could anchor a token")
+        raise bad(path, "expected a service or trusted_certs_paths: nothing could anchor a token")
     return verify
 
 
 def _service(value: object, path: str) -> Service:
-    obj = _Object(value, path)
-    headers = obj.get("as_headers", _string_map)
-    authorities = obj.get("as_ca_paths", _tuple(_absolute)) if obj.has("as_ca_paths") else ()
-    service = Service(obj.get("as_addr", _matching(r"https?://.+")), headers, authorities)
+    obj = Members(value, path)
+    headers = obj.get("as_headers", string_map)
+    authorities = obj.get("as_ca_paths", listed(_absolute)) if obj.has("as_ca_paths") else ()
+    service = Service(obj.get("as_addr", matching(r"https?://.+")), headers, authorities)
     obj.close()
     return service
 
 
-_sha256 = _matching(r"[0-9a-f]{64}")
-_absolute = _matching(r"/.*")
+_sha256 = matching(r"[0-9a-f]{64}")
+_absolute = matching(r"/.*")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from datetime import UTC, datetime, timedelta
 from types import NoneType, UnionType
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-VERSION = 1
+VERSION = 2
 # A peer's certificate message has at most 1 MiB; the rest of a message is short.
 MAX_BODY = 2 << 20
 MAX_ITEMS = 4096
@@ -312,8 +312,6 @@ class VerdictGiven(Message):
     kept_until: datetime | None
     expires_at: datetime | None
     policy_ids: tuple[str, ...]
-    tee: str | None
-    form: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,9 +332,10 @@ class TakeOver(Message):
 
 @dataclass(frozen=True, slots=True)
 class Inherit(Message):
-    """A listening socket of the old instance."""
+    """A listening socket of the old instance; ``terms`` are those of its entry (``kernel.reused``)."""
 
     descriptors: ClassVar[int] = 1
+    terms: bytes
 
 
 @dataclass(frozen=True, slots=True)

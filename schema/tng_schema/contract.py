@@ -50,9 +50,25 @@ ORDERS = "run.json"
 PREPARED = "prepared"
 """After a record's hidden name, in place of a process id: of a document that a unit is about to run."""
 
+
+def hidden_record(name: str, whose: int | str) -> str:
+    """The name of a record until it serves: ``whose`` is the process that makes it serve, or ``PREPARED``."""
+    return f".{name}.{whose}"
+
+
+MANIFEST_VERSION = 2
+"""A runtime takes no other."""
+
 TABLE = r"tng(_[a-z0-9_]{1,32})?"
 GUARD_SUFFIX = "_guard"
 """After a table's name: that of the table which the runtime owns."""
+
+CAPTURED, ARRIVED, REJECTED = "_captured", "_arrived", "_rejected"
+"""After ``ingress_0``, for the entry ``/add_ingress/0``: its counters of connections that were redirected, of those
+that no filter of the host has kept from its listener, and of packets that its guard refused."""
+
+SQUATTED, DIRECT, STRAYED = "squatted_listener", "direct_to_listener", "strayed_loopback"
+"""Counters: to a listen port that somebody else took; to one of ours past the redirect; loopback on the wrong wire."""
 
 
 SLOTS = 58

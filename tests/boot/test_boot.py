@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 
 from boot.machine import ROOT, Machine, booted, install
-from runtime.test_app import CAPTURE, NO_RA, PORT, Tunnel, ends, tables
-from runtime.test_processes import until
+from runtime.processes import until
 from runtime.test_takeover import Clients
+from runtime.tunnels import CAPTURE, NO_RA, PORT, Tunnel, ends, tables
 from tng_demo.lab import Host
 
 # Units with PrivateTmp and ProtectHome, and a systemd that begins, see others than those that hold the checkout.

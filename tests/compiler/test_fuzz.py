@@ -13,7 +13,7 @@ from tng_compiler.diagnostics import render_github, render_json, render_sarif, r
 from tng_compiler.pipeline import Outcome, compile_bytes
 from tng_compiler.source.text import decode
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 NAMES = [
     *("add_ingress", "add_egress", "netfilter", "capture_dst", "host", "ipset", "port", "port_end", "ipv6", "so_mark"),
     *("capture_cgroup", "nocapture_cgroup", "listen_port", "capture_local_traffic", "no_ra", "attest", "verify"),

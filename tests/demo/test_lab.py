@@ -97,7 +97,7 @@ def test_a_kept_lab_stays_until_it_is_removed() -> None:
         assert process.alive()
     finally:
         labs.remove(name)
-    assert process.wait(10) == -signal.SIGKILL
+    assert process.wait(60) == -signal.SIGKILL
     assert namespaces(name) == []
 
 

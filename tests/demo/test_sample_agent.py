@@ -35,7 +35,7 @@ def request(stream: int, method: str, payload: bytes = b"", service: str = SERVI
 def ask(path: Path, frame: bytes) -> dict[int, int | bytes]:
     """The fields of the answer to one request."""
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(5)
+        client.settimeout(60)
         client.connect(str(path))
         client.sendall(frame)
         length, stream, kind, flags = ttrpc.HEADER.unpack(client.recv(10, socket.MSG_WAITALL))
@@ -45,7 +45,7 @@ def ask(path: Path, frame: bytes) -> dict[int, int | bytes]:
 
 def ended(client: socket.socket) -> bool:
     """Whether the agent hung up; with bytes of ours unread that is a reset (unix(7))."""
-    client.settimeout(5)
+    client.settimeout(60)
     try:
         return client.recv(10) == b""
     except ConnectionResetError:

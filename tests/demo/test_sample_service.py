@@ -28,7 +28,7 @@ DIGEST = hashlib.sha384(b'{"pubkey-hash":"ggFYIA=="}').digest()
 
 def call(url: str, method: str, path: str, document: object = None) -> tuple[int, str, str]:
     """Status, content type and body of one call."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
     connection.request(method, path, None if document is None else json.dumps(document))
     response = connection.getresponse()
     body = response.read().decode()

@@ -39,7 +39,7 @@ RUNTIME = str(Path(sys.prefix) / "bin" / "tng-runtime")
 SERVICE = ("127.0.0.1", 9081)
 SECOND_SERVICE = ("127.0.0.1", 9082)  # of UNPINNED alone
 AGENT = "/run/aa.sock"
-PATIENCE = 10.0
+PATIENCE = 60.0
 FLOOD = 100_000
 
 # One port, and with it one entry, for each relation of trust.

@@ -19,7 +19,7 @@ from hostile.stage import BACKGROUND, HONEST, NO_RA, PASSPORT, PATIENCE, Log, St
 from hostile.tls13 import Shown
 from runtime.attest import makers
 from runtime.attest.makers import ec_key
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
+from runtime.senders import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Lab

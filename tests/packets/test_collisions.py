@@ -7,6 +7,7 @@ happens to the next with the same ports. So our own are remembered in a zone of 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from packets.attack import BACKENDS, DEADLINE, MARK, PEER, Scene, from_port, made, scene
+from packets.attack import BACKENDS, DEADLINE, MARK, PEER, Scene, from_port, made, rendered, scene
+from packets.cgroups import cgroups, socket_in, with_cgroups
 from packets.make import config, entry
 from packets.wire import FAMILIES, SECRET
 
@@ -103,6 +105,44 @@ def test_an_application_is_captured_from_a_port_of_our_dial(family: str, how: st
         for _ in range(2):
             assert ended(found, from_port(built.host, family, PORT, MARK), how) == "passed"
             assert talks(found, from_port(built.host, family, PORT)) == "captured"
+
+
+TREE = f"tng-test-{os.getpid()}"
+APP, OTHER = f"{TREE}/app", f"{TREE}/other"
+BY_CGROUP = config(
+    entry("ingress", 0, [{"port": 7000}], cgroup=[APP]), entry("ingress", 1, [{"port": 7000}], so_mark=MARK + 1)
+)
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_port_that_was_another_cgroups_meets_its_own_entry(family: str, how: str) -> None:
+    """Rules of before: after a reset it is led to the other entry's listener, whose trust may be another.
+
+    iptables has no timeouts of single connections: there it is so.
+    """
+    with (
+        cgroups(APP, OTHER),
+        scene(BY_CGROUP, listeners=False) as built,
+        takers(built, family) as first,
+        made(built.host, family, MARK + 1) as listener,
+    ):
+        listener.bind(("", 15002))
+        listener.listen()
+        text = rendered(built) + f'add element inet tng known_cgroups_2 {{ "{APP}", "{OTHER}" }}\n'
+        built.host.run(*with_cgroups(["nft", "-f", "-"]), stdin=text)
+        second = Takers(listener, first.service, first.target)
+
+        def of(cgroup: str) -> socket.socket:
+            sock = socket_in(built.host, cgroup, FAMILIES[family])
+            sock.settimeout(DEADLINE)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(("", PORT))
+            return sock
+
+        for _ in range(2):
+            for cgroup, found in ((OTHER, second), (APP, first)):
+                assert ended(found, of(cgroup), how) == "captured"
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

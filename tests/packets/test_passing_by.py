@@ -200,6 +200,42 @@ def test_109_the_published_port_of_a_container_is_served(family: str, document: 
             assert asked(udp(built.peer, family), service, HOST[family], 5000) == "answered"
 
 
+# As a router's port forwarding, or a NodePort whose pod is on another node.
+ELSEWHERE = """table inet router {
+  chain in { type nat hook prerouting priority -100;
+    fib daddr type local tcp dport 5000 dnat ip to 10.77.0.2:8080;
+    fib daddr type local tcp dport 5000 dnat ip6 to [fd77::2]:8080;
+    fib daddr type local udp dport 5000 dnat ip to 10.77.0.2:8080;
+    fib daddr type local udp dport 5000 dnat ip6 to [fd77::2]:8080;
+  };
+  chain out { type nat hook postrouting priority 100; oifname "wan" masquerade; };
+}"""
+
+
+@pytest.mark.parametrize("document", [EVERYTHING, INGRESS, TO_NETWORK], ids=["everything", "by_port", "to_network"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_port_that_leads_to_a_captured_destination_elsewhere_is_refused(family: str, document: Config) -> None:
+    """Rules of before: it passes in plaintext as if it were a container's, for containers and neighbours alike.
+
+    The way to the peer is not like one to a guest, as the test's cables are: a macvlan interface upon them.
+    """
+    with scene(document) as built, guest_of(built) as guest, wire(built) as left:
+        built.host.run("ip", "link", "add", "link", "eth0", "name", "wan", "type", "macvlan", "mode", "bridge")
+        built.host.run("ip", "link", "set", "wan", "up")
+        built.host.run("ip", "addr", "add", f"{HOST['ipv4']}/32", "dev", "wan")
+        built.host.run("ip", "addr", "add", f"{HOST['ipv6']}/128", "dev", "wan", "nodad")
+        for each, length in (("ipv4", 32), ("ipv6", 128)):
+            built.host.run("ip", "route", "add", f"{PEER[each]}/{length}", "dev", "wan")
+        built.table(ELSEWHERE)
+        assert spoken(made(guest, family), ROUTER[family], 5000) == "passed 8080", "before the rules"
+        built.load()
+        for sender, address in ((guest, ROUTER), (built.peer, HOST)):
+            assert spoken(made(sender, family), address[family], 5000, words=SECRET) == "refused"
+        with datagrams(built.peer, family, 8080) as service:
+            assert asked(udp(guest, family), service, ROUTER[family], 5000) == "refused"
+        assert not left.carried(SECRET)
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("document", [INGRESS, TO_HOSTS], ids=["by_port", "by_host"])
 @pytest.mark.parametrize("family", FAMILIES)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.test_processes import until
+from runtime.processes import until
 from tng_demo.process import Process
 
 # Python keeps arenas that it has used once; what is leaked per connection would exceed this by far.

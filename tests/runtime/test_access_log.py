@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from runtime.test_processes import PATIENCE
 from tng_demo import tunnel
+from tng_demo.process import PATIENCE
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns

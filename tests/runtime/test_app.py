@@ -6,82 +6,17 @@ import os
 import signal
 import socket
 import struct
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from packets.cgroups import cgroups, with_cgroups
-from tng_demo import tunnel
+from runtime.tunnels import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, assert_closed, compiled, ends, tables
 from tng_demo.lab import Host, Lab
-from tng_demo.process import Process
 
 pytestmark = pytest.mark.netns
 
-RUNTIME = str(Path(sys.prefix) / "bin" / "tng-runtime")
-PORT = 8080
-CAPTURE = {"capture_dst": {"port": PORT}}
-NO_RA = {"no_ra": True}
-
-
-def compiled(host: Host, document: object) -> Path:
-    """The directory with what the compiler makes of ``document``."""
-    config = tunnel.write_config(host.state / "config.json", document)
-    return tunnel.compile_into(config, host.state / "compiled")
-
-
-@dataclass
-class Tunnel:
-    """Two compiled ends and a listening application behind the egress."""
-
-    lab: Lab
-    client: Path
-    server: Path
-    listener: socket.socket
-
-    def start(self, host: str, *options: str, wait: bool = True) -> Process:
-        directory = self.client if host == "client" else self.server
-        process = self.lab[host].start(RUNTIME, "run", str(directory), *options)
-        if wait:
-            process.wait_for(r"\bevent=serving\b")
-        return process
-
-    def connect(self) -> tuple[socket.socket, socket.socket]:
-        """An application's connection through the tunnel, and the other end of it."""
-        with self.lab["client"].inside():
-            near = socket.create_connection((self.lab["server"].ipv4, PORT), timeout=10)
-        near.sendall(b"hello")
-        far, _ = self.listener.accept()
-        far.settimeout(10)
-        assert far.recv(100) == b"hello"
-        return near, far
-
-
-@pytest.fixture
-def ends(hosts: Lab) -> Iterator[Tunnel]:
-    client = compiled(hosts["client"], {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]})
-    server = compiled(hosts["server"], {"add_egress": [{"netfilter": CAPTURE, **NO_RA}]})
-    with hosts["server"].inside():
-        listener = socket.create_server(("0.0.0.0", PORT))
-    listener.settimeout(10)
-    with listener:
-        yield Tunnel(hosts, client, server, listener)
-
-
-BOTH = {"table inet tng", "table inet tng_guard"}
-
-
-def tables(host: Host) -> set[str]:
-    return set(host.run("nft", "list", "tables").stdout.splitlines())
-
-
-def assert_closed(host: Host, target: str) -> None:
-    """Both tables are there, and refuse what they capture."""
-    assert tables(host) == BOTH
-    with host.inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((target, PORT), timeout=5)
+__all__ = ["ends"]
 
 
 def refused(host: Host, *argv: str) -> str:
@@ -144,7 +79,7 @@ def test_107_a_stopped_run_leaves_the_rules_and_down_opens(ends: Tunnel) -> None
     assert_closed(client, ends.lab["server"].ipv4)
     client.run(RUNTIME, "down")
     assert tables(client) == set()
-    with client.inside(), socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=5):
+    with client.inside(), socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=60):
         ends.listener.accept()[0].close()
 
 
@@ -153,7 +88,7 @@ def test_66_after_a_kill_the_rules_refuse_and_the_next_start_replaces_them(ends:
     ends.start("client").kill()
     before = ends.lab["client"].run("nft", "list", "ruleset").stdout
     with ends.lab["client"].inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=5)
+        socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=60)
     again = ends.start("client", "--on-exit", "open")
     assert len(ends.lab["client"].run("nft", "list", "ruleset").stdout.splitlines()) == len(before.splitlines())
     near, far = ends.connect()
@@ -171,7 +106,7 @@ def test_a_taken_port_refuses_the_start_and_leaves_it_closed(ends: Tunnel) -> No
     assert "`tng down` opens" in said
     assert tables(server) == BOTH
     with ends.lab["client"].inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((server.ipv4, PORT), timeout=5)
+        socket.create_connection((server.ipv4, PORT), timeout=60)
 
 
 def test_a_start_that_fails_opens_when_that_was_asked_for(ends: Tunnel) -> None:
@@ -210,7 +145,7 @@ def test_before_the_agent_answers_it_is_closed_and_a_signal_ends_the_start(hosts
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(server.state / "run" / "a.sock"))
         silent.listen()
-        silent.settimeout(10)
+        silent.settimeout(60)
         run = server.start(RUNTIME, "run", str(directory))
         asked, _ = silent.accept()
         with asked:
@@ -227,7 +162,7 @@ def test_a_service_that_hangs_delays_neither_rules_nor_listeners(hosts: Lab) -> 
     verify = {"verify": {"as_addr": "http://127.0.0.1:8081/", "policy_ids": ["default"]}}
     directory = compiled(client, {"add_ingress": [{"netfilter": CAPTURE, **verify}]})
     with client.inside(), socket.create_server(("127.0.0.1", 8081)) as service:
-        service.settimeout(30)
+        service.settimeout(60)
         run = client.start(RUNTIME, "run", str(directory))
         asked, _ = service.accept()
         with asked:
@@ -244,12 +179,12 @@ def test_ipv6_that_comes_after_the_start_is_served_as_soon_as_it_is_there(ends: 
         listener = socket.create_server(("::", PORT), family=socket.AF_INET6)
     with listener:
         with client.inside(), pytest.raises(OSError):  # noqa: PT011 - refused or unreachable, as the kernel likes
-            socket.create_connection((server.ipv6, PORT), timeout=5)
+            socket.create_connection((server.ipv6, PORT), timeout=60)
         client.run("ip", "addr", "add", "::1/128", "dev", "lo")
         run.wait_for("event=listening_late .*::1")
-        with client.inside(), socket.create_connection((server.ipv6, PORT), timeout=10) as near:
+        with client.inside(), socket.create_connection((server.ipv6, PORT), timeout=60) as near:
             near.sendall(b"hello")
-            listener.settimeout(20)
+            listener.settimeout(60)
             with listener.accept()[0] as far:
                 assert far.recv(100) == b"hello"
 
@@ -260,7 +195,7 @@ def test_guard_closes_before_the_first_start_and_leaves_a_live_run_alone(ends: T
     assert 'opens="tng down"' in done.stderr
     assert tables(client) == {"table inet tng"}
     with client.inside(), pytest.raises(ConnectionRefusedError):
-        socket.create_connection((target, PORT), timeout=5)
+        socket.create_connection((target, PORT), timeout=60)
     assert client.run("ls", "/run").stdout == ""
     ends.start("server")
     run = ends.start("client")
@@ -301,7 +236,7 @@ def test_readiness_is_told_to_the_service_manager(ends: Tunnel) -> None:
     path = client.state / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(path))
-        manager.settimeout(15)
+        manager.settimeout(60)
         run = client.start(RUNTIME, "run", str(ends.client), env={"NOTIFY_SOCKET": str(path)})
         assert manager.recv(200).decode().splitlines()[:2] == ["READY=1", f"MAINPID={run.pid}"]
         run.stop()

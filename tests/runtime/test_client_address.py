@@ -15,7 +15,7 @@ from dataclasses import replace
 import pytest
 from OpenSSL import SSL
 
-from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, compiled, tables
+from runtime.tunnels import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, compiled, tables
 from tng_demo import tunnel
 from tng_demo.capture import capture
 from tng_demo.lab import Host, Lab

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.processes import until
+from runtime.senders import MARKER, Senders, assert_no_plaintext
 from runtime.test_flushed import connected
-from runtime.test_processes import PATIENCE, until
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
-from tng_demo.process import Process
+from tng_demo.process import PATIENCE, Process
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 
 pytestmark = pytest.mark.netns

@@ -15,8 +15,8 @@ import pytest
 
 from packets import container_rules, wire
 from packets.bridge import Containers, containers
+from runtime.senders import MARKER, Senders, assert_no_plaintext
 from runtime.test_flushed import connected, write_on
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab

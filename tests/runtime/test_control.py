@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from runtime.test_app import CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends
-from runtime.test_processes import PATIENCE, children, only, until, works
+from runtime.processes import children, only, until, works
+from runtime.tunnels import CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
+from tng_demo.process import PATIENCE
 from tng_schema import contract
 
 pytestmark = pytest.mark.netns
@@ -242,7 +243,9 @@ def test_what_is_captured_and_does_not_arrive_is_warned_of_by_entry(ends: Tunnel
     egress, run = ends.start("server", "--workers", "1"), ends.start("client", "--workers", "1")
     drops(client, "tcp dport 15001 tcp flags syn numgen inc mod 2 == 0 drop")
     drops(server, "tcp dport 16001 tcp flags syn numgen inc mod 2 == 0 drop")
-    with client.inside(), contextlib.ExitStack() as stack:
+    with server.inside():
+        second = socket.create_server(("0.0.0.0", PORT + 1))
+    with client.inside(), second, contextlib.ExitStack() as stack:
         for _ in range(3):
             with pytest.raises(TimeoutError):
                 socket.create_connection((server.ipv4, PORT), timeout=0.2)

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 import pytest
 
 from runtime.kernel.test_liveness import expected, options
-from runtime.test_app import Tunnel, ends
+from runtime.tunnels import Tunnel, ends
 from tng_demo.process import Process
 from tng_runtime.kernel.liveness import LIVENESS
 

@@ -17,15 +17,15 @@ import pytest
 
 from runtime import tracking
 from runtime.footprint import bounded
+from runtime.processes import children, until
+from runtime.senders import MARKER, Senders, assert_no_plaintext
 from runtime.test_clock import again, odd_requests
 from runtime.test_control import said
 from runtime.test_flushed import connected
-from runtime.test_processes import PATIENCE, children, until
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
 from tng_demo import scene as scenes
 from tng_demo import tunnel
 from tng_demo.lab import INTERFACE, Host, Lab
-from tng_demo.process import Process
+from tng_demo.process import PATIENCE, Process
 from tng_demo.sample_service import SampleService
 from tng_demo.scene import CLIENT_CONFIG, PAGE, SERVER_CONFIG, Scene
 

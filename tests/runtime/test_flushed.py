@@ -12,7 +12,7 @@ import socket
 
 import pytest
 
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
+from runtime.senders import MARKER, Senders, assert_no_plaintext
 from tng_demo import tunnel
 from tng_demo.lab import Host
 from tng_demo.scene import CLIENT_CONFIG, PAGE, PORT, SERVER_CONFIG, Scene

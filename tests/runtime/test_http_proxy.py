@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_mapping import connect, named, on_names
+from runtime.tunnels import NO_RA, RUNTIME, compiled
 from tng_demo import scene as scenes
 from tng_demo.lab import Host, Lab, lab
 from tng_demo.process import Process
@@ -140,12 +140,17 @@ def door() -> Iterator[Door]:
         egress = {"add_egress": [{"netfilter": {"capture_dst": {"port": ORIGIN}}, **NO_RA}]}
         server.start(RUNTIME, "run", str(compiled(server, egress))).wait_for(r"\bevent=serving\b")
         there = server.ipv4
+        # Routes to them have another source: secondary is the second of a network, and whole networks may be local.
+        for words in ("addr add 10.77.0.9/24 dev eth0", "route add local 10.99.0.0/24 dev lo src 10.77.0.1"):
+            client.run("ip", *words.split())
+        client.run("ip", "-6", *["route", "add", "local", "fd99::/64", "dev", "lo", "src", "fd77::1"])
         named(
             client,
             "127.0.0.1 localhost rebound.test",
             f"{there} app.example.com peer.test mixed.test",
             "127.0.0.1 mixed.test",
             f"{client.ipv4} own.test",
+            "10.77.0.9 second.test",
         )
         filters = [{"domain": "*.example.com"}, {"domain_regex": "^p[a-z]+r\\.test$"}, {"ip_cidr": f"{there}/32"}]
         entries = [

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from runtime.test_app import NO_RA, tables
+from runtime.tunnels import NO_RA, tables
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
@@ -26,7 +26,7 @@ def start(host: Host, kind: str, name: str, netfilter: object) -> Process:
 
 
 @contextmanager
-def echo(host: Host, port: int) -> Iterator[socket.socket]:
+def listening(host: Host, port: int) -> Iterator[socket.socket]:
     with host.inside():
         listener = socket.create_server(("0.0.0.0", port))
     listener.settimeout(30)
@@ -51,7 +51,7 @@ def test_two_on_each_side_serve_and_end_alone(hosts: Lab) -> None:
     for name, port in (("a", 8001), ("b", 8002)):
         start(server, "add_egress", name, {"capture_dst": {"port": port}})
         runs[name] = start(client, "add_ingress", name, {"capture_dst": {"port": port}})
-    with echo(server, 8001) as first, echo(server, 8002) as second:
+    with listening(server, 8001) as first, listening(server, 8002) as second:
         assert gets_through(hosts, first, 8001)
         assert gets_through(hosts, second, 8002)
         assert runs["a"].stop() == 0
@@ -66,7 +66,7 @@ def test_what_one_dials_is_not_captured_by_another_that_captures_the_same(hosts:
     start(hosts["server"], "add_egress", "a", {"capture_dst": {"port": 8001}})
     for name in ("a", "b"):
         start(hosts["client"], "add_ingress", name, {"capture_dst": {"port": 8001}})
-    with echo(hosts["server"], 8001) as listener:
+    with listening(hosts["server"], 8001) as listener:
         assert gets_through(hosts, listener, 8001)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from runtime.servers import answering
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
@@ -29,7 +29,7 @@ def client(hosts: Lab) -> Iterator[Host]:
     client = hosts["client"]
     config = tunnel.write_config(client.state / "config.json", CONFIG)
     tunnel.compile_into(config, client.state / "compiled")
-    with _service(hosts["server"]):
+    with answering(hosts["server"], PORT, lambda data, _: data):
         yield client
 
 
@@ -87,26 +87,3 @@ def test_a_start_that_is_refused_keeps_what_the_rules_before_it_held(hosts: Lab,
     for table in ("tng", "tng_guard"):
         assert hosts["server"].ipv4 in client.run("nft", "list", "set", "inet", table, "peers").stdout
     assert not reached(client, hosts["server"].ipv4)
-
-
-@contextlib.contextmanager
-def _service(host: Host) -> Iterator[None]:
-    with host.inside():
-        listener = socket.create_server(("0.0.0.0", PORT))
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    connection.settimeout(LONG)
-                    connection.sendall(connection.recv(100))
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,8 @@ def failing(status: int, *argv: str) -> str:
         ("run", "x", "--drain", "-1"),
         ("run", "x", "--drain", "nan"),
         ("run", "x", "--drain", "soon"),
+        ("run", "x", "--workers", "0"),
+        ("run", "x", "--workers", "1000000"),
         ("--log-format", "xml", "run", "x"),
     ],
     ids=lambda argv: "_".join(argv) or "nothing",
@@ -96,3 +99,49 @@ def test_a_wrong_word_in_the_environment_ends_with_2(variable: str, word: str, e
 
 def test_a_wrong_log_level_ends_with_2() -> None:
     assert "--log-level: expected" in failing(2, "--log-level", "loud", "down")
+
+
+@pytest.mark.parametrize(
+    "which", [("--table", "filter"), ("--table", "tng_guard"), ("--table", "tng;"), ("--instance", "../x")]
+)
+def test_what_is_no_table_of_an_instance_is_not_taken_down(which: tuple[str, str]) -> None:
+    assert "expected the table of an instance" in failing(2, "down", *which)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_that_came_before_a_run_can_answer_ends_it_and_nothing_of_it_is_left(
+    compiled: Path, tmp_path: Path, name: str
+) -> None:
+    """`tng apply` holds them back, so that one never meets an interpreter that only begins."""
+    number = getattr(signal, name)
+    record = tmp_path / "lib" / "tng" / "0001-20261130T000000Z-000000000000"
+    script = f"""
+import os, signal, sys
+signal.signal({number:d}, signal.SIG_DFL)  # a shell's background job ignores SIGINT
+signal.pthread_sigmask(signal.SIG_BLOCK, {{{number:d}}})
+os.makedirs({str(record.parent)!r} + "/." + {record.name!r} + f".{{os.getpid()}}")
+os.kill(os.getpid(), {number:d})
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+    started = [RUNTIME, "run", f"--record={record}", str(compiled)]
+    command = ["unshare", "--net", sys.executable, "-c", script, *started]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not (tmp_path / "lib").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("--version >/dev/full", 2),
+        ("--help >/dev/full", 2),
+        ("explain-code NET-DIAL >/dev/full", 2),
+        ("run /nowhere 2>/dev/full", 1),
+        ("run 2>/dev/full", 2),
+    ],
+)
+def test_what_cannot_be_written_changes_no_exit_code_but_that_of_a_success(command: str, status: int) -> None:
+    done = subprocess.run(["sh", "-c", f"{RUNTIME} {command}"], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == status, done
+    assert "Exception ignored" not in done.stderr

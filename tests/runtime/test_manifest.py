@@ -318,13 +318,13 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(path=st.sampled_from(["/x", *members(WHOLE)]), value=JSON)
 def test_any_json_in_any_place_gives_a_manifest_or_one_kind_of_error(path: str, value: object) -> None:
     only_host_errors(lambda: parse_manifest(encoded(changed(path, value))))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=200) | JSON.map(encoded))
 def test_any_bytes_give_one_kind_of_error(data: bytes) -> None:
     only_host_errors(lambda: parse_manifest(data))

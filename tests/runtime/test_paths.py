@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.test_app import CAPTURE, NO_RA, PORT, RUNTIME, compiled
+from runtime.tunnels import CAPTURE, NO_RA, PORT, RUNTIME, compiled
 from tng_demo.lab import Lab, lab
 from tng_demo.process import Process
 
@@ -64,9 +64,10 @@ def is_narrow(narrow: Lab, address: str) -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         listener = socket.create_server((address, PORT), family=family)
     with listener, connected(narrow, address) as near, listener.accept()[0] as far:
-        far.settimeout(3)
+        far.settimeout(PATIENCE)
         near.sendall(b"little")
         assert far.recv(100) == b"little"
+        far.settimeout(3)
         near.sendall(bytes(1400))
         with pytest.raises(TimeoutError):
             far.recv(2000)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from compiler.cli.test_confirm import until
 from runtime.plain import reads_checkout
-from runtime.test_app import CAPTURE, NO_RA, RUNTIME, tables
 from runtime.test_client_address import Service, seen
 from runtime.test_mapping import connect, egress, mapping
+from runtime.tunnels import CAPTURE, NO_RA, RUNTIME, tables
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_schema import contract
@@ -81,6 +82,36 @@ def test_apply_status_takeover_and_down(hosts: Lab, service: Service) -> None:
     assert [path.name for path in (client.state / "home").iterdir() if path.name != ".local"] == []
     kept = client.state / "home" / ".local" / "state" / "tng" / "tng"
     assert len(list(kept.iterdir())) == 2
+
+
+def test_what_is_not_confirmed_is_taken_back_without_privileges(hosts: Lab) -> None:
+    client = hosts["client"]
+    document = {"add_ingress": [mapping("127.0.0.1", 10001, hosts["server"].ipv4, 20001)]}
+    config = tunnel.write_config(client.state / "doors.json", document)
+    config.chmod(0o644)
+    run = client.start(*as_user(client, TNG, "apply", str(config), "--confirm", "600"))
+    run.wait_for(r"\bevent=serving\b")
+    assert client.run(*as_user(client, TNG, "confirm")).stdout == "confirmed: inet tng\n"
+    assert run.stop() == 0
+    run = client.start(*as_user(client, TNG, "apply", str(config), "--confirm", "600"))
+    run.wait_for(r"\bevent=serving\b")
+    run.stop()
+    until(lambda: "what was before returns: open" in run.output(), "nobody takes it back")
+    until(lambda: not list((client.state / "home").glob("tng/*")), "something is left")
+    assert "help: " not in run.output().rpartition("event=stopped")[2]
+    said = client.run(*as_user(client, TNG, "status"), check=False)
+    assert said.returncode == 3
+    assert "sudo tng status" in said.stderr
+
+
+def test_the_run_of_root_may_have_the_port_that_a_user_cannot_look_at(hosts: Lab) -> None:
+    client = hosts["client"]
+    config = tunnel.write_config(client.state / "config.json", {"add_ingress": [{"netfilter": CAPTURE, **NO_RA}]})
+    config.chmod(0o644)
+    client.start(TNG, "apply", str(config)).wait_for(r"\bevent=serving\b")
+    said = client.run(*as_user(client, TNG, "doctor", str(config)), check=False)
+    assert said.returncode == 3
+    assert "only root sees whose it is" in said.stdout
 
 
 def test_what_captures_needs_more(hosts: Lab) -> None:

@@ -9,10 +9,10 @@ import socket
 
 import pytest
 
-from runtime.test_app import CAPTURE, RUNTIME, Tunnel, compiled, ends
-from runtime.test_processes import PATIENCE
 from runtime.test_takeover import holder
+from runtime.tunnels import CAPTURE, RUNTIME, Tunnel, compiled, ends
 from tng_demo.lab import Lab
+from tng_demo.process import PATIENCE
 
 pytestmark = pytest.mark.netns
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from runtime.relay.test_proxy_header import read
-from runtime.test_app import NO_RA, PORT
+from runtime.tunnels import NO_RA, PORT
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.scene import AGENT_SOCKET, SERVICE

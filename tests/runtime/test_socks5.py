@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.test_app import NO_RA, RUNTIME, compiled
 from runtime.test_client_address import Service, seen
 from runtime.test_mapping import connect, named, on_names
+from runtime.tunnels import NO_RA, RUNTIME, compiled
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process
 from tng_demo.scene import AGENT_SOCKET, PAGE, PORT, SERVICE, Scene

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_app import CAPTURE, NO_RA, compiled
+from runtime.tunnels import CAPTURE, NO_RA, compiled
 from tng_demo.lab import Lab
 
 pytestmark = pytest.mark.netns
@@ -37,6 +37,7 @@ ATTEMPTS = {
     "mount, or load a module": "either(lambda: call(165, 0, 0, 0, 0, 0), lambda: call(313, 0, 0, 0))",
     "listen on a port below 1024": "socket.create_server(('127.0.0.1', 1023))",
     "read files that everybody may read": "open('/etc/passwd').read()",
+    "send from an address of another host": "borrow()",
     "connect anywhere, past the rules": "mark()",
     "begin a process like itself": "os.fork() or os._exit(0)",
 }
@@ -77,6 +78,13 @@ def raw():
 
 def packets():
     socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 3)
+
+def borrow():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_IP, 19, 1)
+        sock.bind(("192.0.2.9", 0))
+        sock.connect(("10.77.0.2", 9))
+        sock.send(b"x")
 
 def mark():
     socket.socket().setsockopt(socket.SOL_SOCKET, socket.SO_MARK, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import socket
 import sys
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_app import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends, tables
-from runtime.test_processes import children, connections, connections_at_all, only, reset, until, works
-from runtime.test_scenario import MARKER, Senders, assert_no_plaintext
+from runtime.processes import children, connections, connections_at_all, only, reset, until, works
+from runtime.senders import MARKER, Senders, assert_no_plaintext
+from runtime.tunnels import BOTH, CAPTURE, NO_RA, PORT, RUNTIME, Tunnel, compiled, ends, tables
 from tng_demo import tunnel
 from tng_demo.lab import Host
 from tng_demo.process import Process
@@ -420,6 +421,132 @@ def test_a_hangup_after_one_that_failed_is_done(ends: Tunnel) -> None:
     assert "redirect to :15602" in client.run("nft", "list", "table", "inet", "tng").stdout
     with connections(ends, 2) as made:
         assert all(works(*both) for both in made)
+
+
+VERIFY = {"as_addr": "http://127.0.0.1:9/", "policy_ids": ["default"]}
+
+
+def test_who_was_captured_for_an_entry_is_not_carried_on_the_terms_of_its_ports_next_one(ends: Tunnel) -> None:
+    """The worker stands still, and what waits for it was captured by an entry that verifies; the peer proves nothing.
+
+    In the next document the port belongs to an entry without attestation, about other destinations.
+    """
+    client = ends.lab["client"]
+    ends.start("server")
+    verifies = {"netfilter": CAPTURE, "verify": VERIFY}
+    directory = compiled(client, {"add_ingress": [verifies]})
+    old = client.start(RUNTIME, "run", str(directory), "--workers", "1")
+    old.wait_for(r"event=serving\b", PATIENCE)
+    worker = only(old, "worker")
+    compiled(client, {"add_ingress": [{"netfilter": {"capture_dst": {"port": 9999}}, **NO_RA}, verifies]})
+    os.kill(worker, signal.SIGSTOP)
+    with client.inside():
+        near = socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=PATIENCE)
+    with near:
+        near.sendall(b"for a verified peer alone")
+        old.popen.send_signal(signal.SIGHUP)
+        with pytest.raises(ConnectionResetError):
+            near.recv(1)
+        old.wait_for("event=turned_away connections=1", PATIENCE)
+    assert f"event=worker_killed pid={worker}" in old.output(), "it would accept when it goes on"
+    assert old.wait(PATIENCE) == 0, old.output()
+    ends.listener.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        ends.listener.accept()
+
+
+def test_a_port_that_the_next_document_lacks_refuses_while_the_old_instance_drains(ends: Tunnel) -> None:
+    """It has the port open until it ends: who came there waited as long as that."""
+    client = ends.lab["client"]
+    ends.start("server")
+    door = {"in": {"host": "127.0.0.1", "port": 7000}, "out": {"host": ends.lab["server"].ipv4, "port": PORT}}
+    capture = {"netfilter": CAPTURE, **NO_RA}
+    old = client.start(
+        RUNTIME, "run", str(compiled(client, {"add_ingress": [capture, {"mapping": {"rules": [door]}, **NO_RA}]}))
+    )
+    old.wait_for(r"event=serving\b", PATIENCE)
+    with connections(ends, 1) as made:
+        compiled(client, {"add_ingress": [capture]})
+        old.popen.send_signal(signal.SIGHUP)
+        old.wait_for("event=taken_over", PATIENCE)
+        assert old.alive()
+        with client.inside(), pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", 7000), timeout=PATIENCE)
+        assert all(works(*both) for both in made)
+        with connections(ends, 2) as later:
+            assert all(works(*both) for both in later)
+    assert old.wait(PATIENCE) == 0, old.output()
+
+
+def test_a_port_that_is_used_again_after_a_restart_meets_the_entry_of_now(ends: Tunnel) -> None:
+    """Connection tracking remembers for 10 s where the rules of before led what was reset."""
+    client, there = ends.lab["client"], (ends.lab["server"].ipv4, PORT)
+    ends.start("server")
+    verifies = {"netfilter": CAPTURE, "verify": VERIFY}
+    old = client.start(RUNTIME, "run", str(compiled(client, {"add_ingress": [verifies]})))
+    old.wait_for(r"event=serving\b", PATIENCE)
+    with client.inside(), socket.create_connection(there, timeout=PATIENCE) as first:
+        place = first.getsockname()
+        with pytest.raises(ConnectionResetError):
+            first.recv(1)
+    assert old.stop() == 0
+    compiled(client, {"add_ingress": [{"netfilter": {"capture_dst": {"port": 9999}}, **NO_RA}, verifies]})
+    new = client.start(RUNTIME, "run", str(ends.client))
+    new.wait_for(r"event=serving\b", PATIENCE)
+    with client.inside(), socket.socket() as again:
+        again.settimeout(PATIENCE)
+        again.bind(place)
+        again.connect(there)
+        again.sendall(b"for a verified peer alone")
+        with pytest.raises(ConnectionResetError):
+            again.recv(1)
+    new.wait_for("event=refused code=RA-CERT-NO-EVIDENCE", PATIENCE)
+    ends.listener.settimeout(0)
+    with pytest.raises(BlockingIOError):
+        ends.listener.accept()
+
+
+def test_who_waits_is_served_on_if_its_entry_has_another_place_in_the_next_document(ends: Tunnel) -> None:
+    client = ends.lab["client"]
+    ends.start("server")
+    old = ends.start("client", "--workers", "1")
+    compiled(
+        client,
+        {"add_ingress": [{"netfilter": {"capture_dst": {"port": 9999}}, **NO_RA}, {"netfilter": CAPTURE, **NO_RA}]},
+    )
+    os.kill(only(old, "worker"), signal.SIGSTOP)
+    with client.inside():
+        near = socket.create_connection((ends.lab["server"].ipv4, PORT), timeout=PATIENCE)
+    with near:
+        near.sendall(b"hello")
+        old.popen.send_signal(signal.SIGHUP)
+        ends.listener.settimeout(PATIENCE)
+        far, _ = ends.listener.accept()
+        with far:
+            far.settimeout(PATIENCE)
+            assert far.recv(5) == b"hello"
+            assert works(near, far)
+
+
+def test_who_has_handed_over_reloads_no_more_and_has_nothing_to_say_of_its_heirs_end(ends: Tunnel) -> None:
+    client = ends.lab["client"]
+    ends.start("server")
+    run = ends.start("client", "--workers", "1")
+    with connections(ends, 1) as made:
+        run.popen.send_signal(signal.SIGHUP)
+        run.wait_for("event=handed_over", PATIENCE)
+        run.wait_for(r"event=serving\b.*\n(?:.*\n)*.*event=serving\b", PATIENCE)
+        heir = int(*client.run("sh", "-c", "cat /run/tng/*.lock").stdout.split())
+        ended = os.pidfd_open(heir)
+        os.kill(heir, signal.SIGTERM)
+        assert select.select([ended], [], [], PATIENCE)[0]
+        os.close(ended)
+        run.popen.send_signal(signal.SIGHUP)
+        run.wait_for("event=not_reloading", PATIENCE)
+        assert all(works(*both) for both in made)
+    assert run.wait(PATIENCE) == 0, run.output()
+    assert run.output().count("event=reloading") == 1
+    assert "reload_failed" not in run.output()
 
 
 def test_an_instance_that_drains_without_end_has_a_judge_as_long_as_one_can_be_asked(ends: Tunnel) -> None:

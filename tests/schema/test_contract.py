@@ -65,10 +65,10 @@ def test_a_header_is_taken_by_both_programs_or_by_none(name: str, value: str, go
     assert (Code.BAD_HEADER not in compiled(verify)) == good
     service = Service("http://127.0.0.1:8081/", ((name, value),))
     if good:
-        Fetcher(service, None)
+        Fetcher(service, 0)
     else:
         with pytest.raises(HostError, match="as_headers"):
-            Fetcher(service, None)
+            Fetcher(service, 0)
 
 
 @pytest.mark.parametrize(("host", "here"), HOSTS)

@@ -27,7 +27,7 @@ PARTS = st.recursive(
 PATTERNS = st.tuples(st.sampled_from(["", "^"]), PARTS, st.sampled_from(["", "$"])).map("".join)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(PATTERNS, NAMES)
 def test_they_find_what_re_finds(text: str, name: str) -> None:
     assert Pattern(text).found_in(name) is bool(re.search(text, name, re.IGNORECASE | re.ASCII))

@@ -1,11 +1,12 @@
 """The command ``tng``: options to one call of the pipeline, its outcome to texts and an exit code.
 
-0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready (``apply`` only); what
+0 clean, 1 findings, 2 usage or a bug of ours, 3 the host is not ready, or nothing is there to act on; what
 ``explain`` answers beside captured, which is 0: 4 passed, 5 refused, 6 depends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
@@ -38,7 +39,8 @@ def main() -> None:
         # The interpreter flushes once more at its end, and would fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         where = f" {error.filename}" if error.filename else ""
-        print(f"tng: cannot write{where}: {error.strerror or error}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # it may be standard error that takes nothing
+            print(f"tng: cannot write{where}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         from tng_compiler.cli.bug import report
@@ -55,3 +57,7 @@ def _open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__ and isinstance(sys.stderr, io.TextIOWrapper):
+        # What a dead terminal does not take would stay in a buffer, and fail again with whatever is flushed next.
+        raw = io.FileIO(sys.stderr.fileno(), "w", closefd=False)
+        sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, "backslashreplace", write_through=True)

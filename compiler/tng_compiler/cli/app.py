@@ -38,13 +38,6 @@ class FailOn(StrEnum):
     ANY = "any"
 
 
-class FindFormat(StrEnum):
-    """How ``find`` answers."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 class Expect(StrEnum):
     """What ``find`` is expected to find."""
 
@@ -64,8 +57,8 @@ class Emit(StrEnum):
     SVG = "svg"
 
 
-class StatusFormat(StrEnum):
-    """How ``status`` writes."""
+class AnswerFormat(StrEnum):
+    """How an answer is written."""
 
     TEXT = "text"
     JSON = "json"
@@ -170,7 +163,7 @@ def find(
     pattern: Annotated[str, typer.Argument(metavar="PATTERN", help='Such as "passed and to 10.0.0.0/8 and udp".')],
     expect: Annotated[Expect | None, typer.Option("--expect", help="Exit 1 if the answer is another.")] = None,
     every: Annotated[bool, typer.Option("--all", help="List all regions, not one witness.")] = False,
-    format_: Annotated[FindFormat, typer.Option("--format", help="How the answer is written.")] = FindFormat.TEXT,
+    format_: Annotated[AnswerFormat, typer.Option("--format", help="How the answer is written.")] = AnswerFormat.TEXT,
 ) -> None:
     """Find traffic: a flow that the pattern holds for, or the proof that there is none."""
     from tng_compiler.cli.find import run_find
@@ -213,13 +206,6 @@ def explain_code(
     raise typer.Exit(run_explain_code(code, markdown=markdown))
 
 
-class AnswerFormat(StrEnum):
-    """How an answer is written."""
-
-    TEXT = "text"
-    JSON = "json"
-
-
 @app.command()
 def explain(
     document: Annotated[str, typer.Argument(metavar="CFG", help="A file, or - for standard input.")],
@@ -247,9 +233,13 @@ def apply(
     strict: Strict = False,
     instance: Instance = None,
     confirm: Annotated[
-        float | None,
+        int | None,
         typer.Option(
-            "--confirm", metavar="SECONDS", min=1, help="Without `tng confirm` until then what was before returns."
+            "--confirm",
+            metavar="SECONDS",
+            min=1,
+            max=options.LONGEST_CONFIRM,
+            help="Without `tng confirm` until then what was before returns.",
         ),
     ] = None,
     drain: options.Drain = None,
@@ -264,6 +254,7 @@ def apply(
     log_level: options.LogLevel = None,
 ) -> None:
     """Compile a document and become the runtime that executes it; what follows -- goes to `tng-runtime run`."""
+    options.require_options(context)
     from tng_compiler.cli.apply import Wish, run_apply
 
     command = options.command_line(
@@ -298,6 +289,7 @@ def rollback(
     list_: Annotated[bool, typer.Option("--list", help="List what is kept, the last one last.")] = False,
 ) -> None:
     """Apply the document again that was there before; what follows -- goes to `tng-runtime run`."""
+    options.require_options(context)
     from tng_compiler.cli.rollback import run_rollback
 
     raise typer.Exit(run_rollback(table(instance), context.args, only_print=print_, only_list=list_))
@@ -338,12 +330,12 @@ def status(
         bool, typer.Option("--connections", help="List what is open: who, where, since when, bytes, verdict.")
     ] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Draw it anew every second.")] = False,
-    format_: Annotated[StatusFormat, typer.Option("--format", help="How it is written.")] = StatusFormat.TEXT,
+    format_: Annotated[AnswerFormat, typer.Option("--format", help="How it is written.")] = AnswerFormat.TEXT,
 ) -> None:
     """Say how the instances of this host stand; ends with 0 healthy, 1 degraded, 3 not running."""
     from tng_compiler.cli.status import run_status
 
-    raise typer.Exit(run_status(instance, as_json=format_ is StatusFormat.JSON, watch=watch, connections=connections))
+    raise typer.Exit(run_status(instance, as_json=format_ is AnswerFormat.JSON, watch=watch, connections=connections))
 
 
 @app.command()

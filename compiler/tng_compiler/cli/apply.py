@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from pathlib import Path
 from tng_compiler.cli import confirm, history, private
 from tng_compiler.cli.doctor import preflight
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
-from tng_compiler.cli.runtime import become, find_runtime
+from tng_compiler.cli.runtime import UNTIL_IT_RUNS, become, find_runtime
 from tng_compiler.emit import probes
 from tng_compiler.host.places import run_directory
 from tng_compiler.pipeline import compile_bytes
@@ -43,7 +44,7 @@ class Wish:
     command: Sequence[str]
     strict: bool
     state_dir: str | None = None
-    confirm: float | None = None
+    confirm: int | None = None
     before: str | None = None
     chosen: bool = False
     table: str = INSTANCE
@@ -51,9 +52,7 @@ class Wish:
 
 def run_apply(argument: str, wish: Wish) -> Exit:
     """Read a document, and ``execute`` it."""
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "apply takes one document")
-    (name, data), *_ = documents([argument])
+    name, data = document(argument, "apply")
     return execute(name, data, wish)
 
 
@@ -72,6 +71,7 @@ def execute(name: str, data: bytes, wish: Wish) -> Exit:
     if any(item.is_error for item in host):
         fail(Exit.HOST_NOT_READY, "the host is not ready; nothing was changed", "`tng doctor` looks again")
     was = confirm.before(table) if wish.confirm is not None else None
+    signal.pthread_sigmask(signal.SIG_BLOCK, UNTIL_IT_RUNS)
     with working("writing the rules"):
         directory = compile_into(outcome.plan, data, wish.state_dir)
     try:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Literal, NoReturn
 
 from tng_compiler.cli import history
+from tng_compiler.cli.bug import report
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.runtime import become, find_runtime
-from tng_compiler.host import nft, running
+from tng_compiler.cli.runtime import UNTIL_IT_RUNS, become, find_runtime
+from tng_compiler.host import nft, program, running
 from tng_compiler.host.places import run_directory
 
 _CONFIRM, _NOT_YET, _DONE = b"confirm", b"not yet", b"confirmed"
@@ -141,28 +142,36 @@ def _wait_and_restore(
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
-        why = _wait(table, listener, runtime, record, time.monotonic() + seconds)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, UNTIL_IT_RUNS)
+        why, run = _wait(table, listener, runtime, record, time.monotonic() + seconds)
         socket_path(table).unlink(missing_ok=True)
         listener.close()
-        if why is not None and _is_ours(table, record):
-            _say(f"inet {table}: {why}; what was before returns: {was.state}")
-            _return_to(table, was, restore)
+        if why is not None:
+            if run is not None and not record.is_dir():
+                # One that does not serve yet may not have the lock, by which runs are found, and would serve later.
+                _end(run)
+            _take_back(table, record, was, why, restore)
+    except Exception as error:
+        report(error)
     finally:
         with suppress(OSError):
             run_directory().rmdir()
         os._exit(Exit.CLEAN)
 
 
-def _wait(table: str, listener: socket.socket, runtime: int, record: Path, end: float) -> str | None:
-    """Why the state of before returns; None when it was confirmed. A run that SIGHUP made again is the same to us."""
+def _wait(table: str, listener: socket.socket, runtime: int, record: Path, end: float) -> tuple[str | None, int | None]:
+    """Why the state of before returns, None when it was confirmed; and the run, None when it has ended.
+
+    A run that SIGHUP made again is the same to us.
+    """
     while (left := end - time.monotonic()) > 0:
         ready, _, _ = select.select([listener.fileno(), runtime], [], [], left)
         if runtime in ready:
             os.close(runtime)
             heir = running.find(table)
-            if heir is None or heir.record != record.name:
-                return "the run has ended before it was confirmed"
-            runtime = os.pidfd_open(heir.pid)
+            if heir is None or heir.record != record.name or (found := _open(heir.pid)) is None:
+                return "the run has ended before it was confirmed", None
+            runtime = found
         if listener.fileno() in ready:
             sock, _ = listener.accept()
             with sock, suppress(OSError):
@@ -172,8 +181,16 @@ def _wait(table: str, listener: socket.socket, runtime: int, record: Path, end: 
                     sock.sendall(_NOT_YET)
                 elif word:
                     sock.sendall(_DONE)
-                    return None
-    return "it was not confirmed in time"
+                    return None, runtime
+    return "it was not confirmed in time", runtime
+
+
+def _take_back(table: str, record: Path, was: Before, why: str, restore: Callable[[Before], Sequence[str]]) -> None:
+    if not _is_ours(table, record):
+        _say(f"inet {table}: {why}; the run that serves goes on")
+        return
+    _say(f"inet {table}: {why}; what was before returns: {was.state}")
+    _return_to(table, was, restore)
 
 
 def _is_ours(table: str, record: Path) -> bool:
@@ -184,8 +201,9 @@ def _is_ours(table: str, record: Path) -> bool:
 
 def _return_to(table: str, was: Before, restore: Callable[[Before], Sequence[str]]) -> None:
     if was.state != "serving":
-        _end(table)
-        if was.state == "open":
+        if (run := running.find(table)) is not None and (found := _open(run.pid)) is not None:
+            _end(found)
+        if was.state == "open" and not any(nft.privileges()):
             become(find_runtime(), ["down", "--table", table])
         if was.record is None:
             _say(f"inet {table}: the rules of the document that was taken back refuse, there is none of before")
@@ -193,21 +211,26 @@ def _return_to(table: str, was: Before, restore: Callable[[Before], Sequence[str
     become(find_runtime(), restore(was))
 
 
-def _end(table: str) -> None:
-    """The first signal lets connections end, the second ends them."""
-    if (run := running.find(table)) is None:
-        return
+def _open(pid: int) -> int | None:
     with suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(run.pid)
+        return os.pidfd_open(pid)
+    return None
+
+
+def _end(run: int) -> None:
+    """The first signal lets connections end, the second ends them."""
+    with suppress(ProcessLookupError):
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.pidfd_send_signal(descriptor, number)
-        if not select.select([descriptor], [], [], _SECONDS)[0]:
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            select.select([descriptor], [], [])
+            signal.pidfd_send_signal(run, number)
+        if not select.select([run], [], [], _SECONDS)[0]:
+            signal.pidfd_send_signal(run, signal.SIGKILL)
+            select.select([run], [], [])
 
 
 def _has_tables(table: str) -> bool:
-    done = nft.run("list", "tables", "inet")
+    if any(nft.privileges()):
+        return False  # a run of doors alone: there are no rules
+    done = program.run("nft", "list", "tables", "inet")
     if done is None or done.returncode != 0:
         problem = done.stderr.strip() if done else "it cannot be executed"
         fail(Exit.HOST_NOT_READY, f"`nft list tables` failed: {problem}", "`tng doctor` says what is missing")

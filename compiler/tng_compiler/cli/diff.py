@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tng_compiler.cli.app import DiffFormat, FailOn
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document, documents
 from tng_compiler.cli.live import live_document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
@@ -118,13 +118,11 @@ Allowed = dict[str, frozenset[str]]
 
 def _expected(path: str) -> Allowed:
     """Read a file that ``--format json`` wrote."""
-    ((_, data),) = documents([path])
+    _, data = document(path, "--expect")
     try:
         return {
-            document["name"]: frozenset(
-                change["id"] for kind in ("changes", "doors", "settings") for change in document[kind]
-            )
-            for document in json.loads(data)["documents"]
+            each["name"]: frozenset(change["id"] for kind in ("changes", "doors", "settings") for change in each[kind])
+            for each in json.loads(data)["documents"]
         }
     except (ValueError, KeyError, TypeError, RecursionError):
         fail(Exit.USAGE, f"{path} is not a report of `tng diff --format json`", "write one, review it, and keep it")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.exits import Exit
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.located import Located
@@ -21,9 +20,7 @@ def run_doctor(argument: str | None, format_: Format, table: str) -> Exit:
     """Report on standard output; 0: could be applied, 1: the document has faults, 3: the host is not ready."""
     if argument is None:
         return _say([], preflight(None), format_, "this host")
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "doctor takes one document")
-    (name, data), *_ = documents([argument])
+    name, data = document(argument, "doctor")
     with working(f"compiling {name}"):
         outcome = compile_bytes(name, data, instance=table)
     with working("looking at this host"):

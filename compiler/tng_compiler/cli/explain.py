@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.mistake import render
@@ -31,9 +30,7 @@ def run_explain(argument: str, text: str, *, json: bool) -> Exit:
     if not isinstance(flow, Flow):
         sys.stderr.write(render("FLOW", text, flow))
         return Exit.USAGE
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "explain takes one document")
-    (name, data), *_ = documents([argument])
+    name, data = document(argument, "explain")
     with working(f"compiling {name}"):
         outcome = compile_bytes(name, data)
     if outcome.plan is None or outcome.config is None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 
-from tng_compiler.cli.app import Expect, FindFormat
-from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.app import AnswerFormat, Expect
+from tng_compiler.cli.exits import Exit
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.progress import working
 from tng_compiler.cli.report import Format, report
 from tng_compiler.diagnostics.mistake import render
@@ -27,11 +26,9 @@ from tng_compiler.regions.text import conditions, destinations, outcome
 NONE = "none: no traffic is like that; every direction, destination, port, cgroup and set was considered"
 
 
-def run_find(argument: str, text: str, expect: Expect | None, format_: FindFormat, *, every: bool) -> Exit:
+def run_find(argument: str, text: str, expect: Expect | None, format_: AnswerFormat, *, every: bool) -> Exit:
     """Answer on standard output."""
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "find takes one document")
-    ((name, data),) = documents([argument])
+    name, data = document(argument, "find")
     with working(f"compiling {name}"):
         outcome = compile_bytes(name, data)
     if outcome.plan is None:
@@ -45,7 +42,7 @@ def run_find(argument: str, text: str, expect: Expect | None, format_: FindForma
     with working("searching"):
         regions = find(outcome.plan, pattern)
     shown = regions if every else regions[:1]
-    sys.stdout.write(_json(regions, shown) if format_ is FindFormat.JSON else _text(pattern, regions, shown))
+    sys.stdout.write(_json(regions, shown) if format_ is AnswerFormat.JSON else _text(pattern, regions, shown))
     if expect and (expect is Expect.SOME) != bool(regions):
         found = f"{len(regions)} region{'s' * (len(regions) != 1)} of traffic" if regions else "none"
         print(f"tng: expected {expect.value}, found {found}", file=sys.stderr)

@@ -63,11 +63,6 @@ class Record:
             fail(Exit.HOST_NOT_READY, f"cannot read {self.directory}: {error.strerror or error}")
 
 
-def root() -> Path:
-    """The directory of all instances."""
-    return state_directory()
-
-
 def number_of(directory: Path) -> int:
     """By its name, hidden or not."""
     return int(directory.name.lstrip(".").partition("-")[0])
@@ -75,7 +70,7 @@ def number_of(directory: Path) -> int:
 
 def records(table: str) -> list[Record]:
     """Those of an instance, the oldest first; what is no record of ours is passed over."""
-    directory = root() / table
+    directory = state_directory() / table
     found = [path for path in _entries(directory) if _NAME.fullmatch(path.name)]
     return [record for path in sorted(found, key=number_of) if (record := read(path)) is not None]
 
@@ -110,7 +105,7 @@ def read(directory: Path) -> Record | None:
 
 def prepared(table: str) -> Record | None:
     """The hidden record of a unit's next document, by the path that it gets when it serves."""
-    hidden = next((path for path in _entries(root() / table) if _is_prepared(path)), None)
+    hidden = next((path for path in _entries(state_directory() / table) if _is_prepared(path)), None)
     found = read(hidden) if hidden else None
     return found and replace(found, directory=found.directory.with_name(found.directory.stem.lstrip(".")))
 
@@ -126,14 +121,14 @@ def prepare(
     chosen: bool = False,
 ) -> Path:
     """Make a hidden record, and return the path that it gets when it serves. Ends the run with 3 if it cannot be."""
-    directory = root() / table
+    directory = state_directory() / table
     private.make(directory, "apply keeps the last documents there; STATE_DIRECTORY in the environment names another")
     _remove_stale(directory)
     now = datetime.now(UTC)
     number = max((number_of(path) for path in _entries(directory) if _NAME.fullmatch(path.name)), default=0) + 1
     name = f"{number:04d}-{now:%Y%m%dT%H%M%SZ}-{sha256[:12]}"
     for_unit = tuple(command) == UNIT
-    hidden = directory / f".{name}.{contract.PREPARED}" if for_unit else _hidden(directory / name)
+    hidden = directory / contract.hidden_record(name, contract.PREPARED) if for_unit else _hidden(directory / name)
     words = {
         "time": f"{now:%Y-%m-%dT%H:%M:%SZ}",
         "sha256": sha256,
@@ -160,7 +155,7 @@ def prepare(
 
 def drop_prepared(table: str) -> None:
     """Remove what a unit was to run next."""
-    for path in _entries(root() / table):
+    for path in _entries(state_directory() / table):
         if _is_prepared(path):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -175,7 +170,7 @@ def _is_prepared(path: Path) -> bool:
 
 
 def _hidden(record: Path) -> Path:
-    return record.with_name(f".{record.name}.{os.getpid()}")
+    return record.with_name(contract.hidden_record(record.name, os.getpid()))
 
 
 def _write(path: Path, data: bytes) -> None:

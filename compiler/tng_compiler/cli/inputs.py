@@ -33,6 +33,13 @@ def documents(arguments: Sequence[str]) -> Iterator[tuple[str, bytes]]:
             yield argument, _file(path)
 
 
+def document(argument: str, taker: str) -> tuple[str, bytes]:
+    """The one that ``taker`` takes, as ``(name, bytes)``; ends the run with the usage code for a directory."""
+    if Path(argument).is_dir():
+        fail(Exit.USAGE, f"{argument} is a directory", f"{taker} takes one document")
+    return next(documents([argument]))
+
+
 def _file(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:

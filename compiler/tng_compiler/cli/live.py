@@ -9,6 +9,7 @@ from pathlib import Path
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.outputs import CONFIG, MANIFEST
 from tng_compiler.host.places import run_directory
+from tng_schema import contract
 
 
 def live_document(table: str, locks: Path | None = None, proc: Path = Path("/proc")) -> bytes:
@@ -31,7 +32,7 @@ def live_document(table: str, locks: Path | None = None, proc: Path = Path("/pro
 def _directory(table: str, locks: Path, proc: Path) -> Path:
     """The lock names the process, and its command line the directory."""
     namespace = (proc / "self/ns/net").stat().st_ino
-    lock = locks / f"{table}.{namespace}.lock"
+    lock = locks / contract.lock_name(table, namespace)
     try:
         holder = lock.read_text().strip()
         arguments = (proc / holder / "cmdline").read_bytes().split(b"\0") if holder.isdecimal() else []

@@ -10,6 +10,7 @@ from tng_compiler.cli.apply import Wish, execute
 from tng_compiler.cli.exits import Exit, fail
 from tng_compiler.cli.unit import roll_back
 from tng_compiler.host import running
+from tng_compiler.host.places import state_directory
 
 
 def run_rollback(table: str, options: Sequence[str], *, only_print: bool, only_list: bool) -> Exit:
@@ -35,7 +36,7 @@ def run_rollback(table: str, options: Sequence[str], *, only_print: bool, only_l
     if target is None:
         fail(
             Exit.HOST_NOT_READY,
-            f"there is no document of inet {table} before the current one in {history.root() / table}",
+            f"there is no document of inet {table} before the current one in {state_directory() / table}",
             "`tng rollback --list` shows what is kept",
         )
     if only_print:

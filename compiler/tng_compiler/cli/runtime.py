@@ -14,6 +14,8 @@ from typing import NoReturn
 from tng_compiler.cli.exits import Exit, fail
 
 RUNTIME = "tng-runtime"
+UNTIL_IT_RUNS = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+"""What waits for the runtime, which removes what was written for it. What is blocked stays so (execve(2))."""
 
 
 def find_runtime() -> Path:
@@ -43,8 +45,7 @@ def become(program: Path, arguments: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if "run" in arguments:
-        # It reloads for SIGHUP once it can, and must not die of one before; what is blocked stays so (execve(2)).
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        signal.pthread_sigmask(signal.SIG_BLOCK, UNTIL_IT_RUNS)
     try:
         os.execv(program, [RUNTIME, *arguments])  # noqa: S606 - no shell is the point
     except OSError as error:

@@ -34,6 +34,15 @@ LogSample = Annotated[str | None, _option("--log-sample", "N", "Of those that en
 User = Annotated[str | None, _option("--user", "NAME", "Whom workers and judge become.")]
 
 
+LONGEST_CONFIRM = 7 * 24 * 3600
+
+
+def require_options(context: typer.Context) -> None:
+    """Refuse a second document: what goes to the runtime as it is begins with an option."""
+    if context.args and not context.args[0].startswith("-"):
+        raise typer.BadParameter(f"got an unexpected extra argument ({context.args[0]})")
+
+
 def command_line(
     *,
     log_format: str | None = None,

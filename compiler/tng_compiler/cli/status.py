@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import socket
 import sys
 import time
@@ -71,8 +72,9 @@ def look(where: Path, instance: str | None, path: str) -> list[Instance]:
         return []
     except OSError as error:
         fail(Exit.HOST_NOT_READY, f"{where}: {error.strerror}", "ask as the user of the instance, root in most cases")
-    wanted = None if instance is None else instance if instance.startswith("tng") else f"tng_{instance}"
-    found = [ask(each, path) for each in sockets if wanted is None or each.name.split(".")[0] == wanted]
+    # By its name, or by that of its table.
+    wanted = None if instance is None else (instance, f"tng_{instance}")
+    found = [ask(each, path) for each in sockets if wanted is None or each.name.split(".")[0] in wanted]
     return [each for each in found if each is not None]
 
 
@@ -122,6 +124,8 @@ def _lines(found: Sequence[Instance], *, connections: bool) -> list[str]:
 
 def _nothing(instance: str | None) -> tuple[str, str]:
     which = f"no instance {instance}" if instance else "no instance"
+    if os.geteuid() != 0 and run_directory() != Path(contract.RUN_DIRECTORY):
+        return f"{which} of this user runs on this host", "root sees its own: `sudo tng status`"
     return (
         f"{which} runs on this host",
         "`tng apply CFG` starts one; `nft list tables` shows whether rules still refuse",

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.report import Format, report
 from tng_compiler.pipeline import compile_bytes
 from tng_compiler.plan.types import Plan
@@ -21,7 +21,7 @@ def run_systemd(argument: str | None, output: str | None) -> Exit:
     """Print the units as ``systemctl cat`` does, or write them into ``output``; for a document also its drop-ins."""
     written = {name: files("tng_compiler.cli").joinpath("units", name).read_text("utf-8") for name in UNITS}
     if argument is not None:
-        (name, data), *_ = documents([argument])
+        name, data = document(argument, "systemd")
         outcome = compile_bytes(name, data)
         report(outcome.found, Format.TEXT, sys.stderr)
         if outcome.plan is None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from tng_compiler.cli import history
 from tng_compiler.cli.exits import Exit, fail
-from tng_compiler.cli.inputs import documents
+from tng_compiler.cli.inputs import document
 from tng_compiler.cli.outputs import write_directory
 from tng_compiler.cli.report import Format, report
 from tng_compiler.emit import probes
@@ -23,9 +23,7 @@ from tng_compiler.plan.types import Plan
 
 def run_keep(argument: str, output: str, format_: Format, *, strict: bool, table: str) -> Exit:
     """Compile into ``output`` what the runtime there takes over at SIGHUP, with a record for when it serves."""
-    if Path(argument).is_dir():
-        fail(Exit.USAGE, f"{argument} is a directory", "--keep takes one document")
-    (name, data), *_ = documents([argument])
+    name, data = document(argument, "--keep")
     outcome = compile_bytes(name, data, strict=strict, instance=table)
     report(outcome.found, format_, sys.stderr)
     if outcome.plan is None:

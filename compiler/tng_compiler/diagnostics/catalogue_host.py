@@ -79,6 +79,14 @@ HOST: dict[Code, Explanation] = {
         '{"so_mark": 700}',
         '{"so_mark": 565}',
     ),
+    Code.CAPTURED_TWICE: Explanation(
+        "Two instances that capture the same",
+        "Each instance redirects what it captures in tables of its own, and the one whose rules were loaded last comes "
+        "first, whichever that is. The other gets nothing. When the first one stops, its rules stay and refuse, "
+        "although the other runs.",
+        '{"capture_dst": {"port": 8080}}',
+        '{"capture_dst": {"host": "10.0.0.2", "port": 8080}}',
+    ),
     Code.RUN_BY_UNIT: Explanation(
         "An instance that a unit runs",
         "Whoever applies by hand takes over from the process of the unit. It ends when its connections have, and then "
@@ -153,5 +161,14 @@ HOST: dict[Code, Explanation] = {
         "host itself goes out by it, or a network card is on the bridge: whoever is there may be anybody.",
         '{"capture_dst": {"port": 8080}, "forwarded": "capture"}',
         '{"capture_dst": {"port": 8080}, "forwarded": "capture", "forwarded_interfaces": ["docker0", "br-*"]}',
+    ),
+    Code.CLIENT_PORTS: Explanation(
+        "Ports of clients where the rules expect services",
+        "Over UDP only who spoke first and the port tell an answer from a request. The rules let answers of services "
+        "of this host go to captured destinations, and take ports from 32768 to 60999 for those of clients. Where "
+        "clients get other ports too, a neighbour who speaks first in the name of a captured destination makes what a "
+        "program sends there an answer, and it passes.",
+        "sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
+        "sysctl -w net.ipv4.ip_local_port_range='32768 60999'",
     ),
 }

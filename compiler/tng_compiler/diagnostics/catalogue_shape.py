@@ -23,7 +23,7 @@ SHAPE: dict[Code, Explanation] = {
         "Known, but not supported yet",
         "The Rust TNG has this feature and this version does not. Nothing of the document is applied, since "
         "the rest alone would be another configuration.",
-        '{"mapping": {}}',
+        '{"mapping_udp": {}}',
     ),
     Code.MISSING_FIELD: Explanation(
         "A field that must be there is not",
@@ -46,7 +46,7 @@ SHAPE: dict[Code, Explanation] = {
     ),
     Code.NO_MODE: Explanation(
         "An entry that captures nothing",
-        "Every entry has exactly one mode, of which this version supports `netfilter`.",
+        "Every entry has exactly one mode: `netfilter` or `mapping`, and on an ingress also `http_proxy` or `socks5`.",
         '{"no_ra": true}',
         '{"netfilter": {"capture_dst": {"port": 8080}}, "no_ra": true}',
     ),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 
-from tng_compiler.diagnostics.quoting import visible
+from tng_compiler.diagnostics.quoting import cells, printed, visible
 
 _SHOWN = 200
 
@@ -36,9 +35,9 @@ def number(digits: str) -> int | None:
 def render(name: str, text: str, mistake: Mistake) -> str:
     """Return the paragraph for people; what does not print is shown as U+FFFD, so that no text drives a terminal."""
     first = 0 if mistake.start < _SHOWN // 2 else mistake.start - _SHOWN // 4
-    line = _clean(text[first : first + _SHOWN])
-    before = _cells(line[: mistake.start - first])
-    marked = max(1, _cells(line[mistake.start - first : mistake.end - first]))
+    line = printed(text[first : first + _SHOWN])
+    before = cells(line[: mistake.start - first])
+    marked = max(1, cells(line[mistake.start - first : mistake.end - first]))
     return (
         f"error: {visible(mistake.message, 400)}\n"
         f" --> {name}:1:{mistake.start + 1}\n"
@@ -48,11 +47,3 @@ def render(name: str, text: str, mistake: Mistake) -> str:
         f"  |\n"
         f"  = help: {mistake.help}\n"
     )
-
-
-def _clean(text: str) -> str:
-    return "".join(char if char.isprintable() else " " if char in "\t\n\r" else "�" for char in text)
-
-
-def _cells(text: str) -> int:
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

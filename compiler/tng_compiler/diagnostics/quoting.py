@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from typing import Any
 
 
@@ -20,6 +21,20 @@ def visible(text: str, limit: int = 60) -> str:
 def _escape(char: str) -> str:
     plain = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
     return plain.get(char) or (f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}")
+
+
+def printed(text: str) -> str:
+    """Show a line as it is, character by character: white space as blanks, what does not print as U+FFFD."""
+    blank = text.translate({ord(char): " " for char in "\t\n\r"})
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in blank)
+
+
+def cells(text: str) -> int:
+    """Return how many cells of a terminal it takes: two for wide characters (UAX 11), none for combining marks."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in printed(text)
+    )
 
 
 def describe(value: Any) -> str:

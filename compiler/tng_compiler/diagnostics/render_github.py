@@ -22,15 +22,17 @@ def _line(item: Located) -> str:
     on_one_line = span.end - span.start <= len(item.at.line) - span.column + 1
     end = f",endColumn={span.column + span.end - span.start}" if on_one_line else ""
     message = f"{diagnostic.message}\nhelp: {diagnostic.help}" if diagnostic.help else diagnostic.message
-    place = f"file={_property(item.file)},line={span.line},col={span.column}{end}"
+    place = f"file={property_text(item.file)},line={span.line},col={span.column}{end}"
     # Workflow commands call a note a notice.
     command = "notice" if diagnostic.severity is Severity.NOTE else diagnostic.severity.value
-    return f"::{command} {place},title={diagnostic.code.value}::{_data(message)}"
+    return f"::{command} {place},title={diagnostic.code.value}::{data_text(message)}"
 
 
-def _data(text: str) -> str:
+def data_text(text: str) -> str:
+    """Escape the text of a command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
+def property_text(text: str) -> str:
+    """Escape the value of a property."""
+    return data_text(text).replace(":", "%3A").replace(",", "%2C")

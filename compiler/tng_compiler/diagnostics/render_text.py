@@ -5,11 +5,10 @@ Foreign text is shown with controls and invisibles escaped, so that a document c
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.diagnostics.located import Excerpt, Located
-from tng_compiler.diagnostics.quoting import visible
+from tng_compiler.diagnostics.quoting import cells, printed, visible
 
 _WIDTH = 96
 _BOLD, _RED, _YELLOW, _BLUE, _RESET = "\x1b[1m", "\x1b[1;31m", "\x1b[1;33m", "\x1b[1;34m", "\x1b[0m"
@@ -61,20 +60,6 @@ def _window(excerpt: Excerpt, first: int | None) -> tuple[str, int, int, int]:
     last = min(len(line), first + _WIDTH)
     head = "…" if first else ""
     tail = "…" if last < len(line) else ""
-    shown = head + _clean(line[first:last]) + tail
-    before = len(head) + _cells(line[first:column])
-    return shown, before, _cells(line[column : min(column + length, last)]), first
-
-
-def _clean(text: str) -> str:
-    return "".join(
-        " " if char == "\t" else char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text
-    )
-
-
-def _cells(text: str) -> int:
-    """Return how many terminal cells a text takes: two for wide characters (UAX 11), none for combining marks."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in _clean(text)
-    )
+    shown = head + printed(line[first:last]) + tail
+    before = len(head) + cells(line[first:column])
+    return shown, before, cells(line[column : min(column + length, last)]), first

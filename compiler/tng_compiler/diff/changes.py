@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tng_compiler.diff.danger import Danger
+from tng_compiler.diff.danger import Danger, danger_of
 from tng_compiler.diff.doors import DoorChange, compare_doors
 from tng_compiler.diff.trust import FieldChange, Trust, changes, trust_of
 from tng_compiler.model.types import Control
@@ -143,8 +143,7 @@ def _danger(before: Fate, after: Fate, fields: tuple[FieldChange, ...], trusts: 
         return Danger.PEER
     if before.kind == "refused":
         return Danger.UNPROTECTED if trusts[after.entry].nothing else Danger.ATTESTED
-    weights = {field.weight for field in fields}
-    return Danger.UNPROTECTED if "weaker" in weights else Danger.PEER if "peer" in weights else Danger.TRUST
+    return danger_of(fields)
 
 
 def _order(change: Change) -> tuple[int, Fate, int, str, Fate]:

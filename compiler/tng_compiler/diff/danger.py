@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
+
+from tng_compiler.diff.trust import FieldChange
 
 
 class Danger(StrEnum):
@@ -18,3 +21,9 @@ class Danger(StrEnum):
     REFUSED = "refused"
     TRUST = "trust"
     ATTESTED = "attested"
+
+
+def danger_of(fields: Iterable[FieldChange]) -> Danger:
+    """Return how dangerous changes of settings are together."""
+    weights = {field.weight for field in fields}
+    return Danger.UNPROTECTED if "weaker" in weights else Danger.PEER if "peer" in weights else Danger.TRUST

@@ -16,7 +16,7 @@ from typing import Literal
 from tng_compiler.algebra.intervals import Interval, subtract, union
 from tng_compiler.algebra.space import FAMILIES, Region
 from tng_compiler.algebra.union import collapse
-from tng_compiler.diff.danger import Danger
+from tng_compiler.diff.danger import Danger, danger_of
 from tng_compiler.diff.trust import FieldChange, Trust, Weight, changes, trust_of
 from tng_compiler.emit.plan_text import filter_words
 from tng_compiler.model.types import DstFilter, HttpProxy, Mapping, PortRange, Role, Socks5
@@ -206,8 +206,7 @@ def _change(
         order: tuple[Weight, ...] = ("weaker", "peer", "own")
         settings = [] if moved else _fields(ports.first, before, after)
         fields = tuple(sorted([*where, *settings], key=lambda field: order.index(field.weight)))
-        weights = {field.weight for field in fields}
-        danger = Danger.UNPROTECTED if "weaker" in weights else Danger.PEER if "peer" in weights else Danger.TRUST
+        danger = danger_of(fields)
     elif after:
         danger = Danger.UNPROTECTED if after.unmatched == "direct" else Danger.PEER
         danger = Danger.TRUST if after.role == "egress" else danger

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tng_compiler.diagnostics.quoting import visible
+from tng_compiler.diagnostics.render_github import data_text, property_text
 from tng_compiler.diff.changes import Change, Difference
 from tng_compiler.diff.danger import Danger
 from tng_compiler.diff.render_text import MOST_REGIONS, NOTHING, TITLES, by_danger, headline, summary
@@ -61,13 +62,5 @@ def github(differences: Sequence[tuple[str, Difference]]) -> str:
                 fields = (f"{field.field}: {field.before} -> {field.after}" for field in change.fields)
                 text = "\n".join([headline(change), *fields])
             title = f"tng diff: {TITLES[change.danger].lower()}"
-            lines.append(f"::{command} file={_property(name)},title={_property(title)}::{_data(text)}\n")
+            lines.append(f"::{command} file={property_text(name)},title={property_text(title)}::{data_text(text)}\n")
     return "".join(lines)
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

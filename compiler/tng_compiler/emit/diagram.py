@@ -6,15 +6,14 @@ https://mermaid.js.org/syntax/flowchart.html. Labels are quoted; quotes and angl
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.algebra.space import EVERY_PORT, Box, Family, Ports
+from tng_compiler.algebra.space import Box, Family
+from tng_compiler.algebra.text import ADDRESS, ports_text
 from tng_compiler.plan.doorways import Doorway, doorways
 from tng_compiler.plan.types import Interception, Plan, PlannedDoor
 
 MOST_LINES = 6
 _ENTITIES = str.maketrans({"&": "#amp;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "|": "#124;"})
-_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 
 
 def render(plan: Plan) -> str:
@@ -76,7 +75,7 @@ def _proofs(name: str, entry: Interception | PlannedDoor) -> Iterator[str]:
 
 def _door(name: str, door: PlannedDoor, ways: list[Doorway]) -> Iterator[str]:
     """Yield its node and its edges. Who connects to it may be anywhere, so that it has the ports alone."""
-    ports = short([f"{way.host} {_ports(way.box.ports)}" for way in ways])
+    ports = short([f"{way.host} {ports_text(way.box.ports)}" for way in ways])
     there = short(list(dict.fromkeys(way.whole for way in ways)))
     yield f"{name}[[{_label(f'{door.role} {door.pointer}', *{way.kind for way in ways}, *ports)}]]"
     if door.role == "ingress":
@@ -94,21 +93,15 @@ def destinations(entry: Interception) -> Iterator[str]:
         ("reset: ", entry.rejected, entry.rejected_sets),
     ):
         for region in regions:
-            yield from (f"{verb}any {region.family} {_ports(ports)}" for ports in region.ports)
+            yield from (f"{verb}any {region.family} {ports_text(ports)}" for ports in region.ports)
             yield from (f"{verb}{_box(region.family, box)}" for box in region.boxes[: MOST_LINES + 1])
-        yield from (f"{verb}set {group.name} {_ports(ports)}" for group in sets for ports in group.ports)
+        yield from (f"{verb}set {group.name} {ports_text(ports)}" for group in sets for ports in group.ports)
 
 
 def _box(family: Family, box: Box) -> str:
-    address = _ADDRESS[family]
+    address = ADDRESS[family]
     span = str(address(box.first)) if box.first == box.last else f"{address(box.first)} to {address(box.last)}"
-    return f"{span} {_ports(box.ports)}"
-
-
-def _ports(ports: Ports) -> str:
-    if ports == EVERY_PORT:
-        return "every port"
-    return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
+    return f"{span} {ports_text(box.ports)}"
 
 
 def short(lines: list[str]) -> list[str]:

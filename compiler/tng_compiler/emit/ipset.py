@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.algebra.space import BITS, Box, Family, Ports, Region
+from tng_compiler.algebra.text import ADDRESS
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.tree import Protocol
 
 _INET = {"ipv4": "inet", "ipv6": "inet6"}
-_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 _SMALLEST = 1024
 
 
@@ -49,7 +48,7 @@ def members(entry: Interception, region: Region) -> Iterator[Members]:
 
 def prefixes(family: Family, box: Box) -> Iterator[str]:
     """Split an address interval into the fewest prefixes. None has length 0, which ipset would refuse."""
-    bits, address = BITS[family], _ADDRESS[family]
+    bits, address = BITS[family], ADDRESS[family]
     first = box.first
     while first <= box.last:
         size = min(first & -first or 1 << bits, 1 << (box.last - first + 1).bit_length() - 1)

@@ -118,11 +118,29 @@ def weaker(plan: Plan) -> Iterator[Limit]:
         ("Whoever flushes the tables opens what is captured, until this runs again.",),
     )
     for entry in plan.entries:
+        if entry.minds_forwarded:
+            yield Limit(
+                entry.pointer,
+                "kind of an interface",
+                (
+                    "What comes for a port of this host that another table leads to a captured destination on another",
+                    "host passes in plaintext: it cannot be told from a container's port.",
+                ),
+            )
         if entry.local_traffic:
             yield Limit(
                 entry.pointer,
                 "zone of a connection as a condition",
                 ("A connection within this host that was tracked before these rules may go on to be answered.",),
+            )
+        if entry.inside or entry.outside:
+            yield Limit(
+                entry.pointer,
+                "timeouts of single connections",
+                (
+                    "For 10 s after a reset, whoever in another cgroup gets the same port for the same destination is",
+                    "led to the entry that the connection of before belonged to.",
+                ),
             )
         if entry.inside:
             yield Limit(

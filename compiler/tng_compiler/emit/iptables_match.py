@@ -55,8 +55,8 @@ def alternatives(match: tree.Match, family: Family, sets: Sets) -> tuple[Part, .
             return (Part(words=f"{'! ' if negated else ''}{'-i' if way == 'came' else '-o'} lo"),)
         case tree.CameBy(interfaces):
             return tuple(Part(words=f"-i {name[:-1]}+" if name.endswith("*") else f"-i {name}") for name in interfaces)
-        case tree.CameFromInside():
-            return _NEVER
+        case tree.CameFromInside() | tree.LeavesInside():
+            return _HOLDS if isinstance(match, tree.LeavesInside) else _NEVER
         case tree.AddressType(side, kinds, negated):
             return _address_types(side, kinds, family, negated=negated)
         case tree.TcpFlags(mask, wanted):

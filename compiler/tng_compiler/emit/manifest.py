@@ -11,8 +11,8 @@ from tng_compiler.algebra.space import EVERY_PORT
 from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
 from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan, PlannedDoor
+from tng_schema import contract
 
-MANIFEST_VERSION = 2
 # A set of nft has one family: NAME6 is that of the ipset NAME for IPv6.
 _SUFFIX = {"ipv4": "", "ipv6": "6"}
 
@@ -23,7 +23,7 @@ def render(plan: Plan, ruleset: str, guard: str) -> str:
     Canonical in the manner of RFC 8785: sorted members, no white space, UTF-8; one newline at the end.
     """
     document: dict[str, object] = {
-        "manifest_version": MANIFEST_VERSION,
+        "manifest_version": contract.MANIFEST_VERSION,
         "compiler_version": plan.compiler_version,
         "config_sha256": plan.config_sha256,
         "ruleset_sha256": hashlib.sha256(ruleset.encode()).hexdigest(),

@@ -7,18 +7,18 @@ and no packet sees a half. Sets of concatenations are not merged by nft 1.0.6; t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 from typing import assert_never
 
-from tng_compiler.algebra.space import BITS, EVERY_PORT, Box, Family, Ports
+from tng_compiler.algebra.space import EVERY_PORT, Box, Family, Ports
+from tng_compiler.algebra.text import span_text
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules import tree
 from tng_compiler.rules.lower import lower, owned_guard
 
-_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 _HEADER = {"ipv4": "ip", "ipv6": "ip6"}
 _LOOPBACK = {"ipv4": "127.0.0.0/8", "ipv6": "::1"}
+_RESETS = "forgotten_resets"
 _BATCH = 1000
 _LETTER = {"source": "s", "destination": "d"}
 
@@ -28,6 +28,7 @@ def render(plan: Plan) -> str:
     table = lower(plan)
     blocks = [
         *(_counter(counter) for counter in table.counters),
+        *_timeouts(table),
         *(_set(group) for group in table.sets),
         *(_chain(chain) for chain in table.chains),
     ]
@@ -40,6 +41,7 @@ def first_lines(plan: Plan, table: tree.Table) -> dict[str, int]:
     """Return for each chain the line of ``ruleset.nft`` (from 1) that its first rule stands on; a rule is one line."""
     line = _header(plan, table.notes).count("\n") + 6  # a blank line, the three heads with another, the first block
     line += sum(len(_counter(counter)) + 1 for counter in table.counters)
+    line += sum(len(block) + 1 for block in _timeouts(table))
     for group in table.sets:
         line += len(_set_head(group)) + 4 + (_size(group) + 2 if _size(group) else 0)
     found: dict[str, int] = {}
@@ -103,6 +105,18 @@ def _header(plan: Plan, notes: Iterable[str]) -> str:
     )
 
 
+def _timeouts(table: tree.Table) -> list[list[str]]:
+    """How long a redirected connection is remembered, where there is one.
+
+    The kernel remembers one that was reset for 10 s, and with it where its packets were led: whoever has the same port
+    next is led there too, although he may be in another cgroup, and another entry's. The layer below TCP is not asked.
+    """
+    if not any(isinstance(rule.verdict, tree.Redirect) for chain in table.chains for rule in chain.rules):
+        return []
+    policy = ("protocol tcp", "l3proto ip", "policy = { close : 0 }")
+    return [[f"ct timeout {_RESETS} {{", *(f"\t{line}" for line in policy), "}"]]
+
+
 def _counter(counter: tree.Counter) -> list[str]:
     return [f"counter {counter.name} {{", f"\tcomment {_quote(counter.comment)}", "}"]
 
@@ -140,17 +154,7 @@ def _elements(group: tree.SetDefinition) -> Iterator[str]:
 
 
 def _box(family: Family, box: Box) -> str:
-    return f"{_interval(family, box.first, box.last)} . {_ports(box.ports)}"
-
-
-def _interval(family: Family, first: int, last: int) -> str:
-    address = _ADDRESS[family]
-    size = last - first + 1
-    if first == last:
-        return str(address(first))
-    if size & (size - 1) == 0 and first % size == 0:
-        return f"{address(first)}/{BITS[family] - size.bit_length() + 1}"
-    return f"{address(first)}-{address(last)}"
+    return f"{span_text(family, box.first, box.last)} . {_ports(box.ports)}"
 
 
 def _ports(ports: Ports) -> str:
@@ -208,6 +212,9 @@ def _match(match: tree.Match) -> str:  # noqa: C901 - one case a kind of match
             return f"iifname {_one_or_set(map(_quote, interfaces))}"
         case tree.CameFromInside():
             return 'meta iifkind { "bridge", "veth" } fib daddr . iif oif missing'
+        case tree.LeavesInside():
+            # A tap is a tun interface that carries frames (tuntap.rst).
+            return 'meta oifkind { "bridge", "veth", "tun" } meta oiftype ether'
         case tree.ToLoopbackAddress(family):
             return f"{_HEADER[family]} daddr {_LOOPBACK[family]}"
         case tree.AddressType(side, kinds, negated):
@@ -248,7 +255,7 @@ def _verdict(verdict: tree.Verdict) -> str:
         case tree.SetMark(mark):
             return f"meta mark set {mark:#010x}"
         case tree.Redirect(port):
-            return f"redirect to :{port}"
+            return f'ct timeout set "{_RESETS}" redirect to :{port}'
         case tree.Jump(chain):
             return f"jump {chain}"
         case tree.Goto(chain):

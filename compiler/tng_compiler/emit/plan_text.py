@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.algebra.space import EVERY_PORT, Ports, Region
+from tng_compiler.algebra.space import Ports, Region
+from tng_compiler.algebra.text import ADDRESS, ports_text
 from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.types import Attest, DstFilter, HttpProxy, Mapping, Service, Socks5, Verify
 from tng_compiler.plan.types import Interception, OperatorSet, Plan, PlannedDoor
-
-_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 
 
 def render(plan: Plan) -> str:
@@ -84,8 +82,8 @@ def door_lines(door: PlannedDoor) -> Iterator[str]:
     for rule in door.mode.rules if isinstance(door.mode, Mapping) else ():
         host = f"[{rule.host}]" if rule.host.version == 6 else str(rule.host)
         last = rule.out_first + rule.ports.last - rule.ports.first
-        there = f"{rule.out_host} {_ports(Ports(rule.out_first, last))}"
-        yield f"    listens on {host} {_ports(Ports(rule.ports.first, rule.ports.last))}, leads to {there}"
+        there = f"{rule.out_host} {ports_text(Ports(rule.out_first, last))}"
+        yield f"    listens on {host} {ports_text(Ports(rule.ports.first, rule.ports.last))}, leads to {there}"
     if door.proxy_protocol:
         yield f"  tells the service who its client is: PROXY protocol {door.proxy_protocol}"
     yield f"  proves itself: {attestation(door.attest)}"
@@ -96,9 +94,10 @@ _UNMATCHED = {"refuse": "refuses", "direct": "dials without a tunnel"}
 
 
 def filter_words(each: DstFilter) -> str:
+    """Return which destinations a filter of a proxy takes."""
     pattern = None if each.regex is None else f"names with {json_text(each.regex)}"
     where = each.domain or pattern or (str(each.network) if each.network else "every destination")
-    return f"{where}, {_ports(Ports(each.ports.first, each.ports.last))}"
+    return f"{where}, {ports_text(Ports(each.ports.first, each.ports.last))}"
 
 
 def forwarded(entry: Interception) -> str:
@@ -121,22 +120,16 @@ def _senders(entry: Interception) -> str:
 
 
 def _region(region: Region) -> Iterator[str]:
-    address = _ADDRESS[region.family]
+    address = ADDRESS[region.family]
     for ports in region.ports:
-        yield f"any address, {_ports(ports)}"
+        yield f"any address, {ports_text(ports)}"
     for box in region.boxes:
         span = str(address(box.first)) if box.first == box.last else f"{address(box.first)}-{address(box.last)}"
-        yield f"{span}, {_ports(box.ports)}"
+        yield f"{span}, {ports_text(box.ports)}"
 
 
 def _operator_set(group: OperatorSet) -> str:
-    return f"addresses in set {group.name}, {'; '.join(_ports(ports) for ports in group.ports)}"
-
-
-def _ports(ports: Ports) -> str:
-    if ports == EVERY_PORT:
-        return "every port"
-    return f"port {ports.first}" if ports.first == ports.last else f"ports {ports.first}-{ports.last}"
+    return f"addresses in set {group.name}, {'; '.join(ports_text(ports) for ports in group.ports)}"
 
 
 def attestation(attest: Attest | None) -> str:

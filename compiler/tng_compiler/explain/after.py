@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address
 
+from tng_compiler.algebra.text import ADDRESS
 from tng_compiler.emit.plan_text import attestation, demand
 from tng_compiler.explain.answer import After, Proof
 from tng_compiler.explain.situation import Situation
@@ -15,7 +15,7 @@ HERE = "this host"
 
 def after(entry: Interception, plan: Plan, situation: Situation) -> After:
     """Return what the runtime does with the connection that ``entry`` captured."""
-    address = (IPv4Address if situation.family == "ipv4" else IPv6Address)(situation.destination.address)
+    address = ADDRESS[situation.family](situation.destination.address)
     place = f"[{address}]:{situation.port}" if situation.family == "ipv6" else f"{address}:{situation.port}"
     if situation.destination.spans != ((int(address), int(address)),):
         place = f"its destination, port {situation.port}"

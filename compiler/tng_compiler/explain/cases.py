@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
-from tng_compiler.algebra.space import BITS, Family
+from tng_compiler.algebra.intervals import union
+from tng_compiler.algebra.text import span_text
 from tng_compiler.explain.open_parts import Kind, Part, Value
 from tng_compiler.explain.situation import Situation
 
@@ -108,36 +108,12 @@ def _size(value: Value) -> int:
 def _words(kind: Kind, values: Sequence[Value]) -> str:
     if isinstance(values[0].what, str):
         return " or ".join(str(value.what) for value in values)
-    spans = _joined(sorted(span for value in values if not isinstance(value.what, str) for span in value.what))
+    spans = union(span for value in values if not isinstance(value.what, str) for span in value.what)
     family = values[0].situation.family
-    shown = [
-        address_words(span, family) if kind in ("address", "source") else _ports(span) for span in spans[:MOST_SPANS]
-    ]
+    shown = [span_text(family, *span) if kind in ("address", "source") else _ports(span) for span in spans[:MOST_SPANS]]
     more = len(spans) - MOST_SPANS
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
-def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    joined: list[tuple[int, int]] = []
-    for first, last in spans:
-        if joined and joined[-1][1] + 1 == first:
-            joined[-1] = (joined[-1][0], last)
-        else:
-            joined.append((first, last))
-    return joined
-
-
 def _ports(span: tuple[int, int]) -> str:
     return str(span[0]) if span[0] == span[1] else f"{span[0]}-{span[1]}"
-
-
-def address_words(span: tuple[int, int], family: Family) -> str:
-    """Return an inclusive interval of addresses as a network if it is one."""
-    first, last = span
-    name = IPv4Address if family == "ipv4" else IPv6Address
-    size = last - first + 1
-    if size == 1:
-        return str(name(first))
-    if size & (size - 1) == 0 and first % size == 0:
-        return f"{name(first)}/{BITS[family] - size.bit_length() + 1}"
-    return f"{name(first)}-{name(last)}"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from tng_compiler.algebra.space import Box
+from tng_compiler.algebra.text import span_text
 from tng_compiler.explain.answer import Miss
-from tng_compiler.explain.cases import address_words
 from tng_compiler.explain.items import covering
 from tng_compiler.explain.open_parts import World
 from tng_compiler.explain.situation import Situation, outcome
@@ -121,7 +121,7 @@ def _elsewhere(
         other = min(max(address, best.first), best.last)
         place: Place = places(world.named(situation.family), [(other, other)])[0]
         if would(replace(situation, destination=place)):
-            yield f"would capture port {port} at {address_words((best.first, best.last), situation.family)}"
+            yield f"would capture port {port} at {span_text(situation.family, best.first, best.last)}"
 
 
 def _without(table: Table, captor: Interception) -> Table:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
 
 from tng_compiler.algebra.space import Family
+from tng_compiler.algebra.text import ADDRESS
 from tng_compiler.explain.flow import Runtime, Speaker
 from tng_compiler.explain.space import Place
 from tng_compiler.plan.interfaces import UNNAMED, Incoming, kinds_matter
@@ -130,7 +130,7 @@ def _listener(runtime: Runtime, mark: int) -> Socket | None:
 
 def spelled(plan: Plan, situation: Situation) -> str:
     """Return the situation in the language of flows."""
-    address = IPv4Address if situation.family == "ipv4" else IPv6Address
+    address = ADDRESS[situation.family]
     way = situation.way
     direction = {"out": "ingress", "in": "egress", "within": "egress", "through": "forwarded"}[way]
     words = [direction, situation.protocol]

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Severity
-from tng_compiler.host import files, forwarding, listeners, named, network, nft, services, tables, units, way_back
+from tng_compiler.host import (
+    files,
+    forwarding,
+    listeners,
+    named,
+    network,
+    nft,
+    services,
+    shared,
+    tables,
+    units,
+    way_back,
+)
 from tng_compiler.host.finding import Finding
 from tng_compiler.plan.types import Plan
 
@@ -35,6 +47,7 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     yield from absent
     if able:
         yield from tables.other_instances(plan)
+        yield from shared.captured_twice(plan)
         yield from named.ipsets(plan)
         yield from way_back.routed(plan)
     if able and not absent:
@@ -43,6 +56,7 @@ def _of_document(plan: Plan, *, able: bool) -> Iterator[Finding]:
     yield from named.agents(plan)
     yield from services.reached(plan)
     yield from network.ipv6(plan)
+    yield from network.client_ports(plan)
     yield from forwarding.forwarded(plan)
 
 

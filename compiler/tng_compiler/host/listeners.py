@@ -35,25 +35,23 @@ def taken(plan: Plan) -> Iterator[Finding]:
     for entry in plan.entries:
         for item in there:
             if item.port == entry.listen_port and _collides(entry, item) and item.inode not in ours:
-                yield in_document(
-                    Code.PORT_TAKEN,
-                    ERROR,
-                    entry.pointer,
-                    f"expected the listen port {item.port} to be free, found {_owner(item)} on it at {item.address}",
-                    "end it, or give the entry another `listen_port`",
-                )
+                what = f"the listen port {item.port}"
+                yield _taken(entry.pointer, what, item, "give the entry another `listen_port`")
                 break
     for way in doorways(plan):
         for item in there:
             if way.box.ports.first <= item.port <= way.box.ports.last and _same(way, item) and item.inode not in ours:
-                yield in_document(
-                    Code.PORT_TAKEN,
-                    ERROR,
-                    way.pointer,
-                    f"expected {way.host} port {item.port} to be free, found {_owner(item)} on it at {item.address}",
-                    "end it, or give the door another port",
-                )
+                yield _taken(way.pointer, f"{way.host} port {item.port}", item, "give the door another port")
                 break
+
+
+def _taken(pointer: str, what: str, item: Listener, other: str) -> Finding:
+    owner = _owner(item)
+    help_ = f"end it, or {other}"
+    if owner is None and os.geteuid() != 0:
+        help_ = f"only root sees whose it is: the run of this instance would be taken over; else {other}"
+    found = f"found {owner or 'another process'} on it at {item.address}"
+    return in_document(Code.PORT_TAKEN, ERROR, pointer, f"expected {what} to be free, {found}", help_)
 
 
 def _same(way: Doorway, item: Listener) -> bool:
@@ -88,9 +86,9 @@ def _sockets(pid: int | str) -> frozenset[str]:
     return frozenset(found)
 
 
-def _owner(item: Listener) -> str:
+def _owner(item: Listener) -> str | None:
     for name in filter(str.isdecimal, os.listdir("/proc")):
         if item.inode in _sockets(name):
             with suppress(OSError):
                 return f"{Path('/proc', name, 'comm').read_text('utf-8', 'replace').strip()} (process {name})"
-    return "another process"
+    return None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from tng_compiler.diagnostics.codes import Code
+from tng_compiler.host import program
 from tng_compiler.host.finding import ERROR, WARNING, Finding, in_document
 from tng_compiler.plan.types import Plan
 
@@ -71,9 +70,5 @@ def _not_there(path: str) -> str | None:
 
 
 def _has_ipset(name: str) -> bool:
-    environment = {"LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    try:
-        command = ["ipset", "list", "-terse", name]
-        return subprocess.run(command, capture_output=True, check=False, env=environment, timeout=60).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
+    done = program.run("ipset", "list", "-terse", name)
+    return done is not None and done.returncode == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.host.finding import NOTE, WARNING, Finding, in_document, on_host
+from tng_compiler.plan.allocate import EPHEMERAL
 from tng_compiler.plan.types import Plan
 
 _CONNTRACK = "proc/sys/net/netfilter/nf_conntrack_count"
@@ -26,6 +27,24 @@ def conntrack(root: Path = Path("/")) -> Iterator[Finding]:
             f"expected room for connections, found {count} of {most} tracked",
             "sysctl -w net.netfilter.nf_conntrack_max=N, and keep it in /etc/sysctl.d",
         )
+
+
+def client_ports(plan: Plan) -> Iterator[Finding]:
+    """Whether clients of this host get ports that the rules take for those of services."""
+    path = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first, last = EPHEMERAL
+    with suppress(OSError, ValueError):
+        low, high = (int(number) for number in path.read_text("ascii").split())
+        if (low < first or high > last) and any(entry.udp == "reject" for entry in plan.of("ingress")):
+            yield on_host(
+                Code.CLIENT_PORTS,
+                WARNING,
+                str(path),
+                f"{low} {high}",
+                f"expected ports of clients from {first} to {last}, found {low} to {high}: what is sent from others "
+                "over UDP may pass as an answer",
+                f"sysctl -w net.ipv4.ip_local_port_range='{first} {last}', and keep it in /etc/sysctl.d",
+            )
 
 
 def ipv6(plan: Plan) -> Iterator[Finding]:

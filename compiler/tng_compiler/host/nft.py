@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 from tng_compiler.diagnostics.codes import Code
 from tng_compiler.emit.nft import render
+from tng_compiler.host import program
 from tng_compiler.host.finding import ERROR, WARNING, Finding, on_host
 from tng_compiler.plan.types import Plan
 from tng_schema import contract
 
 OLDEST_NFT, OLDEST_KERNEL = (1, 0, 6), (5, 12)
 _CAP_NET_ADMIN = 12  # linux/capability.h
-_DEADLINE = 60.0
-
-
-def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str] | None:
-    """``nft`` with ``arguments``; None if there is none, or if it does not end."""
-    environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    try:
-        return subprocess.run(
-            ["nft", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env=environment,
-            timeout=_DEADLINE,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
 
 
 def programs() -> Iterator[Finding]:
     """Whether nft and its binding for Python are there."""
-    said = run("--version")
+    said = program.run("nft", "--version")
     text = said.stdout.strip() if said else ""
     version = _numbers(text)
     if not version:
@@ -110,7 +91,7 @@ def rules(plan: Plan) -> Iterator[Finding]:
 
     The guard is the same expressions once more, in a table that only its owner may look at so.
     """
-    done = run("--check", "--file", "-", stdin=render(plan))
+    done = program.run("nft", "--check", "--file", "-", stdin=render(plan))
     if done is not None and done.returncode != 0:
         problem = next((line for line in done.stderr.splitlines() if "Error" in line), "nft: no reason given")
         yield on_host(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tng_compiler.diagnostics.codes import Code
-from tng_compiler.host import nft
+from tng_compiler.host import program
 from tng_compiler.host.finding import ERROR, WARNING, Finding, on_host
 from tng_compiler.plan.types import Plan
 from tng_compiler.rules.lower import NAT_PRIORITY
@@ -66,13 +66,13 @@ def other_instances(plan: Plan) -> Iterator[Finding]:
 
 def instances() -> set[str]:
     """The tables of instances that are here."""
-    done = nft.run("list", "tables", "inet")
+    done = program.run("nft", "list", "tables", "inet")
     found = re.findall(rf"^table inet ({contract.TABLE})$", done.stdout if done else "", re.MULTILINE)
     return {name for name, _ in found if not name.endswith(contract.GUARD_SUFFIX)}
 
 
 def _marks(table: str) -> set[int]:
-    done = nft.run("list", "chain", "inet", table, OWN_ZONE)
+    done = program.run("nft", "list", "chain", "inet", table, OWN_ZONE)
     found = re.search(r"socket mark (?:\{([^}]*)\}|(\S+))", done.stdout if done else "")
     return {int(word.strip(), 16) for word in (found[1] or found[2]).split(",")} if found else set()
 
@@ -98,7 +98,7 @@ def removed_at_boot(root: Path = Path("/")) -> Iterator[Finding]:
 
 
 def _chains() -> list[dict[str, object]]:
-    done = nft.run("--json", "list", "chains")
+    done = program.run("nft", "--json", "list", "chains")
     try:
         found = json.loads(done.stdout)["nftables"] if done and done.returncode == 0 else []
     except (ValueError, KeyError):

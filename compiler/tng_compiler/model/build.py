@@ -72,7 +72,7 @@ def _entry(document: Block, item: object, pointer: str, role: Role, index: int) 
     entry = Block(item, pointer, document.findings)
     check_trust(entry)
     _check_tunnel(entry)
-    attesting, verifying, chosen = entry.block("attest"), entry.block("verify"), _mode(entry)
+    attesting, verifying, chosen = entry.block("attest"), entry.block("verify"), _mode(entry, role)
     proof = attest(attesting) if attesting else None
     demand = verify(verifying) if verifying else None
     if chosen is None:
@@ -100,14 +100,15 @@ def _check_tunnel(entry: Block) -> None:
         entry.findings.error(Code.NOT_SUPPORTED_YET, options.value_at("multiplex"), message, help_)
 
 
-def _mode(entry: Block) -> Block | None:
+def _mode(entry: Block, role: Role) -> Block | None:
     """Return the block of the one mode, and report an entry with none or with several."""
     there = [name for name in _BUILDERS if name in entry.members]
     if len(there) > 1:
         message = f"expected one mode an entry, found `{'` and `'.join(there)}`"
         entry.findings.error(Code.SEVERAL_MODES, entry.key_at(there[1]), message, "make two entries of them")
     elif not there and not any(entry.said(name) for name in _BUILDERS):
-        message = "expected `netfilter` or `mapping` in the entry, found no mode at all"
+        modes = "`netfilter`, `mapping`, `http_proxy` or `socks5`" if role == "ingress" else "`netfilter` or `mapping`"
+        message = f"expected {modes} in the entry, found no mode at all"
         help_ = 'say what to capture: "netfilter": {"capture_dst": {"port": 8080}}'
         entry.findings.error(Code.NO_MODE, Place(entry.pointer), message, help_)
     return entry.block(there[0]) if len(there) == 1 else None

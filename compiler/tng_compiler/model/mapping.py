@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -10,12 +9,12 @@ from tng_compiler.diagnostics.codes import Code
 from tng_compiler.diagnostics.diagnostic import Place
 from tng_compiler.diagnostics.quoting import json_text
 from tng_compiler.model.block import Block
+from tng_compiler.model.service import HOST_NAME
 from tng_compiler.model.types import Mapping, MappingRule, PortRange, Role
 
 ANY = "0.0.0.0"  # noqa: S104 - what the language says; a warning says what that means
 MOST_PORTS = 512
 """Of one entry: each is a listening socket, which every worker has."""
-_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
 
 
 def mapping(block: Block, role: Role) -> Mapping:
@@ -135,7 +134,7 @@ def _reachable(text: str) -> str | None:
         address = ip_address(text)
     except ValueError:
         # What looks like an address and is none is not looked up: 010.0.0.1, 1.2.3.
-        name = _NAME.fullmatch(text) and not text.rstrip(".").rpartition(".")[2].isdecimal()
+        name = HOST_NAME.fullmatch(text) and not text.rstrip(".").rpartition(".")[2].isdecimal()
         return text if name else None
     usable = not (address.is_unspecified or address.is_multicast or "%" in text)
     return str(address) if usable else None

@@ -15,7 +15,7 @@ from tng_compiler.model.types import Service
 from tng_schema import contract
 
 _URL_CHARACTERS = re.compile(r"[!-~]+", re.ASCII)
-_HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
+HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?", re.ASCII)
 _TOKENS = "`trusted_certs_paths` is for those who sign tokens"
 
 
@@ -82,7 +82,7 @@ def _url(block: Block, address: str) -> SplitResult | None:
     elif parts.query or parts.fragment or address[-1] in "?#":
         fault = f"expected a URL without query and fragment, found {json_text(address)}"
         help_ = "paths such as /attestation are appended to it"
-    elif port == 0 or not (literal or _HOST_NAME.fullmatch(host)):
+    elif port == 0 or not (literal or HOST_NAME.fullmatch(host)):
         fault = f"expected a host and a port from 1 to 65535 in the URL, found {json_text(address)}"
     else:
         return parts

@@ -11,12 +11,10 @@ from typing import Literal
 
 from tng_compiler.algebra.space import Family, Ports
 from tng_compiler.plan.types import CgroupLevel, Interception, Plan
+from tng_schema import contract
 
-SQUATTED, DIRECT, STRAYED = "squatted_listener", "direct_to_listener", "strayed_loopback"
 ASTRAY = "strayed_answers"
-"""Counters: to a listen port that somebody else took; to one of ours past the redirect; loopback on the wrong wire;
-and answers to our own sockets that would leave this host."""
-
+"""The counter of answers to our own sockets that would leave this host; the others are in ``contract``."""
 
 LONGEST = 31
 """IPSET_MAXNAMELEN of linux/netfilter/ipset/ip_set.h, without its terminator."""
@@ -64,17 +62,17 @@ def boxes(entry: Interception, family: Family) -> str:
 
 def captured(entry: Interception) -> str:
     """The counter of connections that the entry redirected."""
-    return f"{entry.name}_captured"
+    return f"{entry.name}{contract.CAPTURED}"
 
 
 def arrived(entry: Interception) -> str:
     """The counter of connections that no filter of the host has kept from the entry's listener."""
-    return f"{entry.name}_arrived"
+    return f"{entry.name}{contract.ARRIVED}"
 
 
 def rejected(entry: Interception) -> str:
     """The counter of packets that the entry's guard refused."""
-    return f"{entry.name}_rejected"
+    return f"{entry.name}{contract.REJECTED}"
 
 
 def own_cgroups(entry: Interception) -> Iterator[tuple[str, CgroupLevel]]:

@@ -22,6 +22,7 @@ from tng_compiler.model.types import (
     Verify,
 )
 from tng_compiler.plan.interfaces import Takes
+from tng_schema import contract
 from tng_schema.contract import WayBack, way_back
 
 
@@ -133,7 +134,7 @@ class Plan:
     @property
     def guard_table(self) -> str:
         """The table that the runtime owns while it lives: the guard once more."""
-        return f"{self.instance}_guard"
+        return f"{self.instance}{contract.GUARD_SUFFIX}"
 
     @property
     def marks(self) -> tuple[int, ...]:

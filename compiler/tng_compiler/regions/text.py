@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import ip_network
 
 from tng_compiler.algebra.intervals import Interval
 from tng_compiler.algebra.space import BITS, EVERY_PORT, Family
+from tng_compiler.algebra.text import span_text
 from tng_compiler.plan.interfaces import OTHER
 from tng_compiler.regions.fates import Fate, Protocol, Way
 from tng_compiler.regions.solve import LOOPBACK, NEVER, Region, Row
@@ -16,7 +17,6 @@ MOST_ROWS = 3
 """Ranges of a region that are spelt out; the rest is counted."""
 
 _WAYS: dict[Way, str] = {"out": "outgoing", "in": "arriving", "within": "local", "through": "forwarded"}
-_ADDRESS = {"ipv4": IPv4Address, "ipv6": IPv6Address}
 _HUGE = 10**12
 
 
@@ -109,12 +109,7 @@ def _addresses(family: Family, row: Row) -> str:
     size = last - first + 1
     if size == 1 << BITS[family]:
         return "every address"
-    address = _ADDRESS[family]
-    if size == 1:
-        return str(address(first))
-    if size & size - 1 == 0 and first % size == 0:
-        return f"{address(first)}/{BITS[family] - size.bit_length() + 1}"
-    return f"{address(first)}-{address(last)}"
+    return span_text(family, first, last)
 
 
 def _ports(ports: tuple[Interval, ...]) -> str:

@@ -24,6 +24,7 @@ from tng_compiler.rules.tree import (
     ToLoopbackAddress,
     Verdict,
 )
+from tng_schema import contract
 
 DNS = Ports(53, 53)
 
@@ -76,6 +77,6 @@ def strays(side: Literal["came", "leaves"]) -> tuple[Rule, ...]:
     """Return rules that drop what is for a loopback address and not on the loopback device."""
     elsewhere = OverLoopback(side, negated=True)
     return tuple(
-        Rule((elsewhere, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", names.STRAYED)
+        Rule((elsewhere, ToLoopbackAddress(family)), Drop(), "loopback is not on the wire", contract.STRAYED)
         for family in FAMILIES
     )

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tng_compiler.algebra.space import FAMILIES
-from tng_compiler.plan import names
 from tng_compiler.plan.types import Interception, Plan
 from tng_compiler.rules.destinations import listening, strays
 from tng_compiler.rules.entries import guard, without_sender
@@ -27,6 +26,7 @@ from tng_compiler.rules.tree import (
     Hook,
     Jump,
     Labelled,
+    LeavesInside,
     OpenedInZone,
     OverLoopback,
     Protocol,
@@ -39,6 +39,7 @@ from tng_compiler.rules.tree import (
     Status,
     ToLoopbackAddress,
 )
+from tng_schema import contract
 
 GUARD_PRIORITY = -5
 # Our own redirect is at -105, other tables' DNAT at -100 (NF_IP_PRI_NAT_DST): before both the destination is still what
@@ -87,16 +88,16 @@ def _input(plan: Plan) -> Iterator[Chain]:
     takers = [entry for entry in plan.entries if entry.takes_forwarded]
     # What somebody else's rules translate to the port of an ingress came for an address of this host.
     relayed = (listening("destination", takers), Labelled(plan.published_label))
-    lent = [Rule(relayed, Reset(), "was not forwarded, but translated by others", names.DIRECT)] if takers else []
+    lent = [Rule(relayed, Reset(), "was not forwarded, but translated by others", contract.DIRECT)] if takers else []
     yield Chain(
         "guard_listeners",
         (
             *NO_PAYLOAD[:1],
             Rule((Direction("reply"),), Return(), "answers of a connection that this host opened"),
-            Rule((stranger,), Reset(), "a socket of somebody else has the port", names.SQUATTED),
+            Rule((stranger,), Reset(), "a socket of somebody else has the port", contract.SQUATTED),
             *lent,
             Rule((Status("dnat"),), Return(), "came through the redirect"),
-            Rule((), Reset(), "listeners are not reachable directly", names.DIRECT),
+            Rule((), Reset(), "listeners are not reachable directly", contract.DIRECT),
         ),
     )
     rules = [
@@ -111,8 +112,9 @@ def _input(plan: Plan) -> Iterator[Chain]:
 def _forward(plan: Plan) -> Iterator[Chain]:
     """A forwarded packet has no socket here: an entry that captures by cgroup has nothing to say of it.
 
-    What came for an address of this host and is forwarded all the same, because another table translates it, is a port
-    that this host publishes for a container: it does not leave for a captured destination.
+    What came for an address of this host and is forwarded all the same, because another table translates it, is for a
+    port that this host publishes. If it leaves by an interface as containers have, it is theirs, at whatever port they
+    listen. If not, the translation leads to somebody else's host, and that may be a captured destination.
     """
     entries = [entry for entry in plan.entries if entry.minds_forwarded]
     if not entries:
@@ -120,8 +122,10 @@ def _forward(plan: Plan) -> Iterator[Chain]:
     for_us = (OverLoopback("came", negated=True), States(("new",)), AddressType("destination", ("local",)))
     ours = Rule(for_us, SetLabel(plan.published_label), "came for this host, not through it")
     yield Chain("published_prerouting", (ours,), Base("filter", "prerouting", BEFORE_NAT))
+    published = Labelled(plan.published_label)
     rules = [
-        Rule((Labelled(plan.published_label),), Return(), "came for a port that this host publishes"),
+        Rule((published, Direction("reply")), Return(), "answers who came for a port that this host publishes"),
+        Rule((published, LeavesInside()), Return(), "came for a port that this host publishes"),
         *(Rule((), Jump(without_sender(entry, guard(entry))), entry.pointer) for entry in entries),
     ]
     yield _base("guard_forward", "forward", rules, entries)

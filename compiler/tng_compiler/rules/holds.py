@@ -47,6 +47,8 @@ def holds(match: tree.Match, at: Point, sets: Mapping[str, tree.SetDefinition]) 
             return at.hook in _CAME and at.packet.way == "through" and at.packet.incoming.among(names)
         case tree.CameFromInside():
             return at.hook in _CAME and at.packet.way == "through" and at.packet.incoming.inside
+        case tree.LeavesInside():
+            return at.hook in _LEAVES and at.packet.way == "through" and at.packet.leaves_inside
         case tree.ToLoopbackAddress(family):
             first, last = _LOOPBACK[family]
             return at.packet.family == family and first <= at.packet.destination <= last

@@ -55,6 +55,7 @@ from tng_compiler.rules.tree import (
     Table,
 )
 from tng_compiler.rules.way_back import STRAY_ANSWERS, way_back_chains
+from tng_schema import contract
 
 RAW_PRIORITY = -305
 OWNED = ("own_zone", "guard_output", "guard_input", "guard_forward", STRAY_ANSWERS)
@@ -117,9 +118,9 @@ def _sets_of(match: Match) -> tuple[str, ...]:
 
 
 def _counters(plan: Plan) -> Iterator[Counter]:
-    yield Counter(names.DIRECT, "connections that went to a listen port without the redirect")
-    yield Counter(names.SQUATTED, "packets for a listen port that somebody else has taken")
-    yield Counter(names.STRAYED, "packets for a loopback address that were not on lo")
+    yield Counter(contract.DIRECT, "connections that went to a listen port without the redirect")
+    yield Counter(contract.SQUATTED, "packets for a listen port that somebody else has taken")
+    yield Counter(contract.STRAYED, "packets for a loopback address that were not on lo")
     yield Counter(names.ASTRAY, "answers to own sockets of the runtime that would have left this host")
     for entry in plan.entries:
         yield Counter(names.captured(entry), entry.pointer)

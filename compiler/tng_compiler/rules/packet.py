@@ -44,7 +44,7 @@ class Packet:
     ``sender`` and ``receiver`` are the sockets on this host at either end, None where there is no full one.
     ``listener`` is the socket that has the listen port of a capture: ours, a stranger's, or none. ``in_sets`` names the
     sets known at run time only that hold the destination, or the source of an answer. ``incoming``: what a forwarded
-    packet came by.
+    packet came by; ``leaves_inside``: whether that is connected like a guest by which it leaves.
     """
 
     way: Way
@@ -62,3 +62,4 @@ class Packet:
     listener: Socket | None = None
     in_sets: frozenset[str] = frozenset()
     incoming: Incoming = UNNAMED
+    leaves_inside: bool = False

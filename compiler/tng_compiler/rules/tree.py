@@ -124,6 +124,14 @@ class CameFromInside:
 
 
 @dataclass(frozen=True, slots=True)
+class LeavesInside:
+    """The packet leaves by a bridge, a veth or a tap interface, as containers and guests are connected.
+
+    iptables has no kinds of interfaces: there it always holds.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class ToLoopbackAddress:
     """The destination is 127.0.0.0/8 or ::1."""
 
@@ -194,6 +202,7 @@ Match = (
     | OverLoopback
     | CameBy
     | CameFromInside
+    | LeavesInside
     | ToLoopbackAddress
     | AddressType
     | TcpFlags

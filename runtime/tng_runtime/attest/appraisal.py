@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Appraisal:
-    """An affirmed peer: the policies that appraised it, the runtime data claims still to be compared, and its TEE."""
+    """An affirmed peer: the policies that appraised it, and the runtime data claims still to be compared."""
 
     policy_ids: frozenset[str]
     runtime_claims: object
-    tee: str | None

@@ -19,7 +19,6 @@ PROFILE = "tag:github.com,2024:confidential-containers/Trustee"
 
 _CPU = "cpu0"
 _EVIDENCE = "ear.veraison.annotated-evidence"
-_NOT_A_TEE = {"init_data", "init_data_claims", "report_data", "runtime_data_claims"}
 _AFFIRMING = range(2, 32)
 
 
@@ -41,8 +40,7 @@ def appraise(payload: Mapping[str, Any]) -> Appraisal:
     evidence = submods[_CPU].get(_EVIDENCE)
     if not isinstance(evidence, dict):
         raise Refused(Code.TOKEN_CLAIMS, f"`{_CPU}` has no annotated evidence")
-    tees = sorted(set(evidence) - _NOT_A_TEE)
-    return Appraisal(frozenset(policies), evidence.get("runtime_data_claims"), tees[0] if len(tees) == 1 else None)
+    return Appraisal(frozenset(policies), evidence.get("runtime_data_claims"))
 
 
 def _check_status(name: str, submod: Mapping[str, object]) -> None:

@@ -26,8 +26,7 @@ def appraise(payload: Mapping[str, Any]) -> Appraisal:
     claims = payload.get("customized_claims")
     if not isinstance(claims, dict):
         raise Refused(Code.TOKEN_CLAIMS, "`customized_claims` is missing")
-    tee = payload.get("tee")
-    return Appraisal(policies, claims.get("runtime_data"), tee if isinstance(tee, str) else None)
+    return Appraisal(policies, claims.get("runtime_data"))
 
 
 def _policy(report: object) -> str:

@@ -10,16 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from tng_runtime.attest import ear, simple
 from tng_runtime.attest.anchors import TrustAnchors
 from tng_runtime.attest.appraisal import Appraisal
 from tng_runtime.attest.codes import Code
-from tng_runtime.attest.jws import MAX_TOKEN_BYTES, verify_signature
+from tng_runtime.attest.jws import verify_signature
 from tng_runtime.errors import Refused
-
-__all__ = ["MAX_TOKEN_BYTES", "TokenRules", "Verdict", "verify_token"]
 
 LEEWAY = timedelta(seconds=5)
 # Where datetime ends; RFC 7519's NumericDate has no end of its own.
@@ -42,12 +40,10 @@ class TokenRules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The peer is affirmed. ``expires_at`` (aware UTC, no leeway) is when the word ends; ``tee`` is for logs only."""
+    """The peer is affirmed. ``expires_at`` (aware UTC, no leeway) is when the word ends."""
 
     expires_at: datetime | None
     policy_ids: tuple[str, ...]
-    tee: str | None
-    form: Literal["ear", "simple"]
 
 
 def verify_token(
@@ -70,22 +66,22 @@ def verify_token(
     expires_at = _check_times(payload, rules, now)
     if rules.issuer is not None and payload.get("iss") != rules.issuer:
         raise Refused(Code.TOKEN_ISSUER, "`iss` is not the configured issuer")
-    form, appraisal = _appraise(payload)
+    appraisal = _appraise(payload)
     if not rules.policy_ids or not appraisal.policy_ids.issuperset(rules.policy_ids):
         raise Refused(
             Code.TOKEN_POLICY, f"not appraised by every policy of {', '.join(rules.policy_ids) or 'an empty list'}"
         )
     _check_claims(appraisal.runtime_claims, expected_claims)
-    return Verdict(expires_at, tuple(sorted(appraisal.policy_ids)), appraisal.tee, form)
+    return Verdict(expires_at, tuple(sorted(appraisal.policy_ids)))
 
 
-def _appraise(payload: Mapping[str, Any]) -> tuple[Literal["ear", "simple"], Appraisal]:
+def _appraise(payload: Mapping[str, Any]) -> Appraisal:
     profile = payload.get("eat_profile")
     if profile == ear.PROFILE:
-        return "ear", ear.appraise(payload)
+        return ear.appraise(payload)
     if "eat_profile" in payload or "submods" in payload:
         raise Refused(Code.TOKEN_PROFILE, "`eat_profile` is not the one of the CoCo trustee")
-    return "simple", simple.appraise(payload)
+    return simple.appraise(payload)
 
 
 def _check_times(payload: Mapping[str, object], rules: TokenRules, now: datetime) -> datetime | None:

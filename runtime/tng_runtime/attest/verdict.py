@@ -1,8 +1,7 @@
 """One verification from the peer's certificate to the verdict: the order of the checks, decided in one place.
 
-The caller fetches, this module decides. A background check is :func:`examine` -> :func:`service_request` -> the
-caller posts and reads the answer (``request.read_answer``) -> :func:`conclude`; a passport is :func:`examine` ->
-:func:`conclude`. The checks, in order:
+The caller fetches, this module decides. A background check is :func:`examine` -> the caller asks the service
+(``request``) -> :func:`conclude`; a passport is :func:`examine` -> :func:`conclude`. The checks, in order:
 
  (1) exactly one certificate (RA-CERT-CHAIN), of bounded size (RA-CERT-SIZE)
  (2) it is one X.509 v3 certificate in DER (RA-CERT-FORM) of strong algorithms (RA-CERT-ALGORITHM)
@@ -34,7 +33,6 @@ from tng_runtime.attest.anchors import TrustAnchors
 from tng_runtime.attest.certificate import PresentedCertificate, read_certificate, select
 from tng_runtime.attest.codes import Code
 from tng_runtime.attest.evidence import CocoEvidence, CocoToken, runtime_claims
-from tng_runtime.attest.request import Dialect, attestation_request
 from tng_runtime.attest.token import TokenRules, Verdict, verify_token
 from tng_runtime.errors import Refused
 from tng_runtime.manifest import Verify
@@ -62,15 +60,6 @@ def examine(chain: Sequence[bytes], rules: Rules, now: datetime) -> PresentedCer
     if not isinstance(presented.evidence, wanted):
         raise Refused(Code.EVIDENCE_MODEL, f"the peer does not show what {rules.model} wants")
     return presented
-
-
-def service_request(presented: PresentedCertificate, rules: Rules, dialect: Dialect = Dialect.LIST) -> bytes:
-    """Background check: the body to post to the attestation service; ``Refused`` RA-SERVICE-DIALECT,
-    -EVIDENCE-MODEL.
-    """
-    if not isinstance(presented.evidence, CocoEvidence):
-        raise Refused(Code.EVIDENCE_MODEL, "there is no evidence to ask the service about")
-    return attestation_request(presented.evidence, rules.policy_ids, dialect)
 
 
 def conclude(

@@ -1,1 +1,1 @@
-"""What the runtime asks of the kernel: one table of rules, one lock per network namespace, and sockets."""
+"""What the runtime asks of the kernel: an instance's tables of rules, its lock in a network namespace, and sockets."""

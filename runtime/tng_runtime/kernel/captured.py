@@ -20,8 +20,13 @@ from tng_runtime.kernel.diag import Endpoint, TcpSocket
 from tng_schema import contract
 
 # linux/netfilter/nfnetlink_conntrack.h
-_GET = netlink.CTNETLINK << 8 | 1
-_ORIGINAL, _REPLY, _STATUS = 1, 2, 3
+_GET, _DELETE = netlink.CTNETLINK << 8 | 1, netlink.CTNETLINK << 8 | 2
+_ORIGINAL, _REPLY, _STATUS, _PROTOINFO, _ID = 1, 2, 3, 4, 12
+_NESTED = 0x8000  # linux/netlink.h, NLA_F_NESTED
+# CTA_PROTOINFO_TCP, CTA_PROTOINFO_TCP_STATE
+_TCP, _STATE = 1, 1
+# linux/netfilter/nf_conntrack_tcp.h, TCP_CONNTRACK_*: SYN_SENT, SYN_RECV, CLOSE, SYN_SENT2
+_UNFINISHED = (1, 2, 8, 9)
 _IP, _PROTO = 1, 2
 _PROTO_NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _DST_NAT = 1 << 5  # linux/netfilter/nf_conntrack_common.h, IPS_DST_NAT
@@ -31,11 +36,15 @@ Pair = tuple[Endpoint, Endpoint]
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """A TCP connection as connection tracking knows it: from whom to whom, both ways, and whether it is redirected."""
+    """A redirected TCP connection as connection tracking knows it: from whom to whom, both ways.
+
+    ``state`` is one of TCP_CONNTRACK_*, ``key`` the body of a request about it.
+    """
 
     original: Pair
     reply: Pair
-    redirected: bool
+    state: int
+    key: bytes
 
 
 def end(table: str) -> int:
@@ -62,8 +71,24 @@ def end(table: str) -> int:
     return ended
 
 
+def forget_unfinished(ports: set[int]) -> None:
+    """Let connection tracking forget what is redirected to one of ``ports`` and is not, or no more, a connection.
+
+    The rules of now decide its next packet then. Else a SYN that comes again, or once more from the port of a
+    connection that was reset, would be led to where the rules of before led the first. Raises ``OSError``.
+    """
+    with netlink.connect(netlink.NETLINK_NETFILTER) as sock:
+        for each in [each for each in redirected() if each.reply[0][1] in ports]:
+            if each.state in _UNFINISHED:
+                try:
+                    netlink.request(sock, netlink.message(_DELETE, netlink.ACK, each.key))
+                except OSError as error:
+                    if error.errno != errno.ENOENT:  # it went by itself
+                        raise
+
+
 def _captured(ports: set[int]) -> Iterator[TcpSocket]:
-    captured = {each.original for each in connections() if each.redirected and _to_listener(each.reply[0], ports)}
+    captured = {each.original for each in redirected() if _to_listener(each.reply[0], ports)}
     for found in diag.sockets(diag.CONNECTED):
         if (found.local, found.remote) in captured:
             yield found
@@ -74,14 +99,21 @@ def _to_listener(answering: Endpoint, ports: set[int]) -> bool:
     return port in ports if ports else contract.is_loopback(address)
 
 
-def connections() -> Iterator[Tracked]:
-    """Yield the TCP connections that connection tracking knows in this network namespace; raises ``OSError``."""
+def redirected() -> Iterator[Tracked]:
+    """Yield the redirected TCP connections that are tracked in this network namespace; raises ``OSError``."""
     with netlink.connect(netlink.NETLINK_NETFILTER) as sock:
-        for entry in netlink.dump(sock, _GET, netlink.nfgenmsg(socket.AF_UNSPEC)):
+        # Linux 5.15 leaves out the others, which may be a million; older ones give all.
+        wanted = netlink.attribute(_STATUS, _DST_NAT.to_bytes(4))
+        for entry in netlink.dump(sock, _GET, netlink.nfgenmsg(socket.AF_UNSPEC) + wanted):
             found = netlink.attributes(entry.body[4:])
+            if not int.from_bytes(found.get(_STATUS, b"")) & _DST_NAT:
+                continue
             original, reply = _pair(found.get(_ORIGINAL, b"")), _pair(found.get(_REPLY, b""))
             if original and reply:
-                yield Tracked(original, reply, bool(int.from_bytes(found.get(_STATUS, b"")) & _DST_NAT))
+                tcp = netlink.attributes(netlink.attributes(found.get(_PROTOINFO, b"")).get(_TCP, b""))
+                key = entry.body[:4] + netlink.attribute(_ORIGINAL | _NESTED, found[_ORIGINAL])
+                key += netlink.attribute(_ID, found.get(_ID, b""))
+                yield Tracked(original, reply, int.from_bytes(tcp.get(_STATE, b"")), key)
 
 
 def _pair(data: bytes) -> Pair | None:

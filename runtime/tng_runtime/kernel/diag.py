@@ -6,21 +6,25 @@ import errno
 import ipaddress
 import socket
 import struct
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tng_runtime import log
 from tng_runtime.kernel import netlink
 
-# linux/sock_diag.h, net/tcp_states.h
+# linux/sock_diag.h, linux/inet_diag.h, net/tcp_states.h
 _BY_FAMILY, _DESTROY = 20, 21
-TIME_WAIT = 6
+_CGROUP_ID = 21
+TIME_WAIT, _LISTEN = 6, 10
 # ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING
 CONNECTED = (1, 2, 3, 4, 5, 8, 9, 11)
 # struct inet_diag_req_v2 up to its sockid, and struct inet_diag_sockid
 _REQUEST = struct.Struct("=BBBxI")
 _SOCKID = struct.Struct("=2s2s16s16s12s")
 _SOCKID_OFFSET = 4
+# sizeof(struct inet_diag_msg); attributes follow.
+_MESSAGE_BYTES = 72
 
 Endpoint = tuple[str, int]
 
@@ -38,12 +42,24 @@ class TcpSocket:
 
 def sockets(states: Iterable[int]) -> Iterator[TcpSocket]:
     """Yield all TCP sockets in one of ``states``; raises ``OSError``."""
+    return map(_read, _dump(states))
+
+
+def listening() -> Iterator[tuple[Endpoint, int]]:
+    """Yield where each TCP socket listens, with the inode number of its cgroup's directory; raises ``OSError``."""
+    for body in _dump([_LISTEN]):
+        cgroup = netlink.attributes(body[_MESSAGE_BYTES:]).get(_CGROUP_ID)
+        if cgroup is not None:
+            yield _read(body).local, int.from_bytes(cgroup, sys.byteorder)
+
+
+def _dump(states: Iterable[int]) -> Iterator[bytes]:
     mask = sum(1 << state for state in states)
     with netlink.connect(netlink.NETLINK_SOCK_DIAG) as sock:
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _REQUEST.pack(family, socket.IPPROTO_TCP, 0, mask) + bytes(_SOCKID.size)
             for found in netlink.dump(sock, _BY_FAMILY, body):
-                yield _read(found.body)
+                yield found.body
 
 
 def end(found: Iterable[TcpSocket]) -> int:

@@ -135,7 +135,7 @@ def down(table: str, locks: Path = LOCKS) -> bool:
     require_shared()
     with hold(table, locks):
         captured.end(table)
-        removed = nftables.remove(table, f"{table}_guard")
+        removed = nftables.remove(table, f"{table}{contract.GUARD_SUFFIX}")
         return way_back.keep(table, None) or removed
 
 

@@ -6,11 +6,12 @@ eyeballs (RFC 8305): families in turn, the next one a quarter of a second after 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from itertools import chain, zip_longest
 from typing import TypeVar
 
@@ -19,7 +20,6 @@ import anyio
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.sockets import Destination, is_of_this_host
 from tng_runtime.manifest import Family
-from tng_schema import contract
 
 T = TypeVar("T")
 
@@ -72,12 +72,13 @@ def elsewhere(host: str, port: int) -> Destination | Named:
 
     IPv4 in IPv6 is IPv4, so that it is judged as what it is.
     """
-    try:
+    address: IPv4Address | IPv6Address | None = None
+    with contextlib.suppress(ValueError):
         address = ip_address(host)
-    except ValueError:
+    if address is None or "%" in host:
         # getaddrinfo(3) takes 127.1, 0x7f.1 and 2130706433 for addresses: no name of a host ends with a number.
         if not _HOST_NAME.fullmatch(host) or _NUMBER.fullmatch(host.rstrip(".").rpartition(".")[2]):
-            raise Refused(LinkCode.NET_DOOR, "the destination is neither an address nor the name of a host") from None
+            raise Refused(LinkCode.NET_DOOR, "the destination is neither an address nor the name of a host")
         return Named(host, port, elsewhere=True)
     address = getattr(address, "ipv4_mapped", None) or address
     found = Destination("ipv6" if address.version == 6 else "ipv4", str(address), port)
@@ -113,16 +114,25 @@ def _elsewhere(asked: Named, addresses: Sequence[Destination]) -> list[Destinati
 
     The name of a host may have any address, also one that means the host of who asks (DNS rebinding).
     """
-    found = []
+    found: list[Destination] = []
     for each in addresses:
         address = ip_address(each.host)
         inner = getattr(address, "ipv4_mapped", None) or address
-        nobody = contract.is_loopback(each.host) or inner.is_unspecified or inner.is_multicast
-        if not nobody and not is_of_this_host(each):
+        if inner.version != address.version:  # on IPv4's routes it is dialled
+            each = Destination("ipv4", str(inner), each.port)
+        nobody = inner.is_loopback or inner.is_unspecified or inner.is_multicast
+        if not nobody and not _is_here(each):
             found.append(each)
     if not found:
         raise Refused(LinkCode.NET_DOOR, f"{asked} is this host, or nobody")
     return found
+
+
+def _is_here(address: Destination) -> bool:
+    try:
+        return is_of_this_host(address)
+    except OSError as error:
+        raise Refused(LinkCode.NET_LIMIT, f"the kernel was not asked for a route: {error.strerror}") from None
 
 
 async def first_to_connect(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from tng_runtime.errors import HostError
+from tng_runtime.kernel import capabilities
 from tng_schema import contract
 
 BINDING = Path(contract.NFT_BINDING)
@@ -28,9 +29,6 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 # A cgroup of others may end between the look at it and nft's; it is rare, and each attempt looks again.
 _ATTEMPTS = 20
-
-# capabilities(7), linux/capability.h
-_CAP_NET_ADMIN = 12
 
 _COUNTER = re.compile(r"^\tcounter (\S+) \{[^}]*?\bpackets (\d+) bytes \d+\n\t\}$", re.MULTILINE)
 
@@ -51,10 +49,7 @@ class Context(Protocol):
 
 def permitted() -> bool:
     """Whether this process may change the rules of its network namespace."""
-    effective = next(
-        line for line in Path("/proc/thread-self/status").read_text(encoding="ascii").splitlines() if "CapEff" in line
-    )
-    return bool(int(effective.split()[1], 16) >> _CAP_NET_ADMIN & 1)
+    return bool(capabilities.effective() >> capabilities.CAP_NET_ADMIN & 1)
 
 
 def require_privileges() -> None:

@@ -45,8 +45,8 @@ def discard(record: Path | None) -> None:
 
 
 def _prepared(record: Path) -> Path:
-    return record.with_name(f".{record.name}.{contract.PREPARED}")
+    return record.with_name(contract.hidden_record(record.name, contract.PREPARED))
 
 
 def _hidden(record: Path) -> Path:
-    return record.with_name(f".{record.name}.{os.getpid()}")
+    return record.with_name(contract.hidden_record(record.name, os.getpid()))

@@ -37,7 +37,7 @@ class Rules:
         self._bundle, self._fill = bundle, fill
         self._table = bundle.manifest.table
         self._guard = OwnedTable(bundle.manifest.guard_table)
-        self._watch = Watch(self._table, self._guard.port, (), self.restore)
+        self._watch = Watch(self._table, self._guard.port, self.restore)
 
     def install(self) -> None:
         """Load both tables; raises ``HostError``."""

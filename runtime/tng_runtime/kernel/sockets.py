@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tng_runtime.errors import HostError, LinkCode, Refused
-from tng_runtime.kernel import diag
+from tng_runtime.kernel import diag, netlink
 from tng_runtime.kernel.liveness import break_off, carry_for_others
 from tng_runtime.manifest import Entry, Family, Role
 from tng_schema import contract
@@ -27,6 +27,9 @@ _SO_ORIGINAL_DST = 80
 
 # linux/in.h, linux/in6.h
 _IP_TRANSPARENT, _IP_BIND_ADDRESS_NO_PORT, _IPV6_TRANSPARENT = 19, 24, 75
+
+# linux/rtnetlink.h: RTM_*, RTA_*, where struct rtmsg has its type, RTN_UNICAST
+_NEW_ROUTE, _GET_ROUTE, _RTA_DST, _RTA_OIF, _TYPE_OF_ROUTE, _UNICAST = 24, 26, 1, 4, 7, 1
 
 # The kernel caps it at net.core.somaxconn.
 _BACKLOG = 65535
@@ -243,14 +246,22 @@ def sent_by_this_host(connection: socket.socket) -> bool:
 
 
 def is_of_this_host(destination: Destination) -> bool:
-    """Whether packets to ``destination`` stay on this host: the kernel answers from that very address then.
+    """Whether packets to ``destination`` stay on this host: the kernel is asked for the route (rtnetlink(7)).
 
-    Nothing is sent: a UDP socket that connects only asks for the route (udp(7)).
+    The source address of that route would not do: to a secondary address of an interface it is the primary one
+    (kernel: net/ipv4/fib_frontend.c, fib_add_ifaddr). Where there is no route, nothing can be dialled. Raises
+    ``OSError`` if the kernel cannot be asked.
     """
-    with contextlib.suppress(OSError), socket.socket(_FAMILIES[destination.family], socket.SOCK_DGRAM) as asking:
-        asking.connect(destination.sockaddr)
-        return bool(asking.getsockname()[0].partition("%")[0] == destination.host)
-    return False
+    packed = socket.inet_pton(_FAMILIES[destination.family], destination.host)
+    # struct rtmsg: family, lengths of destination and source, tos, table, protocol, scope, type, flags
+    wanted = struct.pack("=BBBBBBBBI", _FAMILIES[destination.family], 8 * len(packed), 0, 0, 0, 0, 0, 0, 0)
+    wanted += netlink.attribute(_RTA_DST, packed)
+    if destination.scope_id:
+        wanted += netlink.attribute(_RTA_OIF, struct.pack("=I", destination.scope_id))
+    with netlink.connect(netlink.NETLINK_ROUTE) as asking:
+        asking.sendto(netlink.message(_GET_ROUTE, 0, wanted), (0, 0))
+        (found,) = netlink.messages(asking.recv(1 << 16))
+    return found.kind == _NEW_ROUTE and found.body[_TYPE_OF_ROUTE] != _UNICAST
 
 
 def abort(connection: socket.socket) -> None:

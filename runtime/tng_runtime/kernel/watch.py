@@ -32,7 +32,7 @@ _RETRY_SECONDS = (0.05, 30.0)
 _NAMED = 20
 
 _INET = 1  # NFPROTO_INET
-_TABLE, _ELEMENTS, _GENERATION = "table", "elements of set", 15
+_TABLE, _GENERATION = "table", 15
 # linux/netfilter/nf_tables.h, enum nf_tables_msg_types: what, whether it was made, and the attribute with its name.
 _KINDS = {
     0: (_TABLE, True, 1),
@@ -43,8 +43,8 @@ _KINDS = {
     8: ("rule of chain", False, 2),
     9: ("set", True, 2),
     11: ("set", False, 2),
-    12: (_ELEMENTS, True, 2),
-    14: (_ELEMENTS, False, 2),
+    12: ("elements of set", True, 2),
+    14: ("elements of set", False, 2),
     18: ("object", True, 2),
     20: ("object", False, 2),
     22: ("flowtable", True, 2),
@@ -67,12 +67,11 @@ _LOST = Foreign("unknown", ("more happened than the kernel had memory to tell",)
 class Reader:
     """Messages in, foreign transactions that touched ``inet table`` out; without I/O.
 
-    ``own_port`` is the netlink port whose transactions are ours. Elements of ``free_sets`` are everybody's to change.
+    ``own_port`` is the netlink port whose transactions are ours.
     """
 
     table: str
     own_port: int
-    free_sets: frozenset[str]
     _changes: dict[str, None] = field(default_factory=dict)
 
     def read(self, messages: Iterable[netlink.Message]) -> Iterator[Foreign]:
@@ -89,9 +88,7 @@ class Reader:
                 self._note(*_KINDS[kind], found)
 
     def _note(self, what: str, made: bool, attribute: int, found: dict[int, bytes]) -> None:
-        name = netlink.text(found.get(attribute))
-        if what != _ELEMENTS or name not in self.free_sets:
-            self._changes[f"{what} {name} {'added' if made else 'removed'}"] = None
+        self._changes[f"{what} {netlink.text(found.get(attribute))} {'added' if made else 'removed'}"] = None
 
     def _told(self) -> tuple[str, ...]:
         # With the table goes everything in it, each with a message of its own.
@@ -105,9 +102,9 @@ class Watch:
     ``restore`` raises ``HostError`` and is tried again.
     """
 
-    def __init__(self, table: str, own_port: int, free_sets: Iterable[str], restore: Callable[[], None]) -> None:
+    def __init__(self, table: str, own_port: int, restore: Callable[[], None]) -> None:
         self._table, self._restore = table, restore
-        self._reader = Reader(table, own_port, frozenset(free_sets))
+        self._reader = Reader(table, own_port)
         self._socket = netlink.connect(netlink.NETLINK_NETFILTER)
         self._socket.setblocking(False)
         with contextlib.suppress(OSError):  # with a smaller one more is lost, and looked at in whole

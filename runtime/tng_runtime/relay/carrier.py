@@ -2,8 +2,8 @@
 
 On an ingress a session asks for a verified stream to a destination, on an egress it is given verified streams and
 where each of them is to go. Whether a stream has a connection and a handshake of its own is the carrier's business
-and nobody else's. ``relay.raw`` is the only carrier so far: one TLS connection for each stream. What they share is
-the one door (``tunnel.handshake``): no carrier has a stream whose peer did not pass it.
+and nobody else's. ``relay.raw`` has one TLS connection for each stream; ``relay.plain`` has none, for what a proxy lets
+leave. Those with a tunnel share the one door (``tunnel.handshake``): none has a stream whose peer did not pass it.
 """
 
 from __future__ import annotations

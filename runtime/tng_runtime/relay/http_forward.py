@@ -13,7 +13,7 @@ import h11
 
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.relay.duplex import FOR_EVER, BrokenError, Duplex
-from tng_runtime.relay.http_head import Request, Unfit, answer_fields
+from tng_runtime.relay.http_head import Request, Unfit, answer_fields, why
 
 # Of the head of an answer.
 _ANSWER_BYTES = 64 << 10
@@ -111,7 +111,7 @@ class Exchange:
                     self._reader.receive_data(await self._program.receive(self._program.deadline(FOR_EVER)))
                     continue
             except h11.RemoteProtocolError as error:
-                raise Unfit(400, str(error)) from None
+                raise Unfit(400, why(error)) from None
             if isinstance(event, h11.Data):
                 await self._to_origin(h11.Data(data=event.data))
             else:
@@ -156,7 +156,7 @@ class Exchange:
                 if not data and self._writer.their_state is h11.SEND_RESPONSE:
                     raise _OriginError("the origin closed the connection and did not answer")
             except h11.RemoteProtocolError as error:
-                raise _OriginError(f"the origin's answer is not HTTP: {error}") from None
+                raise _OriginError(f"the origin's answer is not HTTP: {why(error)}") from None
             except BrokenError as error:
                 raise _OriginError(f"the connection to the origin broke off: {error}") from None
 
@@ -173,7 +173,7 @@ class Exchange:
         try:
             data = self._reader.send(event)
         except h11.LocalProtocolError as error:
-            raise _OriginError(f"the origin's answer cannot be passed on: {error}") from None
+            raise _OriginError(f"the origin's answer cannot be passed on: {why(error)}") from None
         if data:
             self._answered.append(data)
 

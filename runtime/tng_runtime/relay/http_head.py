@@ -24,6 +24,7 @@ _HOST = rb"\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_](?:[A-Za-z0-9_
 _AUTHORITY = re.compile(rb"(?:" + _HOST + rb")(?::(?P<port>[0-9]{1,5}))?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#]+)([^#]*)")
 _HTTP_PORT = 80
+_SHOWN = re.compile(r":? b(?:ytearray\(b)?['\"].*", re.DOTALL)
 _SAFE = (b"GET", b"HEAD", b"OPTIONS")
 # RFC 9110, section 7.6.1, and what older programs say to proxies.
 _BETWEEN_TWO = frozenset(
@@ -69,7 +70,7 @@ def read(head: bytes) -> Request:
         asked = reader.next_event()
         ends = isinstance(reader.next_event(), h11.EndOfMessage)
     except h11.RemoteProtocolError as error:
-        raise Unfit(error.error_status_hint, str(error)) from None
+        raise Unfit(error.error_status_hint, why(error)) from None
     if not isinstance(asked, h11.Request):
         raise Unfit(400, "there is no request in the head")
     _framing_that_is_known(asked)
@@ -83,6 +84,11 @@ def read(head: bytes) -> Request:
         method=asked.method, target=target, headers=[(b"Host", named), *_end_to_end(asked.headers.raw_items())]
     )
     return Request(host, port, forwarded, reader, ends, head)
+
+
+def why(error: h11.ProtocolError) -> str:
+    """What h11 says, without the bytes of which: they may be a password, and no log is the place for one."""
+    return _SHOWN.sub("", str(error))
 
 
 def _look(head: bytes) -> None:
@@ -136,9 +142,7 @@ def _authority(text: bytes, default: int | None) -> tuple[str, int]:
 
 def _end_to_end(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
     """Without ``Host`` and what is meant for the next program only."""
-    named = {
-        each.strip().lower() for name, value in fields if name.lower() == b"connection" for each in value.split(b",")
-    }
+    named = _named_by_connection(fields)
     if named & _FRAMING:
         raise Unfit(400, "`Connection` names what a request cannot do without")
     dropped = _BETWEEN_TWO | named | {b"host"}
@@ -147,8 +151,12 @@ def _end_to_end(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
 
 def answer_fields(fields: Sequence[tuple[bytes, bytes]]) -> Fields:
     """The fields of an origin's answer that go on to the program."""
-    named = {
-        each.strip().lower() for name, value in fields if name.lower() == b"connection" for each in value.split(b",")
-    }
+    named = _named_by_connection(fields)
     dropped = (_BETWEEN_TWO | named | {b"transfer-encoding"}) - {b"content-length"}
     return [(name, value) for name, value in fields if name.lower() not in dropped]
+
+
+def _named_by_connection(fields: Sequence[tuple[bytes, bytes]]) -> set[bytes]:
+    """What is meant for the next program only, by its own word (RFC 9110, section 7.6.1)."""
+    values = [value for name, value in fields if name.lower() == b"connection"]
+    return {each.strip().lower() for value in values for each in value.split(b",")}

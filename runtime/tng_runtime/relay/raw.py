@@ -1,4 +1,4 @@
-"""The carrier of today: one TLS connection for each stream, which goes where the captured connection was going.
+"""The carrier of what is tunnelled: one TLS connection for each stream, to where the captured connection was going.
 
 The order is safety. An ingress dials, shakes hands, and has a verdict before a byte of the application is read. On an
 egress the verdict comes before the stream is given to anybody, so before a backend is dialled. Types hold it: a stream

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 
+from tng_schema import contract
+
 # Of a set, in words.
 SHOWN = 8
 
-_RULE = re.compile(r"^\t+(?P<match>\S.*?) counter name (?P<role>ingress|egress)_(?P<index>\d+)_captured redirect", re.M)
+_RULE = re.compile(
+    rf"^\t+(?P<match>\S.*?) counter name (?P<role>ingress|egress)_(?P<index>\d+){contract.CAPTURED} redirect", re.M
+)
 _SET = re.compile(r"@(\S+)")
 
 

@@ -41,6 +41,8 @@ class Hangups:
         """Start a successor for each signal, as long as this instance is the one that serves."""
         while True:
             await self._asked.wait()
+            if self._handed_over:
+                return
             self._asked = anyio.Event()
             await self._start()
 
@@ -67,7 +69,8 @@ class Hangups:
         finally:
             os.close(pidfd)
         status, self._heir = self._heir.wait(), None
-        self._failed(exit_status=status)
+        if not self._handed_over:  # else it has served, and its end is its own business
+            self._failed(exit_status=status)
 
     def _failed(self, **why: object) -> None:
         log.error("reload_failed", meaning="this instance goes on", **why)

@@ -254,7 +254,7 @@ class Judge:
             with _in_time(Code.SERVICE_DEADLINE):
                 given = await verifier.verify(chain, source)
             kept = verifier.kept_until(chain)
-            worker.send(VerdictGiven(ticket, kept, given.expires_at, given.policy_ids, given.tee, given.form))
+            worker.send(VerdictGiven(ticket, kept, given.expires_at, given.policy_ids))
         except Refused as refused:
             worker.send(Declined(ticket, refused.code, refused.detail))
         except Exception as error:

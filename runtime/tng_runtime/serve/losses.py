@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from tng_runtime.manifest import Role
+from tng_schema import contract
 
 # Of the table: what our rules drop or refuse of redirected connections, of whichever entry they are.
-_OURS = ("strayed_loopback", "squatted_listener")
+_OURS = (contract.STRAYED, contract.SQUATTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Figures:
     def of(cls, counters: Mapping[str, int], pointer: str) -> Self | None:
         """Those of the entry at ``pointer`` (``/add_ingress/0``); None if the rules do not count them."""
         name = pointer.removeprefix("/add_").replace("/", "_")
-        captured, arrived = counters.get(f"{name}_captured"), counters.get(f"{name}_arrived")
+        captured, arrived = counters.get(f"{name}{contract.CAPTURED}"), counters.get(f"{name}{contract.ARRIVED}")
         if captured is None or arrived is None:
             return None
         return cls(captured, arrived, sum(counters.get(each, 0) for each in _OURS))

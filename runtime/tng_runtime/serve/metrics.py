@@ -20,6 +20,7 @@ from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, genera
 from prometheus_client.registry import CollectorRegistry
 
 from tng_runtime.counts import BOUNDS
+from tng_schema import contract
 
 CONTENT_TYPE: str = CONTENT_TYPE_LATEST
 _ENTRY = ("entry", "role")
@@ -80,14 +81,14 @@ def _rules(rules: dict[str, Any]) -> Iterator[Metric]:
     for table, counters in sorted(rules["counters"].items()):
         for name, number in sorted(counters.items()):
             packets.add_metric((table, name), number)
-            if name.endswith("_rejected"):
+            if name.endswith(contract.REJECTED):
                 refused[name] = refused.get(name, 0) + number
     for name, number in sorted(refused.items()):
-        role, _, index = name.removesuffix("_rejected").partition("_")
+        role, _, index = name.removesuffix(contract.REJECTED).partition("_")
         rejected.add_metric((f"/add_{role}/{index}",), number)
     yield packets
     yield rejected
-    direct = sum(counters.get("direct_to_listener", 0) for counters in rules["counters"].values())
+    direct = sum(counters.get(contract.DIRECT, 0) for counters in rules["counters"].values())
     yield CounterMetricFamily(
         "tng_direct_dial_packets", "Packets that went straight to a listen port, and were refused.", value=direct
     )

@@ -20,12 +20,17 @@ import resource
 import signal
 import struct
 from dataclasses import dataclass
-from pathlib import Path
 
 from tng_runtime.errors import HostError
+from tng_runtime.kernel.capabilities import (
+    CAP_KILL,
+    CAP_NET_ADMIN,
+    CAP_NET_RAW,
+    CAP_SETGID,
+    CAP_SETUID,
+    effective,
+)
 
-# linux/capability.h
-CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_NET_ADMIN, CAP_NET_RAW = 5, 6, 7, 12, 13
 _NAMES = {CAP_KILL: "KILL", CAP_SETGID: "SETGID", CAP_SETUID: "SETUID", CAP_NET_RAW: "NET_RAW"}
 _CAPABILITY_VERSION_3 = 0x20080522
 # linux/prctl.h
@@ -91,13 +96,6 @@ def kernel() -> tuple[int, int]:
     """The version of the running kernel."""
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (int(found[1]), int(found[2])) if found else (0, 0)
-
-
-def effective() -> int:
-    """The capabilities of this thread, as a set of bits."""
-    status = Path("/proc/thread-self/status").read_text(encoding="ascii")
-    found = re.search(r"^CapEff:\s*([0-9a-f]+)$", status, re.MULTILINE)
-    return int(found[1], 16) if found else 0
 
 
 def drop(to: Unprivileged) -> None:

@@ -175,10 +175,9 @@ class RemoteVerifier:
     async def _verify(self, chain: Sequence[bytes], source: str) -> Verdict:
         certificate = select(chain)
         given = await self._line.ask(lambda ticket: VerdictWanted(ticket, self._entry, source, (certificate,)))
-        if not isinstance(given, VerdictGiven) or given.form not in ("ear", "simple"):
+        if not isinstance(given, VerdictGiven):
             raise Refused(Code.SELF_JUDGE, "the judge's answer is no verdict")
-        form = given.form
-        verdict = Verdict(given.expires_at, given.policy_ids, given.tee, "ear" if form == "ear" else "simple")
+        verdict = Verdict(given.expires_at, given.policy_ids)
         if given.kept_until is not None:
             self._keep(_digest(certificate), given.kept_until, verdict)
         return verdict

@@ -1,4 +1,4 @@
-"""The nursery: a process without a loop, a thread or a secret, from which judge and workers are forked.
+"""The nursery: a process without a loop, a thread or a secret, from which the others are forked.
 
 A process with threads cannot be forked safely, and one with an event loop hands its children a loop that they must not
 use; the supervisor has both. So before it has either it forks this one, which waits for ``Spawn``, forks, tells who

@@ -16,6 +16,7 @@ import anyio
 
 from tng_runtime import log
 from tng_runtime.errors import HostError
+from tng_runtime.kernel.own import source_of
 from tng_runtime.kernel.rules import RulesState
 from tng_runtime.kernel.upkeep import Upkeep
 from tng_runtime.manifest import Control, Entry, Manifest
@@ -67,7 +68,7 @@ class Stand:
             lost_here=log.lost(),
             warnings=tuple(self.warnings.values()),
             captures=self.captures,
-            listening=[[_name_of(sock) for sock in sockets] for sockets in self.bound()],
+            listening=[[source_of(sock.getsockname()) for sock in sockets] for sockets in self.bound()],
         )
         return json.dumps(snapshot(self.manifest, self.team.sums, standing)).encode()
 
@@ -165,8 +166,3 @@ def public_socket(control: Control, inherited: Sequence[socket.socket]) -> socke
 
 def _namespace() -> int:
     return Path("/proc/thread-self/ns/net").stat().st_ino
-
-
-def _name_of(sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

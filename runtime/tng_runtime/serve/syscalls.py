@@ -1,4 +1,4 @@
-"""System calls that judge and workers never make, and then cannot: a filter by libseccomp, where the host has it.
+"""System calls that the unprivileged processes never make, and then cannot: a filter by libseccomp, if there is one.
 
 It is a list of what is refused (EPERM), not of what is allowed: what an interpreter, OpenSSL, the resolver and uvloop
 call changes with their versions, and a worker that dies of a new one is worse than one that keeps a harmless one. What
@@ -66,6 +66,8 @@ _NETLINK_ROUTE = 0
 _NEW_NAMESPACE = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
 # asm-generic/ioctls.h: typing into the terminal that standard error may be
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+# linux/in.h, linux/in6.h: SOL_IP and IP_TRANSPARENT, SOL_IPV6 and IPV6_TRANSPARENT, for which CAP_NET_RAW is enough
+_TRANSPARENT = ((0, 19), (41, 75))
 
 
 class _Compare(ctypes.Structure):
@@ -98,23 +100,29 @@ class _Filter:
     call: int
 
 
-def available() -> str | None:
-    """Make the filter, for all that are forked later; what is wrong with the library, or None. Raises ``OSError``."""
+def available(*, borrows: bool = False) -> str | None:
+    """Make the filters, for all that are forked later; what is wrong with the library, or None. Raises ``OSError``.
+
+    ``borrows``: there is to be one for who dials from addresses of others.
+    """
     try:
-        _made(_LIBRARY)
+        _made(_LIBRARY, False)
+        if borrows:
+            _made(_LIBRARY, True)
     except (_AbsentError, AttributeError) as error:
         return str(error)
     return None
 
 
-def refuse() -> None:
+def refuse(*, borrows: bool = False) -> None:
     """Refuse the list to this thread and to all that it starts, for good, if there is a library.
 
-    It sets ``no_new_privs``. Raises ``OSError``, with ENOSYS or EINVAL from a kernel without filters.
+    ``borrows``: it dials from addresses of others. It sets ``no_new_privs``. Raises ``OSError``, with ENOSYS or EINVAL
+    from a kernel without filters.
     """
     if available() is not None:
         return
-    made = _made(_LIBRARY)
+    made = _made(_LIBRARY, borrows)
     instructions = bytearray(made.instructions)
     for at in made.own:
         struct.pack_into("=I", instructions, at, os.getpid())
@@ -130,13 +138,13 @@ def refuse() -> None:
 
 
 @functools.cache
-def _made(name: str) -> _Filter:
+def _made(name: str, borrows: bool) -> _Filter:
     library = _library(name)
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
     if context.value is None:
         raise OSError(errno.ENOMEM, "seccomp_init")
     try:
-        for rule in _rules(_OWN):
+        for rule in _rules(_OWN, borrows=borrows):
             # Negative: unknown to this architecture, or to a library of before it.
             if (number := library.seccomp_syscall_resolve_name(rule.name.encode())) >= 0:
                 compares = (_Compare * len(rule.compares))(*(_Compare(*each) for each in rule.compares))
@@ -155,7 +163,7 @@ def _made(name: str) -> _Filter:
     return _Filter(instructions, own, library.seccomp_syscall_resolve_name(b"seccomp"))
 
 
-def _rules(own: int) -> Iterator[_Rule]:
+def _rules(own: int, *, borrows: bool) -> Iterator[_Rule]:
     yield from map(_Rule, _REFUSED)
     # glibc makes threads with clone(2) then; the flags of clone3(2) are in memory, which a filter cannot read.
     yield _Rule("clone3", error=errno.ENOSYS)
@@ -173,6 +181,8 @@ def _rules(own: int) -> Iterator[_Rule]:
     for family in (_AF_INET, _AF_INET6):
         for kind in (_SOCK_RAW, _SOCK_PACKET):
             yield _Rule("socket", ((0, _MASKED_EQ, _INT, family), (1, _MASKED_EQ, _SOCK_TYPE_MASK, kind)))
+    for level, option in () if borrows else _TRANSPARENT:
+        yield _Rule("setsockopt", ((1, _MASKED_EQ, _INT, level), (2, _MASKED_EQ, _INT, option)))
 
 
 class _AbsentError(Exception):

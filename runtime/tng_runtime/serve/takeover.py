@@ -6,13 +6,15 @@
     (binds what is new, gets certificates, starts workers: it may fail, and the old one goes on)
     Commit                    ──▶   (its workers accept no more, it touches the rules no more)
                               ◀──   Yielded
-    (loads the ruleset)
+    (loads the ruleset; who waits at a listener that means something else by now is turned away)
     Loaded                    ──▶   (gives up the guard, which only its netlink socket can change)
                               ◀──   Released (the lock)
     (makes the guard its own, lets its workers accept)
     Done                      ──▶   (lets its connections end, and goes)
 
-What comes in the meantime waits in the queue of the listeners, which both have open. If the new one ends before it said
+What comes in the meantime waits in the queue of the listeners, which both have open. A listen port may belong to an
+entry of other terms in the new document: who was captured for the old entry must not be carried as the new one says,
+to a peer that is verified by less, or not at all. If the new one ends before it said
 Done, the old one loads its rules and accepts again. Each makes sure that the other is the same user (SO_PEERCRED).
 """
 
@@ -44,6 +46,8 @@ from tng_runtime.messages import (
 from tng_runtime.serve.channel import Channel, close_all
 
 M = TypeVar("M", bound=Message)
+Inheritance = tuple[socket.socket, bytes]
+"""A listener, and the terms of its entry."""
 # For each step in which the instance accepts nothing.
 STEP_SECONDS = 60.0
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -117,9 +121,9 @@ class Predecessor:
     def __init__(self, sock: socket.socket) -> None:
         self._dialogue = Dialogue(sock)
 
-    async def inherit(self, drain: float | None) -> list[socket.socket]:
+    async def inherit(self, drain: float | None) -> list[Inheritance]:
         """Ask for its place, and get its listeners; its connections get ``drain`` seconds. Raises ``HostError``."""
-        found: list[socket.socket] = []
+        found: list[Inheritance] = []
         with _or_host_error():
             self._dialogue.say(TakeOver(None if drain is None else int(drain * 1000)))
             while True:
@@ -127,7 +131,8 @@ class Predecessor:
                     message, descriptors = await self._dialogue.due(Inherit, Inherited)
                 if isinstance(message, Inherited):
                     return found
-                found.append(socket.socket(fileno=descriptors[0]))
+                assert isinstance(message, Inherit)
+                found.append((socket.socket(fileno=descriptors[0]), message.terms))
 
     async def replace(self, load: Callable[[], None], own: Callable[[], None]) -> int:
         """Put our rules in place of its own: ``load`` the ruleset, then ``own`` the guard. Returns the lock."""
@@ -172,7 +177,7 @@ class Successors:
     def __init__(
         self,
         path: Path,
-        listeners: Callable[[], list[socket.socket]],
+        listeners: Callable[[], list[Inheritance]],
         pause: Callable[[], Awaitable[None]],
         release: Callable[[], int],
         resume: Callable[[], Awaitable[None]],
@@ -212,8 +217,8 @@ class Successors:
             asked, _ = await dialogue.due(TakeOver)
         assert isinstance(asked, TakeOver)
         log.info("takeover_begins")
-        for listener in self._listeners():
-            dialogue.say(Inherit(), listener.fileno())
+        for listener, terms in self._listeners():
+            dialogue.say(Inherit(terms), listener.fileno())
         dialogue.say(Inherited())
         await dialogue.due(Commit)
         await self._pause()

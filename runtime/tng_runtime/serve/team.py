@@ -65,7 +65,7 @@ JUDGE_SECONDS = 2 * VERDICT_SECONDS
 
 @dataclass(eq=False, slots=True)
 class Child:
-    """One judge or worker; ``pid`` 0 until the nursery tells it."""
+    """A judge, control or worker; ``pid`` 0 until the nursery tells it."""
 
     number: int
     role: ChildRole
@@ -188,14 +188,21 @@ class Team:
                 worker.send(Listen(entry), sock.fileno())
 
     async def pause(self) -> None:
-        """Return when no worker accepts; those that stand still are not waited for."""
+        """Return when no worker accepts. One that stands still is ended: it might accept when it goes on."""
         self._paused = True
+        asked = self.workers
+        for worker in asked:
+            worker.paused = anyio.Event()
+            worker.send(Pause())
         with anyio.move_on_after(GRACE_SECONDS):
-            for worker in self.workers:
-                worker.paused = anyio.Event()
-                worker.send(Pause())
-            for worker in self.workers:
+            for worker in asked:
                 await worker.paused.wait()
+        for worker in asked:
+            if not worker.paused.is_set():
+                log.error("worker_killed", pid=worker.pid, reason="it stood still while another instance took over")
+                worker.dismissed = True
+                worker.kill()
+                await worker.ended.wait()
 
     def resume(self) -> None:
         """Let all workers accept again."""

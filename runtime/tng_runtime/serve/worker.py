@@ -60,7 +60,7 @@ def run(manifest: Manifest, to: Unprivileged, limits: Limits, access: Access, so
     privileges.drop(to)
     privileges.die_with(parent)
     privileges.only_read_files()
-    syscalls.refuse()
+    syscalls.refuse(borrows=manifest.way_back is not None)
     anyio.run(_run, manifest, limits, access, sock, backend_options={"use_uvloop": True})
 
 
@@ -126,8 +126,7 @@ class Worker:
             verifier = (
                 RemoteVerifier(self._judge, number, self._counts.of(entry.pointer).verdicts) if entry.verify else None
             )
-            side = "client" if entry.role == "ingress" else "server"
-            door = Door("client" if side == "client" else "server", self._identities[number], verifier, poller)
+            door = Door("client" if entry.role == "ingress" else "server", self._identities[number], verifier, poller)
             sessions = raw.sessions(entry, door, relay, poller, self.events, own, self._handshakes)
             self._sessions.append(sessions)
             return partial(self._spawn, sessions)

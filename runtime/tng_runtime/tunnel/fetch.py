@@ -35,7 +35,7 @@ class Answer:
 class Fetcher:
     """Calls below ``as_addr`` of ``service``; raises ``HostError`` if it, a header or a CA (exit 3) cannot be used."""
 
-    def __init__(self, service: Service, so_mark: int | None) -> None:
+    def __init__(self, service: Service, so_mark: int) -> None:
         self._address = service.as_addr.rstrip("/")
         self._headers = _headers(service)
         self._pool = httpcore.AsyncConnectionPool(

@@ -57,7 +57,6 @@ class State:
     wait_until: float = 0.0
     failures: int = 0
     refusal: str | None = None
-    detail: str | None = None
 
 
 class Identity:
@@ -171,7 +170,6 @@ class Identity:
             wait_until=self._boottime() + pause,
             failures=failures,
             refusal=str(refused.code),
-            detail=refused.detail,
         )
         expired = self._current is None or self._current.not_after <= self._now()
         report = log.error if expired else log.warning
@@ -199,7 +197,7 @@ class Identity:
 
 def attested_identity(
     attest: Attest,
-    so_mark: int | None,
+    so_mark: int,
     *,
     name: str = "-",
     connect: Connect = anyio.connect_unix,

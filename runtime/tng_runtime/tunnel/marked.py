@@ -32,9 +32,9 @@ CONNECT_SECONDS = 5.0
 
 
 class MarkedBackend(httpcore.AsyncNetworkBackend):
-    """Connects with SO_MARK ``mark``; None leaves sockets unmarked, for hosts without capture rules."""
+    """Connects with SO_MARK ``mark``; 0 leaves sockets unmarked, for documents without capture rules."""
 
-    def __init__(self, mark: int | None) -> None:
+    def __init__(self, mark: int) -> None:
         self._mark = mark
 
     async def connect_tcp(
@@ -62,7 +62,7 @@ class MarkedBackend(httpcore.AsyncNetworkBackend):
         raise httpcore.ConnectError(problem)
 
     async def _connect(self, family: int, address: tuple[typing.Any, ...]) -> ByteStream:
-        sock = self._socket(family)
+        sock = dial_socket("ipv6" if family == socket.AF_INET6 else "ipv4", self._mark)
         try:
             notice_absence(sock)
             # connect(2): a non-blocking connect ends with the socket writable, its outcome in SO_ERROR.
@@ -75,11 +75,6 @@ class MarkedBackend(httpcore.AsyncNetworkBackend):
         except BaseException:
             sock.close()
             raise
-
-    def _socket(self, family: int) -> socket.socket:
-        if self._mark is None:
-            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        return dial_socket("ipv6" if family == socket.AF_INET6 else "ipv4", self._mark)
 
 
 class _Socket(ByteStream):

@@ -13,7 +13,7 @@ from OpenSSL import SSL
 
 from tng_runtime.errors import HostError
 from tng_runtime.tunnel import openssl
-from tng_runtime.tunnel.contexts import Contexts
+from tng_runtime.tunnel.contexts import Contexts, Side
 from tng_runtime.tunnel.credentials import Credentials, self_signed
 
 _MAX_TURNS = 10
@@ -32,8 +32,8 @@ def rehearse() -> None:
         server.recv(1)
 
 
-def _end(side: str, credentials: Credentials) -> SSL.Connection:
-    contexts = Contexts("client" if side == "client" else "server", verifies=True)
+def _end(side: Side, credentials: Credentials) -> SSL.Connection:
+    contexts = Contexts(side, verifies=True)
     connection = SSL.Connection(contexts.for_credentials(credentials), None)
     if side == "client":
         connection.set_connect_state()

@@ -35,7 +35,7 @@ class ServiceClient:
     """
 
     def __init__(
-        self, service: Service, so_mark: int | None, *, deadline: float = DEADLINE, told: Asked | None = None
+        self, service: Service, so_mark: int, *, deadline: float = DEADLINE, told: Asked | None = None
     ) -> None:
         # The HTTP client costs start-up time that an entry without a service does not owe.
         from tng_runtime.tunnel.fetch import Fetcher

@@ -54,14 +54,14 @@ class _Flight:
 class Verifier:
     """The verifier of one ``verify`` block; entries whose blocks are equal may share one.
 
-    ``so_mark`` is set on the sockets to the service (None: unmarked), ``deadline`` bounds each call to it in seconds.
+    ``so_mark`` is set on the sockets to the service (0: unmarked), ``deadline`` bounds each call to it in seconds.
     Raises ``HostError`` if the service's address, headers or CA cannot be used.
     """
 
     def __init__(
         self,
         verify: Verify,
-        so_mark: int | None,
+        so_mark: int,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         deadline: float = DEADLINE,

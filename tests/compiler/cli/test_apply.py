@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -54,6 +55,29 @@ def test_options_behind_two_dashes_are_the_runtimes(bin_: Path, tmp_path: Path) 
     result = tng(bin_, "apply", "-", "--state-dir", str(tmp_path / "state"), "--", "--drain", "5")
     assert called(result) == f"called: run --drain 5 {tmp_path / 'state'}"
     assert tng(bin_, "apply", "-", "--stict").returncode == 2
+
+
+@pytest.mark.parametrize("command", ["apply -", "rollback"])
+def test_a_second_document_is_none_of_the_runtimes_options(bin_: Path, tmp_path: Path, command: str) -> None:
+    result = tng(bin_, *command.split(), "other.json")
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"unexpected extra argument (other.json)" in result.stderr
+    assert not (tmp_path / "lib").exists()
+
+
+@pytest.mark.parametrize("seconds", ["0", "nan", "inf", "soon", "9999999999"])
+def test_seconds_that_nobody_can_wait_for_are_refused(bin_: Path, tmp_path: Path, seconds: str) -> None:
+    result = tng(bin_, "apply", "-", "--confirm", seconds)
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"--confirm" in result.stderr
+    assert not (tmp_path / "lib").exists()
+
+
+def test_signals_wait_until_the_runtime_can_answer_them(bin_: Path, tmp_path: Path) -> None:
+    program = f"#!{sys.executable}\nimport signal\nprint(*map(int, signal.pthread_sigmask(signal.SIG_BLOCK, ())))\n"
+    (bin_ / "tng-runtime").write_text(program)
+    told = tng(bin_, "apply", "-", "--state-dir", str(tmp_path / "state")).stdout
+    assert {signal.SIGHUP, signal.SIGINT, signal.SIGTERM} <= {int(number) for number in told.split()}
 
 
 def test_options_of_the_runtime_need_no_dashes(bin_: Path, tmp_path: Path) -> None:

@@ -226,14 +226,19 @@ def test_a_bug_of_ours_is_called_one(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("redirection", "code"),
-    [(">/dev/full", Exit.USAGE), (">&-", Exit.CLEAN), ("<&-", Exit.FINDINGS), ("</dev/zero", Exit.FINDINGS)],
+    [
+        (">/dev/full", Exit.USAGE),
+        (">&-", Exit.CLEAN),
+        ("<&-", Exit.FINDINGS),
+        ("</dev/zero", Exit.FINDINGS),
+        ("--no-such 2>/dev/full", Exit.USAGE),
+        ("nowhere.json 2>/dev/full", Exit.USAGE),
+    ],
 )
 def test_strange_streams_are_no_bug_of_ours(files: Path, redirection: str, code: Exit) -> None:
     argument = "-" if "<" in redirection else str(files / "good.json")
     program = f"{sys.executable} -c 'from tng_compiler.cli import main; main()' check {argument} {redirection}"
-    # Unbuffered, a full disk would be noticed earlier than users notice it.
-    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    result = subprocess.run(program, shell=True, capture_output=True, text=True, check=False, timeout=60, env=env)
+    result = subprocess.run(program, shell=True, capture_output=True, text=True, check=False, timeout=60)
     assert result.returncode == code, result.stderr
     assert "bug in tng" not in result.stderr
     assert "Traceback" not in result.stderr
@@ -259,3 +264,24 @@ def test_without_the_compilers_packages_it_says_how_to_get_them() -> None:
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (result.returncode, result.stdout) == (Exit.HOST_NOT_READY, "")
     assert "pip install 'tng[compiler]'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "apply DIR",
+        "doctor DIR",
+        "explain DIR tcp",
+        "find DIR tcp",
+        "compile --keep -o out DIR",
+        "systemd DIR",
+        "diff DIR --live",
+        "diff FILE FILE --expect DIR",
+    ],
+)
+def test_a_directory_is_not_one_document(run: Run, files: Path, command: str) -> None:
+    words = [{"DIR": str(files), "FILE": str(files / "good.json")}.get(word, word) for word in command.split()]
+    done = run(*words)
+    assert (done.code, done.out) == (Exit.USAGE, "")
+    assert f"{files} is a directory" in done.err
+    assert "takes one document" in done.err

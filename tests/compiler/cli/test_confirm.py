@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from compiler.cli.test_history import TNG, apply, document, host, kept, serves
-from runtime.test_app import tables
+from runtime.tunnels import tables
+from tng_demo import tunnel
 from tng_demo.lab import Host
 from tng_demo.process import Process
 
@@ -32,7 +34,7 @@ def until(done: Callable[[], bool], what: str) -> None:
 
 
 def waiting(host: Host) -> bool:
-    return any(name.endswith(".confirm") for name in os.listdir(host.state / "run" / "tng"))
+    return any((host.state / "run").glob("tng/*.confirm"))
 
 
 def in_a_terminal(host: Host, port: int) -> Process:
@@ -71,6 +73,25 @@ def test_the_run_of_before_returns_although_the_terminal_is_gone(host: Host) -> 
     assert rules(host) == before
     assert [Path(name).stem for name in kept(host)] == ["8001", "8002"]
     until(lambda: not waiting(host), "somebody still waits")
+
+
+@pytest.mark.parametrize("was", ["serving", "open"])
+def test_a_run_that_does_not_serve_in_time_is_ended_and_cannot_serve_later(host: Host, was: str) -> None:
+    if was == "serving":
+        apply(host, 8001)
+    listing = rules(host)
+    agent = host.state / "agent.sock"
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(agent))
+        silent.listen()
+        entry = {"netfilter": {"capture_dst": {"port": 8002}}, "attest": {"aa_addr": f"unix://{agent}"}}
+        config = tunnel.write_config(host.state / "egress.json", {"add_egress": [entry]})
+        run = host.start(TNG, "apply", str(config), "--workers", "1", "--confirm", "1")
+        assert run.wait(90) == 0, run.output()
+        until(lambda: "it was not confirmed in time" in run.output(), "nobody takes it back")
+    until(lambda: rules(host) == listing and not waiting(host), "what was before does not return")
+    assert serves(host) == ({"8001"} if was == "serving" else set())
+    until(lambda: bool(os.listdir(host.state / "run")) == (was == "serving"), "something is left")
 
 
 def test_a_run_that_ends_before_it_was_confirmed_is_taken_back_at_once(host: Host) -> None:

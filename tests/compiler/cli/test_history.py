@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_app import NO_RA, tables
+from runtime.tunnels import NO_RA, tables
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compiler.cli.test_apply import GOOD, bin_, tng
-from runtime.test_app import CAPTURE, NO_RA
+from runtime.tunnels import CAPTURE, NO_RA
 from tng_demo.lab import Lab
 
 __all__ = ["bin_"]

@@ -185,6 +185,9 @@ def test_exit_codes(answers: dict[str, tuple[int, bytes]], capsys: pytest.Captur
     assert run() == Exit.FINDINGS
     assert [each.said for each in look(directory, "tng", "/status/")] == [None]
     assert look(directory, "other", "/status/") == []
+    (directory / "tng_tng1.4026.77.status").symlink_to(directory / "tng.4026.77.status")
+    for name in ("tng1", "tng_tng1"):
+        assert len(look(directory, name, "/status/")) == 1
 
 
 def test_sockets_of_the_dead_are_no_instances(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,7 +196,7 @@ def test_sockets_of_the_dead_are_no_instances(directory: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit) as ended:
         run()
     assert ended.value.code == Exit.HOST_NOT_READY
-    assert "no instance runs on this host" in capsys.readouterr().err
+    assert "runs on this host" in capsys.readouterr().err
     assert run(as_json=True) == Exit.HOST_NOT_READY
     assert json.loads(capsys.readouterr().out) == {"instances": [], "exit": 3}
     assert module.look(directory / "nothing", None, "/status/") == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from compiler.cli.test_history import TNG, host
-from runtime.test_app import NO_RA
+from runtime.tunnels import NO_RA
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_demo.process import Process

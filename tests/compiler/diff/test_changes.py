@@ -36,14 +36,14 @@ def difference(old: object, new: object) -> Difference:
     return compare(plan_of(old), plan_of(new))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plans())
 def test_nothing_differs_from_itself(plan: Plan) -> None:
     if plan.entries:
         assert compare(plan, plan).empty
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(plans(), plans())
 def test_a_difference_mirrors_the_one_of_the_other_direction(one: Plan, two: Plan) -> None:
     if not one.entries and not two.entries:
@@ -61,7 +61,7 @@ def sides(found: Difference, *, swapped: bool = False) -> set[object]:
     }  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans(), plans())
 def test_every_witness_shows_its_change_in_the_rule_trees(one: Plan, two: Plan) -> None:
     if not one.entries and not two.entries:

@@ -136,3 +136,9 @@ def test_mistakes_read_as_their_golden(golden: SnapshotAssertion) -> None:
         if len(text) < 100 and isinstance(found := parse(text), Mistake)
     ]
     assert "\n".join(shown) == golden(name="explain/mistakes.txt")
+
+
+def test_a_caret_stands_under_its_word_on_a_terminal() -> None:
+    """Wide characters take two cells, combining marks none."""
+    shown = render("FLOW", "e\u0301 \u6f22 x", Mistake("", 5, 6, "")).splitlines()
+    assert shown[4] == "  |      ^"

@@ -93,7 +93,7 @@ PATTERNS = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans(), PATTERNS, st.randoms(use_true_random=False))
 def test_what_is_found_is_what_the_pattern_means(
     plan: Plan, pattern: tuple[str, Meaning], chance: random.Random
@@ -197,7 +197,7 @@ def test_every_direction_is_looked_at_with_entries_or_without() -> None:
 STATES = ["established", "runtime down", "established and runtime down", "not (new and runtime up)"]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data())
 def test_a_witness_of_another_state_has_the_fate_that_explain_tells(data: st.DataObject) -> None:
     document = data.draw(st.sampled_from([OF_BOTH, OF_DOORS]))

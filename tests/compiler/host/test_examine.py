@@ -134,6 +134,20 @@ def test_a_nat_chain_before_ours_is_found(host: Host, priority: int, there: bool
     assert (set(doctor(host)[1]) == {"TNG621"}) is there
 
 
+@shows(Code.CAPTURED_TWICE)
+def test_what_another_instance_captures_is_found_whether_it_runs_or_not(host: Host) -> None:
+    config = tunnel.write_config(host.state / "config.json", ingress(PORT))
+    run = host.start(TNG, "apply", str(config), "--instance", "web")
+    run.wait_for(r"\bevent=serving\b", 60)
+    for _ in range(2):
+        status, found = doctor(host, ingress({"capture_dst": {"host": "10.0.0.0/8"}}))
+        assert (status, set(found)) == (0, {"TNG629"})
+        assert "tng_web captures outgoing TCP to IPv4 10.0.0.0/8" in str(found["TNG629"]["message"])
+        assert doctor(host, ingress({"capture_dst": {"port": 1}})) == (0, {})
+        assert doctor(host, {"add_egress": [{"netfilter": PORT, "no_ra": True}]}) == (0, {})
+        assert run.stop() == 0
+
+
 @shows(Code.INSTANCES_MEET, Code.MARKS_APART)
 def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
     twin = next(name for name in map("i{}".format, range(1000)) if slot(f"tng_{name}") == slot("tng_web"))
@@ -141,7 +155,7 @@ def test_other_instances_that_would_be_in_the_way_are_found(host: Host) -> None:
     run = host.start(TNG, "apply", str(config), "--instance", "web")
     run.wait_for(r"\bevent=serving\b", 60)
     _, found = doctor(host, ingress())
-    assert set(found) == {"TNG625"}
+    assert set(found) == {"TNG625", "TNG629"}
     assert "565, 700" in str(found["TNG625"]["message"])
     done = host.run(TNG, "doctor", str(config), "--instance", twin, check=False)
     assert done.returncode == 3
@@ -298,6 +312,14 @@ def test_ipv6_that_is_switched_off_is_found(host: Host) -> None:
     host.run("sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1")
     assert set(doctor(host, ingress())[1]) == {"TNG641"}
     assert doctor(host, ingress({**PORT, "ipv6": "reject"})) == (0, {})
+
+
+@shows(Code.CLIENT_PORTS)
+def test_ports_of_clients_that_are_taken_for_those_of_services_are_found(host: Host) -> None:
+    assert doctor(host, ingress()) == (0, {})
+    host.run("sysctl", "-qw", "net.ipv4.ip_local_port_range=1024 65535")
+    assert "found 1024 to 65535" in str(doctor(host, ingress())[1]["TNG645"]["message"])
+    assert doctor(host, ingress({**PORT, "udp": "bypass"})) == (0, {})
 
 
 @shows(Code.CONTAINERS_HERE)

@@ -66,7 +66,7 @@ def of(*destinations: dict[str, Any], **more: str | int) -> dict[str, Any]:
     return {"capture_dst": list(destinations), **more}
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(netfilters())
 @example(of({"host": "0.0.0.0/0"}, {"port": 8080}))
 @example(of({"host": "0.0.0.0/0"}, {"host": "::/0"}, {"port": 8080}))

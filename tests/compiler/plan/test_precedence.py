@@ -51,7 +51,7 @@ def entries(draw: st.DrawFn) -> list[Entry]:
     return made
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(entries())
 def test_items_are_shadowed_exactly_where_an_earlier_entry_wins(some: list[Entry]) -> None:
     found = precedence(some)

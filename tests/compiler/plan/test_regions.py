@@ -76,7 +76,7 @@ def contains(region: Region, packet: Packet) -> bool:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(items(), min_size=1, max_size=12))
 def test_a_region_is_exactly_the_union_of_its_items(destinations: list[CaptureDst]) -> None:
     document = one_entry(destinations)
@@ -89,7 +89,7 @@ def test_a_region_is_exactly_the_union_of_its_items(destinations: list[CaptureDs
         verify(plan)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(items(), min_size=1, max_size=8))
 def test_the_text_captures_exactly_the_union_of_the_items(destinations: list[CaptureDst]) -> None:
     document = one_entry(destinations)
@@ -99,7 +99,7 @@ def test_the_text_captures_exactly_the_union_of_the_items(destinations: list[Cap
         assert captured_by_text(text, packet) == matches(document.entries[0], packet), packet
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(items(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_and_repetition_of_items_mean_nothing(
     destinations: list[CaptureDst], shuffler: random.Random
@@ -126,7 +126,7 @@ def otherwise(item: CaptureDst, chance: random.Random) -> list[CaptureDst]:
     return [*found, found[0]]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(items(), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_same_destinations_are_the_same_plan_in_whatever_pieces(
     destinations: list[CaptureDst], chance: random.Random

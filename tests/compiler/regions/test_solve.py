@@ -70,7 +70,7 @@ def in_named_cgroup(plan: Plan, flow: Flow, more: Sequence[str] = ()) -> Flow:
     return replace(flow, cgroup=cgroup)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans(), st.randoms(use_true_random=False))
 def test_the_algebra_and_the_rule_tree_agree(plan: Plan, chance: random.Random) -> None:
     regions = list(solve([plan], lambda view: view.fates[0]))
@@ -84,7 +84,7 @@ def test_the_algebra_and_the_rule_tree_agree(plan: Plan, chance: random.Random) 
             assert said.entry == done.entry, (str(flow), said)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(plans())
 def test_a_witness_is_decided_as_its_region_says(plan: Plan) -> None:
     for region in solve([plan], lambda view: view.fates[0]):

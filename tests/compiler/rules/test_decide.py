@@ -94,7 +94,13 @@ CASES = {
     "forwarded, left alone": ("bypass", packet("through", "198.51.100.1", 8080), "passed"),
     "published": (
         "ingress",
-        packet("through", "172.17.0.2", 8080, connection=PUBLISHED),
+        packet("through", "172.17.0.2", 8080, connection=PUBLISHED, leaves_inside=True),
+        "passed",
+    ),
+    "published, and elsewhere": ("ingress", packet("through", "198.51.100.1", 8080, connection=PUBLISHED), "reset"),
+    "published, and answered": (
+        "ingress",
+        packet("through", "198.51.100.1", 8080, connection=replace(PUBLISHED, state="established", way="reply")),
         "passed",
     ),
     "in the cgroup": ("cgroup", packet("out", "198.51.100.1", 8080, sender=Socket(0, "a.slice/c")), "captured"),

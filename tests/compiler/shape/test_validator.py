@@ -76,7 +76,7 @@ SLOW = extend(  # type: ignore[no-untyped-call]
 )(SCHEMA, registry=Registry())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_what_is_passed_over_is_right(data: st.DataObject) -> None:
     """Documents with one value changed, added, or taken away."""

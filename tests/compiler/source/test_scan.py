@@ -29,7 +29,7 @@ def pointers(value: Any, pointer: str = "") -> Iterator[tuple[str, Any]]:
         yield from pointers(member, child(pointer, token))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, st.sampled_from((None, 1, "\t")), st.booleans())
 def test_the_span_of_every_pointer_holds_its_value(value: Any, indent: Any, ascii_only: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
@@ -40,7 +40,7 @@ def test_the_span_of_every_pointer_holds_its_value(value: Any, indent: Any, asci
         assert child(pointer.rpartition("/")[0], json.loads(text[start:end])) == pointer
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(values, st.data())
 def test_what_is_not_wanted_is_skipped_and_nothing_else(value: Any, data: st.DataObject) -> None:
     text = json.dumps(value)

@@ -62,7 +62,7 @@ def test_honest_seeds_are_accepted(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80, derandomize=True)
 @given(data=st.binary(max_size=400))
 def test_any_bytes_are_refused_or_read(name: str, data: bytes) -> None:
     """Bytes at random."""
@@ -70,7 +70,7 @@ def test_any_bytes_are_refused_or_read(name: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_altered_honest_bytes_are_refused_or_read(name: str, data: st.DataObject) -> None:
     """Honest bytes with places changed."""

@@ -61,12 +61,10 @@ def vector(name: str) -> Vector:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_real_token_holds_at_its_time_under_its_ca(name: str) -> None:
-    """Form, policy, TEE and end are the token's."""
+    """Policy and end are the token's."""
     real = vector(name)
     verdict = verify_token(real.token, real.anchors, RULES, real.claims, real.issued)
-    assert verdict.form == ("simple" if name == "simple" else "ear")
     assert verdict.policy_ids == ("default",)
-    assert verdict.tee == "tdx"
     assert verdict.expires_at == real.issued + timedelta(seconds=300)
 
 
@@ -136,7 +134,7 @@ def test_real_token_is_refused_with_another_last_character(name: str) -> None:
             assert_refused_when_altered(real, len(real.token) - 1, replacement)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 @given(name=st.sampled_from(NAMES), data=st.data())
 def test_real_token_is_refused_with_any_byte_replaced(name: str, data: st.DataObject) -> None:
     """Any position, any other byte."""

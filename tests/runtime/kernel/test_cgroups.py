@@ -79,7 +79,7 @@ def test_70_a_name_that_nft_cannot_write_stays_unknown_with_all_below(tree: Path
 
 def test_every_change_down_to_the_depth_is_noticed(tree: Path, directories: Directories) -> None:
     async def noticed() -> None:
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await anyio.wait_readable(directories)
         directories.drain()
         cgroups.look(tree, 2, directories)

@@ -86,7 +86,7 @@ networks = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.dictionaries(networks, st.booleans(), max_size=12))
 def test_the_smallest_part_that_holds_an_address_decides(elements: dict[tuple[int, int], bool]) -> None:
     parts = [Part(first, first | (1 << 8 - length) - 1, match) for (first, length), match in elements.items()]

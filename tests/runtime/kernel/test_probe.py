@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.test_app import NO_RA, PORT
+from runtime.tunnels import NO_RA, PORT
 from tng_demo import tunnel
 from tng_demo.lab import Host, Lab
 from tng_runtime.kernel import probe

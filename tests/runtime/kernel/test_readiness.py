@@ -14,10 +14,13 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from runtime.servers import loopback
 from tng_runtime.errors import LinkCode, Refused
 from tng_runtime.kernel.readiness import BROKEN, ENDED, LOOK, READABLE, WRITABLE, Poller
 
 pytestmark = pytest.mark.anyio
+
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -34,12 +37,8 @@ async def poller() -> AsyncIterator[Poller]:
 
 @pytest.fixture
 def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
-    near.setblocking(False)
-    with near, far:
-        yield near, far
+    with loopback() as both:
+        yield both
 
 
 async def rounds(count: int = 20) -> None:
@@ -49,7 +48,7 @@ async def rounds(count: int = 20) -> None:
 
 
 async def until_some(seen: list[int], count: int = 1) -> None:
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         while len(seen) < count:  # noqa: ASYNC110 - handlers are plain functions
             await anyio.sleep(0.001)
 
@@ -111,15 +110,15 @@ async def test_wait_resumes_with_the_next_event_and_a_cancelled_wait_does_no_har
 ) -> None:
     near, far = pair
     poller.register(near.fileno(), lambda _: None)
-    await poller.wait(near.fileno(), poller.time() + 5)
+    await poller.wait(near.fileno(), poller.time() + PATIENCE)
     with anyio.move_on_after(0.01) as scope:
-        await poller.wait(near.fileno(), poller.time() + 5)
+        await poller.wait(near.fileno(), poller.time() + PATIENCE)
     assert scope.cancelled_caught
     far.sendall(b"x")
     await rounds()
     far.sendall(b"y")
-    with anyio.fail_after(5):
-        assert await poller.wait(near.fileno(), poller.time() + 5) & READABLE
+    with anyio.fail_after(PATIENCE):
+        assert await poller.wait(near.fileno(), poller.time() + PATIENCE) & READABLE
 
 
 async def test_wait_ends_at_its_deadline_and_a_later_event_does_no_harm(
@@ -127,7 +126,7 @@ async def test_wait_ends_at_its_deadline_and_a_later_event_does_no_harm(
 ) -> None:
     near, far = pair
     poller.register(near.fileno(), lambda _: None)
-    await poller.wait(near.fileno(), poller.time() + 5)
+    await poller.wait(near.fileno(), poller.time() + PATIENCE)
     with pytest.raises(TimeoutError):
         await poller.wait(near.fileno(), poller.time() + 0.01)
     far.sendall(b"x")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime.test_app import CAPTURE, NO_RA, PORT, compiled
+from runtime.tunnels import CAPTURE, NO_RA, PORT, compiled
 from tng_demo.lab import Host, Lab
 from tng_runtime.kernel import nftables
 from tng_runtime.kernel.rules import Rules

@@ -38,7 +38,7 @@ def address(host: Host, family: Family) -> str:
 
 
 def accept(listener: socket.socket) -> socket.socket:
-    listener.settimeout(5)
+    listener.settimeout(60)
     return listener.accept()[0]
 
 
@@ -53,7 +53,7 @@ def test_an_ingress_on_loopback_gets_what_the_host_sends_out(hosts: Lab, client:
     nftables.load(INGRESS, "tng")
     listener = sockets.listener("ingress", family, 15001, MARK)
     target = address(hosts["server"], family)
-    with listener, socket.create_connection((target, 8080), timeout=5) as app, accept(listener) as accepted:
+    with listener, socket.create_connection((target, 8080), timeout=60) as app, accept(listener) as accepted:
         found = sockets.original_destination(accepted)
         assert found == Destination(family, target, 8080)
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
@@ -70,7 +70,7 @@ def test_an_egress_on_the_wildcard_gets_what_arrives(hosts: Lab, family: Family)
     with (
         listener,
         hosts["client"].inside(),
-        socket.create_connection((target, 8080), timeout=5),
+        socket.create_connection((target, 8080), timeout=60),
         accept(listener) as got,
     ):
         assert sockets.original_destination(got) == Destination(family, target, 8080)
@@ -82,7 +82,7 @@ def test_73_a_connection_straight_to_the_listen_port_is_refused(client: Host, fa
     nftables.load(rules, "tng")
     listener = sockets.listener("ingress", family, 15001, MARK)
     host = "127.0.0.1" if family == "ipv4" else "::1"
-    with listener, socket.create_connection((host, 15001), timeout=5), accept(listener) as accepted:
+    with listener, socket.create_connection((host, 15001), timeout=60), accept(listener) as accepted:
         with pytest.raises(Refused) as caught:
             sockets.original_destination(accepted)
         assert caught.value.code == "NET-DIRECT"
@@ -98,7 +98,7 @@ def test_74_a_dialled_socket_carries_the_mark_and_is_not_captured(hosts: Lab, cl
     destination = Destination(family, address(hosts["server"], family), 8080)
     with server, sockets.dial_socket(family, MARK) as dialled:
         assert not dialled.getblocking()
-        dialled.settimeout(5)
+        dialled.settimeout(60)
         dialled.connect(destination.sockaddr)
         with accept(server) as accepted:
             assert accepted.getpeername()[0] == address(hosts["client"], family)
@@ -112,7 +112,7 @@ def test_65_an_aborted_connection_writes_nothing_when_the_table_is_gone(
     listener = sockets.listener("ingress", family, 15001, MARK)
     target = address(hosts["server"], family)
     with capture(client, hosts["server"], tmp_path / "wire.pcap") as wire:
-        with listener, socket.create_connection((target, 8080), timeout=5) as app:
+        with listener, socket.create_connection((target, 8080), timeout=60) as app:
             sockets.abort(accept(listener))
             nftables.remove("tng")
             with pytest.raises(ConnectionResetError):
@@ -177,13 +177,13 @@ def squat(address: str, port: int = 15001) -> socket.socket:
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
 def test_105_nobody_else_gets_the_port_while_it_only_stays_bound(client: Host, address: str) -> None:
     with sockets.listener("ingress", "ipv4", 15001, MARK) as listener:
-        with socket.create_connection(("127.0.0.1", 15001), timeout=5) as waiting:
+        with socket.create_connection(("127.0.0.1", 15001), timeout=60) as waiting:
             sockets.stop_listening(listener)
             sockets.stop_listening(listener)
             with pytest.raises(ConnectionResetError):
                 waiting.recv(1)
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(("127.0.0.1", 15001), timeout=5)
+            socket.create_connection(("127.0.0.1", 15001), timeout=60)
         with pytest.raises(OSError, match="in use"):
             squat(address)
 
@@ -194,7 +194,7 @@ def test_105_what_a_dead_run_left_in_time_wait_keeps_others_away_and_not_the_nex
 ) -> None:
     with (
         sockets.listener("ingress", "ipv4", 15001, MARK) as listener,
-        socket.create_connection(("127.0.0.1", 15001), timeout=5) as app,
+        socket.create_connection(("127.0.0.1", 15001), timeout=60) as app,
         accept(listener) as accepted,
     ):
         liveness.end_in_order(accepted)
@@ -209,7 +209,7 @@ def test_105_what_a_dead_run_left_in_time_wait_keeps_others_away_and_not_the_nex
 def test_a_port_that_somebody_listens_on_is_not_taken_from_him(client: Host) -> None:
     with (
         socket.create_server(("127.0.0.1", 15001)) as other,
-        socket.create_connection(("127.0.0.1", 15001), timeout=5) as app,
+        socket.create_connection(("127.0.0.1", 15001), timeout=60) as app,
         accept(other) as accepted,
     ):
         with pytest.raises(HostError, match="in use"):

@@ -16,7 +16,7 @@ import anyio.lowlevel
 import pytest
 from OpenSSL import SSL
 
-from runtime.relay.peers import Floor, Relayed, floor, threaded, wait_until
+from runtime.relay.peers import SECONDS, Floor, Relayed, floor, threaded, wait_until
 from tng_runtime.accept.lifecycle import Event, State
 from tng_runtime.kernel.liveness import Liveness, break_off, notice_absence
 from tng_runtime.kernel.readiness import BROKEN, Handler
@@ -456,7 +456,7 @@ async def test_cancellation_closes_both_sides(ground: Floor, waiting: bool) -> N
         one.app.shutdown(socket.SHUT_WR)
         await wait_until(lambda: one.link._finishing and one.link._life.state is State.CLOSED)
     one.scope.cancel()
-    with anyio.fail_after(5):
+    with anyio.fail_after(SECONDS):
         await one.ended.wait()
     assert one.report is None
     assert (one.near.fileno(), one.plain.fileno()) == (-1, -1)
@@ -478,7 +478,7 @@ async def test_no_descriptor_and_no_link_stays_behind() -> None:
                 one.app.shutdown(socket.SHUT_WR)
             else:
                 one.scope.cancel()
-            with anyio.fail_after(5):
+            with anyio.fail_after(SECONDS):
                 await one.ended.wait()
             one.app.close()
             one.peer_socket.close()
@@ -515,7 +515,7 @@ async def test_a_busy_connection_does_not_starve_a_quiet_one(ground: Floor, reco
         group.start_soon(threaded, flood)
         group.start_soon(threaded, swallow)
         await wait_until(lambda: busy.link.to_plain > 1000 * record)
-        with anyio.fail_after(10):
+        with anyio.fail_after(SECONDS):
             await threaded(talk)
         before = busy.link.to_plain
         await wait_until(lambda: busy.link.to_plain > before)

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tng_runtime.errors import HostError
+from tng_runtime.kernel.capabilities import CAP_NET_ADMIN, CAP_NET_RAW
 from tng_runtime.serve import privileges
-from tng_runtime.serve.privileges import CAP_NET_ADMIN, CAP_NET_RAW, Unprivileged
+from tng_runtime.serve.privileges import Unprivileged
 
 pytestmark = pytest.mark.netns
 

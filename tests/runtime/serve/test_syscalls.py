@@ -69,12 +69,16 @@ REFUSED = [
     "call('socket', 1 << 32 | 17, 3, 768)",
     "call('socket', 1 << 32 | 15, 3, 2)",
     "call('socket', 16, 3, 12)",
+    "attempt(lambda: socket.socket().setsockopt(0, 19, 1))",
+    "attempt(lambda: socket.socket(socket.AF_INET6).setsockopt(41, 75, 1))",
+    "call('setsockopt', 0, 1 << 32, 1 << 32 | 19, 0, 0)",
     "call('socket', 16, 3, 1 << 32)",
     "call('socket', 2, 1 << 32 | 0o2000000 | 3, 1)",
 ]
 LEFT = [
     "attempt(lambda: socket.create_server(('127.0.0.1', 0)).close())",
     "attempt(lambda: socket.getaddrinfo('localhost', 80))",
+    "attempt(lambda: socket.socket().setsockopt(0, 24, 1))",
     "attempt(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM).close())",
     "attempt(lambda: [one.close() for one in socket.socketpair()])",
     "attempt(lambda: os.kill(os.getpid(), 0))",

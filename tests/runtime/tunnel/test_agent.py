@@ -19,7 +19,7 @@ from tng_demo.sample_agent import Behaviour, SampleAgent
 from tng_runtime.attest.codes import Code
 from tng_runtime.errors import Refused
 from tng_runtime.tunnel import ttrpc
-from tng_runtime.tunnel.agent import Collected, collect_evidence
+from tng_runtime.tunnel.agent import DEADLINE, Collected, collect_evidence
 
 pytestmark = pytest.mark.anyio
 REPORT_DATA = bytes(range(48))
@@ -89,6 +89,11 @@ async def test_evidence_of_nearly_4_mib_arrives_whole(socket_dir: Path) -> None:
         assert (await collect_evidence(str(socket_dir / "s"), REPORT_DATA)).evidence == large
 
 
+def short(code: Code) -> float:
+    """A deadline that a call ends by where that is what ends it, and no other call on a busy machine."""
+    return 0.3 if code is Code.AGENT_DEADLINE else DEADLINE
+
+
 @pytest.mark.parametrize(
     ("behaviour", "code"),
     [
@@ -109,9 +114,9 @@ async def test_a_misbehaving_agent_is_an_error_within_the_deadline(
     agent.behaviour = behaviour
     started = time.monotonic()
     with pytest.raises(Refused) as caught:
-        await collect_evidence(str(agent.path), REPORT_DATA, deadline=0.3)
+        await collect_evidence(str(agent.path), REPORT_DATA, deadline=short(code))
     assert caught.value.code == code
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < DEADLINE
     agent.close()
     agent.behaviour = Behaviour.HONEST
     with agent:
@@ -143,7 +148,7 @@ def _half_and_close(client: socket.socket, call: sample_ttrpc.Call) -> None:
 async def test_bytes_that_are_no_answer_are_refused(socket_dir: Path, answer: Answer, code: Code) -> None:
     with scripted(socket_dir / "s", answer):
         with pytest.raises(Refused) as caught:
-            await collect_evidence(str(socket_dir / "s"), REPORT_DATA, deadline=0.5)
+            await collect_evidence(str(socket_dir / "s"), REPORT_DATA, deadline=short(code))
         assert caught.value.code == code
 
 

@@ -19,6 +19,7 @@ from cryptography.x509.oid import ObjectIdentifier
 from OpenSSL import SSL, crypto
 from OpenSSL._util import lib
 
+from runtime.servers import loopback
 from runtime.tunnel import tls
 from runtime.tunnel.tls import Far, meet, offering, shake_in_memory, shaking
 from tng_demo.sample_agent import SampleAgent
@@ -32,7 +33,7 @@ from tng_runtime.manifest import Attest, Service, Verify
 from tng_runtime.tunnel import credentials
 from tng_runtime.tunnel.contexts import MAX_CERTIFICATE_MESSAGE, Side
 from tng_runtime.tunnel.credentials import Credentials
-from tng_runtime.tunnel.handshake import AttestedStream, Door, Handshaken
+from tng_runtime.tunnel.handshake import HANDSHAKE_SECONDS, AttestedStream, Door, Handshaken
 from tng_runtime.tunnel.identity import Identity
 from tng_runtime.tunnel.verifier import Verifier
 
@@ -50,7 +51,7 @@ async def poller() -> AsyncIterator[Poller]:
 
 def verifying(service: SampleService) -> Verifier:
     return Verifier(
-        Verify("background_check", Service(service.url, ()), ("default",), (), False, None, None), so_mark=None
+        Verify("background_check", Service(service.url, ()), ("default",), (), False, None, None), so_mark=0
     )
 
 
@@ -73,7 +74,7 @@ class Everybody:
 
     async def verify(self, chain: Sequence[bytes], source: str) -> Verdict:
         self.asked.append(tuple(chain))
-        return Verdict(None, ("default",), "sample", "ear")
+        return Verdict(None, ("default",))
 
 
 async def attested(agent: SampleAgent) -> Credentials:
@@ -113,7 +114,7 @@ async def test_our_own_two_sides_agree_on_the_hybrid_and_send_no_ticket(poller: 
         streams.append(await door.verify(await door.handshake(sock, "10.0.0.1", poller.time() + 60)))
         poller.forget(sock.fileno())
 
-    with tls.loopback() as (near, far):
+    with loopback() as (near, far):
         far.setblocking(False)
         async with anyio.create_task_group() as group:
             group.start_soon(shake, "client", near)
@@ -187,7 +188,9 @@ async def test_who_says_nothing_costs_no_certificate(poller: Poller) -> None:
 )
 async def test_who_says_no_hello_costs_no_certificate(poller: Poller, said: bytes, code: LinkCode) -> None:
     anew = Anew()
-    met = await meet(poller, "server", saying(said), door=Door("server", anew, None, poller, deadline=0.5))
+    deadline = 0.5 if code is LinkCode.TLS_DEADLINE else HANDSHAKE_SECONDS
+    door = Door("server", anew, None, poller, deadline=deadline)
+    met = await meet(poller, "server", saying(said), door=door)
     assert met.refused is not None
     assert met.refused.code is code
     assert not anew.made
@@ -224,7 +227,7 @@ async def test_each_hello_gets_a_certificate_of_its_own(poller: Poller, groups: 
 
 
 async def test_the_time_that_our_certificate_takes_is_not_the_peers(poller: Poller) -> None:
-    door = Door("server", Anew(1.0), None, poller, deadline=0.9)
+    door = Door("server", Anew(3.0), None, poller, deadline=2.9)
     met = await meet(poller, "server", shaking("client", offering("client")), door=door)
     assert met.refused is None
 
@@ -293,7 +296,7 @@ async def test_7_a_silent_peer_is_refused_at_the_deadline(poller: Poller, side: 
     met = await meet(poller, side, saying(b""), deadline=0.2)
     assert met.refused is not None
     assert met.refused.code is LinkCode.TLS_DEADLINE
-    assert 0.2 <= time.monotonic() - started < 5
+    assert 0.2 <= time.monotonic() - started < HANDSHAKE_SECONDS
 
 
 async def test_7_a_byte_now_and_then_does_not_prolong_the_deadline(poller: Poller) -> None:
@@ -307,7 +310,7 @@ async def test_7_a_byte_now_and_then_does_not_prolong_the_deadline(poller: Polle
     assert met.refused.code is LinkCode.TLS_DEADLINE
 
 
-@pytest.mark.parametrize(("seconds", "code"), [(60, None), (0.4, LinkCode.TLS_DEADLINE)], ids=["late", "too_late"])
+@pytest.mark.parametrize(("seconds", "code"), [(60, None), (1.5, LinkCode.TLS_DEADLINE)], ids=["late", "too_late"])
 async def test_a_client_that_has_our_answer_may_ask_its_service_first(
     poller: Poller, seconds: float, code: LinkCode | None
 ) -> None:
@@ -320,11 +323,11 @@ async def test_a_client_that_has_our_answer_may_ask_its_service_first(
             connection.do_handshake()
         far.sock.sendall(connection.bio_read(1 << 16))
         connection.bio_write(far.sock.recv(1 << 16))
-        time.sleep(0.6)  # it is the slowness that is tested
+        time.sleep(2)  # it is the slowness that is tested
         connection.do_handshake()
         far.sock.sendall(connection.bio_read(1 << 16))
 
-    met = await meet(poller, "server", program, deadline=0.2, seconds=seconds)
+    met = await meet(poller, "server", program, deadline=1, seconds=seconds)
     assert (met.refused and met.refused.code) == code
 
 

@@ -90,7 +90,7 @@ def counted(source: Source) -> tuple[Source, list[datetime]]:
 
 
 async def test_the_certificate_carries_the_agents_evidence(agent: SampleAgent) -> None:
-    own = attested_identity(background(agent), None)
+    own = attested_identity(background(agent), 0)
     await own.start()
     shown = own.current()
     presented = read_certificate(shown.certificate_der, datetime.now(UTC))
@@ -102,7 +102,7 @@ async def test_the_certificate_carries_the_agents_evidence(agent: SampleAgent) -
 
 async def test_a_passport_carries_a_token_and_ends_with_it(agent: SampleAgent, service: SampleService) -> None:
     service.change(lifetime=240)
-    own = attested_identity(Attest("passport", str(agent.path), 600, Service(service.url, ()), ("default",)), None)
+    own = attested_identity(Attest("passport", str(agent.path), 600, Service(service.url, ()), ("default",)), 0)
     started = datetime.now(UTC)
     await own.start()
     shown = own.current()
@@ -125,7 +125,7 @@ async def test_a_throwaway_certificate_carries_nothing() -> None:
 async def test_an_agent_that_is_absent_at_the_start_is_told_with_what_to_do(agent: SampleAgent) -> None:
     agent.close()
     with pytest.raises(HostError, match=str(agent.path)) as caught:
-        await attested_identity(background(agent), None, name="/add_egress/0").start()
+        await attested_identity(background(agent), 0, name="/add_egress/0").start()
     assert caught.value.exit_code == 3
     assert "aa_addr" in caught.value.hint
 
@@ -136,7 +136,7 @@ async def test_a_service_that_is_absent_at_the_start_is_told_with_what_to_do(
     service.close()
     attest = Attest("passport", str(agent.path), 600, Service(service.url, ()), ("default",))
     with pytest.raises(HostError, match="RA-SERVICE-UNREACHABLE") as caught:
-        await attested_identity(attest, None).start()
+        await attested_identity(attest, 0).start()
     assert "as_addr" in caught.value.hint
 
 
@@ -283,7 +283,7 @@ async def test_pauses_grow_are_jittered_and_have_an_end(agent: SampleAgent) -> N
 
 
 async def test_a_refresh_interval_of_zero_makes_a_certificate_for_each_handshake(agent: SampleAgent) -> None:
-    own = attested_identity(background(agent, interval=0), None)
+    own = attested_identity(background(agent, interval=0), 0)
     await own.start()
     shown = {(await own.for_handshake("10.0.0.1")).certificate_der for _ in range(3)}
     assert len(shown) == 3
@@ -318,7 +318,7 @@ async def test_many_handshakes_do_not_ask_the_agent_all_at_once(agent: SampleAge
 async def test_a_token_that_has_ended_already_is_not_shown(agent: SampleAgent, service: SampleService) -> None:
     service.change(lifetime=-10)
     attest = Attest("passport", str(agent.path), 0, Service(service.url, ()), ("default",))
-    own = Identity(credentials.passport(attest, ServiceClient(Service(service.url, ()), None)), 0)
+    own = Identity(credentials.passport(attest, ServiceClient(Service(service.url, ()), 0)), 0)
     with pytest.raises(HostError, match="RA-SELF-EXPIRED"):
         await own.start()
     with pytest.raises(Refused) as caught:

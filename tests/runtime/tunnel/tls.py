@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import anyio
@@ -13,6 +13,7 @@ from anyio import to_thread
 from cryptography import x509
 from OpenSSL import SSL, crypto
 
+from runtime.servers import loopback
 from tng_runtime.errors import Refused
 from tng_runtime.kernel.readiness import Poller
 from tng_runtime.tunnel.contexts import ALPN, Side
@@ -90,17 +91,6 @@ def shaking(side: Side, context: SSL.Context, then: Callable[[SSL.Connection], b
             far.received = then(connection)
 
     return program
-
-
-@contextlib.contextmanager
-def loopback() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Two connected sockets, the first non-blocking."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        near = socket.create_connection(listener.getsockname())
-        far, _ = listener.accept()
-    near.setblocking(False)
-    with near, far:
-        yield near, far
 
 
 async def our_door(poller: Poller, side: Side, verifier: Believes | None = None, deadline: float = 10) -> Door:
