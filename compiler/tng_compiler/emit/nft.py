@@ -106,12 +106,15 @@ def _header(plan: Plan, notes: Iterable[str]) -> str:
 
 
 def _timeouts(table: tree.Table) -> list[list[str]]:
-    """How long a redirected connection is remembered, where there is one.
+    """How long a redirected connection is remembered, where its sender's cgroup decided about it.
 
     The kernel remembers one that was reset for 10 s, and with it where its packets were led: whoever has the same port
     next is led there too, although he may be in another cgroup, and another entry's. The layer below TCP is not asked.
     """
-    if not any(isinstance(rule.verdict, tree.Redirect) for chain in table.chains for rule in chain.rules):
+    redirects = (
+        rule.verdict for chain in table.chains for rule in chain.rules if isinstance(rule.verdict, tree.Redirect)
+    )
+    if not any(each.forgotten for each in redirects):
         return []
     policy = ("protocol tcp", "l3proto ip", "policy = { close : 0 }")
     return [[f"ct timeout {_RESETS} {{", *(f"\t{line}" for line in policy), "}"]]
@@ -254,8 +257,8 @@ def _verdict(verdict: tree.Verdict) -> str:
             return f"ct label set {label}"
         case tree.SetMark(mark):
             return f"meta mark set {mark:#010x}"
-        case tree.Redirect(port):
-            return f'ct timeout set "{_RESETS}" redirect to :{port}'
+        case tree.Redirect(port, forgotten):
+            return f'{f"""ct timeout set "{_RESETS}" """ if forgotten else ""}redirect to :{port}'
         case tree.Jump(chain):
             return f"jump {chain}"
         case tree.Goto(chain):

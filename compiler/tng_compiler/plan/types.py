@@ -158,6 +158,11 @@ class Plan:
         return tuple(named[name] for name in sorted(named))
 
     @property
+    def asks_senders(self) -> bool:
+        """Whether the cgroup of who sends decides about a connection, and not its addresses and ports alone."""
+        return any(entry.inside or entry.outside for entry in self.entries)
+
+    @property
     def known_levels(self) -> tuple[int, ...]:
         """Depths at which some entry captures by cgroup: cgroups newer than the rules are refused there."""
         return tuple(sorted({level.level for entry in self.entries for level in entry.inside}))

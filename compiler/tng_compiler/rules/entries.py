@@ -56,7 +56,7 @@ def entry_chains(entry: Interception, plan: Plan) -> Iterator[Chain]:
     # A nat chain cannot reject: accept keeps the packet from later entries, and the guard answers it.
     captured = [Rule(match, Accept()) for match in destinations(entry, entry.rejected, entry.rejected_sets)]
     captured += [
-        Rule(match, Redirect(entry.listen_port), counter=names.captured(entry))
+        Rule(match, Redirect(entry.listen_port, plan.asks_senders), counter=names.captured(entry))
         for match in destinations(entry, entry.captured, entry.captured_sets)
     ]
     by_service = entry.role == "egress"

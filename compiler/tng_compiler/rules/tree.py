@@ -265,9 +265,13 @@ class SetMark:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The connection goes to ``port`` on this host."""
+    """The connection goes to ``port`` on this host; ``forgotten``: as soon as it is reset, so is where it was led.
+
+    iptables has no timeouts of single connections: there it is remembered.
+    """
 
     port: int
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)

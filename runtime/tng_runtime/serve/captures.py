@@ -10,7 +10,8 @@ from tng_schema import contract
 SHOWN = 8
 
 _RULE = re.compile(
-    rf"^\t+(?P<match>\S.*?) counter name (?P<role>ingress|egress)_(?P<index>\d+){contract.CAPTURED} redirect", re.M
+    rf"^\t+(?P<match>\S.*?) counter name (?P<role>ingress|egress)_(?P<index>\d+){contract.CAPTURED} .*\bredirect to",
+    re.M,
 )
 _SET = re.compile(r"@(\S+)")
 
