@@ -44,7 +44,7 @@ CAPTURE: dict[Code, Explanation] = {
     ),
     Code.ANALYSIS_UNFINISHED: Explanation(
         "Too many entries or items nested in each other to compare them all",
-        "The comparison stops after a bounded effort: of more than 250,000 different items in entries of one role "
+        "The comparison stops after a bounded effort: of more than 125,000 different items in entries of one role "
         "nothing is compared, of fewer what is not nested very deeply. The rules are right all the same: the first "
         "entry in the document wins. But warnings may be missing, and TNG401, an entry that is never reached.",
     ),
