@@ -51,15 +51,20 @@ BYPASS_UDP: dict[str, Any] = {"udp": "bypass"}
 MASQUERADE = """table inet container {
   chain out { type nat hook postrouting priority 100; iifname "guest" oifname "eth0" masquerade; };
 }"""
+
+
+def led_to(ipv4: str, ipv6: str) -> str:
+    """A chain of another table that leads port 5000 of the host to port 8080 of ``ipv4`` and ``ipv6``."""
+    rules = "".join(
+        f"fib daddr type local {protocol} dport 5000 dnat {family} to {address}:8080; "
+        for protocol in ("tcp", "udp")
+        for family, address in (("ip", ipv4), ("ip6", f"[{ipv6}]"))
+    )
+    return f"chain in {{ type nat hook prerouting priority -100; {rules} }};"
+
+
 # As Docker publishes port 5000 of the host for the container's port 8080.
-PUBLISH = """table inet container {
-  chain in { type nat hook prerouting priority -100;
-    fib daddr type local tcp dport 5000 dnat ip to 10.88.0.2:8080;
-    fib daddr type local tcp dport 5000 dnat ip6 to [fd88::2]:8080;
-    fib daddr type local udp dport 5000 dnat ip to 10.88.0.2:8080;
-    fib daddr type local udp dport 5000 dnat ip6 to [fd88::2]:8080;
-  };
-}"""
+PUBLISH = f"table inet container {{ {led_to('10.88.0.2', 'fd88::2')} }}"
 
 
 @contextlib.contextmanager
@@ -201,15 +206,10 @@ def test_109_the_published_port_of_a_container_is_served(family: str, document: 
 
 
 # As a router's port forwarding, or a NodePort whose pod is on another node.
-ELSEWHERE = """table inet router {
-  chain in { type nat hook prerouting priority -100;
-    fib daddr type local tcp dport 5000 dnat ip to 10.77.0.2:8080;
-    fib daddr type local tcp dport 5000 dnat ip6 to [fd77::2]:8080;
-    fib daddr type local udp dport 5000 dnat ip to 10.77.0.2:8080;
-    fib daddr type local udp dport 5000 dnat ip6 to [fd77::2]:8080;
-  };
-  chain out { type nat hook postrouting priority 100; oifname "wan" masquerade; };
-}"""
+ELSEWHERE = f"""table inet router {{
+  {led_to("10.77.0.2", "fd77::2")}
+  chain out {{ type nat hook postrouting priority 100; oifname "wan" masquerade; }};
+}}"""
 
 
 @pytest.mark.parametrize("document", [EVERYTHING, INGRESS, TO_NETWORK], ids=["everything", "by_port", "to_network"])

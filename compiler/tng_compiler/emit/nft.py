@@ -258,7 +258,8 @@ def _verdict(verdict: tree.Verdict) -> str:
         case tree.SetMark(mark):
             return f"meta mark set {mark:#010x}"
         case tree.Redirect(port, forgotten):
-            return f'{f"""ct timeout set "{_RESETS}" """ if forgotten else ""}redirect to :{port}'
+            timeout = f'ct timeout set "{_RESETS}" ' if forgotten else ""
+            return f"{timeout}redirect to :{port}"
         case tree.Jump(chain):
             return f"jump {chain}"
         case tree.Goto(chain):
